@@ -1,0 +1,367 @@
+//! Who may do what: one function, [`decide`], for every transport.
+//!
+//! *Invariant:* ownership comes from the caller. Nothing that a request's body says can widen
+//! what this module answers.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    agent::{AgentStatus, Assurance},
+    id::{AccountId, AgentId, ApiKeyId, OrgId, SessionId},
+};
+
+/// What a route asks for. A new route begins with naming its permission here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Permission {
+    /// See accounts.
+    AccountsRead,
+    /// See agents and their inventory.
+    AgentsRead,
+    /// Approve or reject a registration.
+    AgentsApprove,
+    /// Quarantine or restore.
+    AgentsQuarantine,
+    /// Change name and labels.
+    AgentsUpdate,
+    /// Revoke.
+    AgentsRevoke,
+    /// Delete.
+    AgentsDelete,
+    /// Read the audit log.
+    AuditRead,
+    /// See commands and receipts.
+    CommandsRead,
+    /// Give a command.
+    CommandsCreate,
+    /// Withdraw a command.
+    CommandsCancel,
+    /// Send discovered resources.
+    DiscoveryCreate,
+    /// See discovered resources.
+    DiscoveryRead,
+    /// See inventory.
+    InventoryRead,
+    /// Mint an API key.
+    KeysCreate,
+    /// See API keys, never their secrets.
+    KeysRead,
+    /// Revoke an API key.
+    KeysRevoke,
+    /// See enrolment tokens, never their secrets.
+    TokensRead,
+    /// Mint an enrolment token.
+    TokensCreate,
+    /// Revoke an enrolment token.
+    TokensRevoke,
+}
+
+impl Permission {
+    /// Every permission.
+    pub const ALL: [Self; 20] = [
+        Self::AccountsRead,
+        Self::AgentsRead,
+        Self::AgentsApprove,
+        Self::AgentsQuarantine,
+        Self::AgentsUpdate,
+        Self::AgentsRevoke,
+        Self::AgentsDelete,
+        Self::AuditRead,
+        Self::CommandsRead,
+        Self::CommandsCreate,
+        Self::CommandsCancel,
+        Self::DiscoveryCreate,
+        Self::DiscoveryRead,
+        Self::InventoryRead,
+        Self::KeysCreate,
+        Self::KeysRead,
+        Self::KeysRevoke,
+        Self::TokensRead,
+        Self::TokensCreate,
+        Self::TokensRevoke,
+    ];
+
+    /// The scope that grants it, `noun:verb`.
+    pub fn scope(self) -> &'static str {
+        match self {
+            Self::AccountsRead => "accounts:read",
+            Self::AgentsRead => "agents:read",
+            Self::AgentsApprove => "agents:approve",
+            Self::AgentsQuarantine => "agents:quarantine",
+            Self::AgentsUpdate => "agents:update",
+            Self::AgentsRevoke => "agents:revoke",
+            Self::AgentsDelete => "agents:delete",
+            Self::AuditRead => "audit:read",
+            Self::CommandsRead => "commands:read",
+            Self::CommandsCreate => "commands:create",
+            Self::CommandsCancel => "commands:cancel",
+            Self::DiscoveryCreate => "discovery:create",
+            Self::DiscoveryRead => "discovery:read",
+            Self::InventoryRead => "inventory:read",
+            Self::KeysCreate => "keys:create",
+            Self::KeysRead => "keys:read",
+            Self::KeysRevoke => "keys:revoke",
+            Self::TokensRead => "tokens:read",
+            Self::TokensCreate => "tokens:create",
+            Self::TokensRevoke => "tokens:revoke",
+        }
+    }
+
+    /// Whether an agent has it for itself, by being that agent.
+    fn agent_has(self) -> bool {
+        matches!(self, Self::DiscoveryCreate)
+    }
+}
+
+/// A role, which is nothing but a set of scopes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Everything.
+    Admin,
+    /// Reads everything but keys; approves, quarantines, commands.
+    Operator,
+    /// Reads everything but tokens and keys.
+    Viewer,
+}
+
+impl Role {
+    /// The scopes of the role.
+    pub fn scopes(self) -> Scopes {
+        let viewer = [
+            "accounts:read",
+            "agents:read",
+            "audit:read",
+            "commands:read",
+            "discovery:read",
+            "inventory:read",
+        ];
+        let operator = [
+            "agents:approve",
+            "agents:quarantine",
+            "agents:update",
+            "commands:create",
+            "commands:cancel",
+            "tokens:read",
+        ];
+        let names: Vec<&str> = match self {
+            Self::Admin => vec!["*"],
+            Self::Operator => viewer.into_iter().chain(operator).collect(),
+            Self::Viewer => viewer.to_vec(),
+        };
+        Scopes(names.into_iter().map(str::to_owned).collect())
+    }
+}
+
+/// A set of scopes: `noun:verb`, `noun:write` (every verb of the noun), `noun:*`, `*`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scopes(BTreeSet<String>);
+
+/// A text that is no scope of this version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no such scope: {0}")]
+pub struct UnknownScope(pub String);
+
+impl Scopes {
+    /// Checks scope names.
+    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, UnknownScope> {
+        let mut scopes = BTreeSet::new();
+        for name in names {
+            let known = name == "*"
+                || Permission::ALL.into_iter().any(|permission| grants(name, permission));
+            if !known {
+                return Err(UnknownScope(name.to_owned()));
+            }
+            scopes.insert(name.to_owned());
+        }
+        Ok(Self(scopes))
+    }
+
+    /// The names, sorted.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
+    /// Whether a permission is granted.
+    pub fn grant(&self, permission: Permission) -> bool {
+        self.iter().any(|scope| scope == "*" || grants(scope, permission))
+    }
+
+    /// Whether everything that `other` grants is granted here too.
+    pub fn cover(&self, other: &Self) -> bool {
+        let whole = |scopes: &Self| scopes.0.contains("*");
+        (whole(self) || !whole(other))
+            && Permission::ALL.into_iter().all(|p| !other.grant(p) || self.grant(p))
+    }
+}
+
+fn grants(scope: &str, permission: Permission) -> bool {
+    let wanted = permission.scope();
+    if scope == wanted {
+        return true;
+    }
+    match (scope.split_once(':'), wanted.split_once(':')) {
+        (Some((noun, "write" | "*")), Some((wanted_noun, _))) => noun == wanted_noun,
+        (Some(_) | None, Some(_) | None) => false,
+    }
+}
+
+/// Whoever is behind a request, as authenticated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// A user's or a service's API key.
+    Key {
+        /// The key.
+        key: ApiKeyId,
+        /// Whose it is, for records: `user:<name>` or `service:<name>`.
+        owner: String,
+        /// Its tenant.
+        org: OrgId,
+        /// What it may do.
+        scopes: Scopes,
+    },
+    /// An agent.
+    Agent {
+        /// Which one.
+        agent: AgentId,
+        /// Its tenant.
+        org: OrgId,
+        /// Its account.
+        account: AccountId,
+        /// What it has proved.
+        assurance: Assurance,
+        /// Approved or quarantined; nobody else is a caller.
+        status: AgentStatus,
+        /// The session, where it has keys.
+        session: Option<SessionId>,
+    },
+    /// The server itself: start-up and background tasks.
+    Server,
+}
+
+impl Caller {
+    /// The name that audit entries carry.
+    pub fn actor(&self) -> String {
+        match self {
+            Self::Key { owner, .. } => owner.clone(),
+            Self::Agent { agent, .. } => format!("agent:{agent}"),
+            Self::Server => "server".to_owned(),
+        }
+    }
+
+    /// The tenant that the caller belongs to; the server belongs to none.
+    pub fn org(&self) -> Option<&OrgId> {
+        match self {
+            Self::Key { org, .. } | Self::Agent { org, .. } => Some(org),
+            Self::Server => None,
+        }
+    }
+}
+
+/// What a request touches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// The tenant that owns it.
+    pub org: &'a OrgId,
+    /// The agent that it belongs to, where it belongs to one.
+    pub agent: Option<&'a AgentId>,
+}
+
+/// The answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Go on.
+    Allow,
+    /// The caller may know of the target, but may not do this: 403.
+    Forbid,
+    /// The caller may not even know of the target: 404.
+    Hide,
+}
+
+/// Decides whether `caller` may do `permission` to `target`.
+pub fn decide(caller: &Caller, permission: Permission, target: Target<'_>) -> Decision {
+    match caller {
+        Caller::Server => Decision::Allow,
+        Caller::Key { org, .. } if org != target.org => Decision::Hide,
+        Caller::Key { scopes, .. } => {
+            if scopes.grant(permission) {
+                Decision::Allow
+            } else {
+                Decision::Forbid
+            }
+        }
+        Caller::Agent { org, .. } if org != target.org => Decision::Hide,
+        Caller::Agent { agent, status, .. } => {
+            let own = target.agent.is_none_or(|owner| owner == agent);
+            if own && permission.agent_has() && *status == AgentStatus::Approved {
+                Decision::Allow
+            } else {
+                Decision::Forbid
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(scopes: Scopes) -> Caller {
+        Caller::Key {
+            key: "k".parse().unwrap(),
+            owner: "user:ada".into(),
+            org: OrgId::default_org(),
+            scopes,
+        }
+    }
+
+    #[test]
+    fn write_implies_the_nouns_verbs_and_no_others() {
+        let scopes = Scopes::parse(["agents:write"]).unwrap();
+        assert!(scopes.grant(Permission::AgentsRevoke));
+        assert!(scopes.grant(Permission::AgentsRead));
+        assert!(!scopes.grant(Permission::TokensRead));
+        assert_eq!(Scopes::parse(["agents:fly"]), Err(UnknownScope("agents:fly".into())));
+    }
+
+    #[test]
+    fn no_key_covers_more_than_it_has() {
+        let operator = Role::Operator.scopes();
+        assert!(Role::Admin.scopes().cover(&operator));
+        assert!(operator.cover(&Role::Viewer.scopes()));
+        assert!(!Role::Viewer.scopes().cover(&operator));
+        let every = Scopes::parse(Permission::ALL.map(Permission::scope)).unwrap();
+        assert!(!every.cover(&Role::Admin.scopes()), "`*` also grants what does not exist yet");
+    }
+
+    #[test]
+    fn another_tenants_things_do_not_exist() {
+        let other: OrgId = "other".parse().unwrap();
+        let target = Target { org: &other, agent: None };
+        let admin = key(Role::Admin.scopes());
+        assert_eq!(decide(&admin, Permission::AgentsRead, target), Decision::Hide);
+    }
+
+    #[test]
+    fn an_agent_does_only_its_own() {
+        let org = OrgId::default_org();
+        let (own, other): (AgentId, AgentId) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let caller = |status| Caller::Agent {
+            agent: own.clone(),
+            org: org.clone(),
+            account: AccountId::DEFAULT,
+            assurance: Assurance::ApiKey,
+            status,
+            session: None,
+        };
+        let approved = caller(AgentStatus::Approved);
+        let at = |agent| Target { org: &org, agent: Some(agent) };
+        assert_eq!(decide(&approved, Permission::DiscoveryCreate, at(&own)), Decision::Allow);
+        assert_eq!(decide(&approved, Permission::DiscoveryCreate, at(&other)), Decision::Forbid);
+        for permission in Permission::ALL {
+            if permission != Permission::DiscoveryCreate {
+                assert_eq!(decide(&approved, permission, at(&own)), Decision::Forbid);
+            }
+        }
+        let quarantined = caller(AgentStatus::Quarantined);
+        assert_eq!(decide(&quarantined, Permission::DiscoveryCreate, at(&own)), Decision::Forbid);
+    }
+}

@@ -1,0 +1,89 @@
+//! Names of what is audited.
+
+/// A security-relevant action. Its entry is written in the transaction that performs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditAction {
+    /// The server made its keys and first API key.
+    ServerInitialised,
+    /// An enrolment token was minted.
+    TokenCreated,
+    /// An enrolment token was revoked.
+    TokenRevoked,
+    /// A machine registered.
+    AgentRegistered,
+    /// A registration was refused.
+    EnrolmentRefused,
+    /// An agent was approved.
+    AgentApproved,
+    /// An approval was refused because the fingerprint differed.
+    FingerprintMismatch,
+    /// An agent was rejected.
+    AgentRejected,
+    /// A registration lapsed.
+    AgentExpired,
+    /// An agent was quarantined.
+    AgentQuarantined,
+    /// An agent left quarantine.
+    AgentRestored,
+    /// An agent was revoked.
+    AgentRevoked,
+    /// An agent was deleted.
+    AgentDeleted,
+    /// Name or labels of an agent changed.
+    AgentUpdated,
+    /// A handshake failed.
+    HandshakeRefused,
+    /// A session call was refused.
+    SessionRefused,
+    /// A bare secret was presented where a proof is asked for.
+    ProofRequired,
+    /// The agent presented another machine id than the enrolled one.
+    MachineMismatch,
+    /// Two bearers of one identity were seen.
+    CloneDetected,
+    /// A command was given.
+    CommandCreated,
+    /// A command was withdrawn.
+    CommandCancelled,
+    /// A receipt was refused.
+    ReceiptRefused,
+    /// An API key was minted.
+    KeyCreated,
+    /// An API key was revoked.
+    KeyRevoked,
+    /// An account was made.
+    AccountCreated,
+}
+
+impl AuditAction {
+    /// The stored and public name, `noun.verb`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ServerInitialised => "server.initialised",
+            Self::TokenCreated => "token.created",
+            Self::TokenRevoked => "token.revoked",
+            Self::AgentRegistered => "agent.registered",
+            Self::EnrolmentRefused => "enrolment.refused",
+            Self::AgentApproved => "agent.approved",
+            Self::FingerprintMismatch => "agent.fingerprint_mismatch",
+            Self::AgentRejected => "agent.rejected",
+            Self::AgentExpired => "agent.expired",
+            Self::AgentQuarantined => "agent.quarantined",
+            Self::AgentRestored => "agent.restored",
+            Self::AgentRevoked => "agent.revoked",
+            Self::AgentDeleted => "agent.deleted",
+            Self::AgentUpdated => "agent.updated",
+            Self::HandshakeRefused => "handshake.refused",
+            Self::SessionRefused => "session.refused",
+            Self::ProofRequired => "session.proof_required",
+            Self::MachineMismatch => "agent.machine_mismatch",
+            Self::CloneDetected => "agent.clone_detected",
+            Self::CommandCreated => "command.created",
+            Self::CommandCancelled => "command.cancelled",
+            Self::ReceiptRefused => "command.receipt_refused",
+            Self::KeyCreated => "key.created",
+            Self::KeyRevoked => "key.revoked",
+            Self::AccountCreated => "account.created",
+        }
+    }
+}

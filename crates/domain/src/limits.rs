@@ -1,0 +1,71 @@
+//! Every limit by name. Units are in the names. Limits that an operator may change have a
+//! configuration key beside the default that stands here.
+
+use std::time::Duration;
+
+/// Characters of an identifier.
+pub const ID_BYTES_MAX: usize = 128;
+/// Characters of a name (agent, token, account, key).
+pub const NAME_CHARS_MAX: usize = 255;
+/// Characters of an operator's reason.
+pub const REASON_CHARS_MAX: usize = 1_024;
+/// Characters of an error text that an agent reports.
+pub const ERROR_TEXT_CHARS_MAX: usize = 4_096;
+/// Labels on one agent or token.
+pub const LABELS_MAX: usize = 64;
+/// Characters of one label's key or value.
+pub const LABEL_CHARS_MAX: usize = 255;
+/// Payload of one message, RPC or signed parameters.
+pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+/// A JSON body.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// An ingest body as it arrives.
+pub const INGEST_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Resources in one ingest call.
+pub const INGEST_RESOURCES_MAX: usize = 50_000;
+/// Items of a list page by default.
+pub const PAGE_ITEMS_DEFAULT: u32 = 50;
+/// Items of a list page at most.
+pub const PAGE_ITEMS_MAX: u32 = 500;
+/// Machines that one enrolment token can admit at most.
+pub const TOKEN_SEATS_MAX: u32 = 100_000;
+/// Life of an enrolment token unless said otherwise.
+pub const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+/// Life of an enrolment token at most.
+pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Length of a token or proof as presented, over REST and RPC.
+pub const TOKEN_TEXT_BYTES_MAX: usize = 512;
+/// How long a registration waits for an operator.
+pub const REGISTRATION_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// Life of a handshake challenge.
+pub const CHALLENGE_LIFE: Duration = Duration::from_secs(30);
+/// Live challenges of one agent.
+pub const CHALLENGES_MAX: u32 = 4;
+/// Life of a session token.
+pub const SESSION_LIFE: Duration = Duration::from_secs(3600);
+/// Bucket of a DPoP server nonce; the current and the previous bucket are accepted.
+pub const DPOP_NONCE_BUCKET: Duration = Duration::from_secs(120);
+/// Failed authentications of one source in a minute before 429.
+pub const FAILURES_PER_MINUTE_MAX: u32 = 20;
+/// A heartbeat younger than this makes an agent healthy.
+pub const HEALTHY_WITHIN: Duration = Duration::from_secs(5 * 60);
+/// A heartbeat younger than this makes an agent stale; older ones make it offline.
+pub const STALE_WITHIN: Duration = Duration::from_secs(15 * 60);
+/// Life of a command unless said otherwise.
+pub const COMMAND_LIFE_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+/// Life of a command at most.
+pub const COMMAND_LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Commands of one agent that have not ended.
+pub const COMMANDS_OPEN_MAX: u32 = 1_000;
+/// Command parameters.
+pub const COMMAND_PARAMS_BYTES_MAX: usize = 256 * 1024;
+/// How long an agent remembers the id of a command.
+pub const COMMAND_MEMORY: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Shortest interval of a subsystem.
+pub const SUBSYSTEM_INTERVAL_MIN: Duration = Duration::from_secs(60);
+/// Longest interval of a subsystem.
+pub const SUBSYSTEM_INTERVAL_MAX: Duration = Duration::from_secs(1440 * 60);
+/// Characters of configured secrets at least.
+pub const CONFIGURED_SECRET_CHARS_MIN: usize = 32;
+/// Size of `policy.toml`.
+pub const POLICY_BYTES_MAX: usize = 256 * 1024;
