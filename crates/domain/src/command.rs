@@ -6,6 +6,8 @@
 //! ```
 //! *Invariant:* an ended command never changes again, except that a late receipt amends `lost`.
 
+use std::{fmt, num::ParseIntError, str::FromStr};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -21,6 +23,19 @@ use crate::{
 )]
 #[serde(transparent)]
 pub struct CommandSeq(pub i64);
+
+impl fmt::Display for CommandSeq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for CommandSeq {
+    type Err = ParseIntError;
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        text.parse().map(Self)
+    }
+}
 
 /// What a command tells an agent to do. A new kind begins here: the compiler then names every
 /// place that has to know it.

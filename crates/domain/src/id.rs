@@ -130,6 +130,13 @@ impl AccountId {
     pub const DEFAULT: Self = Self(1);
 }
 
+impl FromStr for AccountId {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        text.parse().map(Self).map_err(|_| InvalidId { what: "account id" })
+    }
+}
+
 impl fmt::Display for AccountId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

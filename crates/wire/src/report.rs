@@ -24,6 +24,7 @@ pub const PACKAGES_MAX: usize = 2_000;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "subsystem", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "one at a time, never held in numbers")]
 pub enum SubsystemReport {
     /// Processor, memory, load, processes, kernel.
     System(SystemReport),

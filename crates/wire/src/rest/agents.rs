@@ -1,0 +1,130 @@
+//! Agents.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// An agent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Agent {
+    /// Its id.
+    pub agent_id: String,
+    /// Unique among live agents.
+    pub name: String,
+    /// Its account.
+    pub account_id: i64,
+    /// `pending`, `approved`, `quarantined`, `rejected`, `expired`, `cancelled` or `revoked`.
+    pub status: String,
+    /// `pending_approval`, `approved`, `rejected`, `expired` or `cancelled`.
+    pub approval_status: String,
+    /// `healthy`, `stale` or `offline`.
+    pub health: String,
+    /// A stream is open.
+    pub connected: bool,
+    /// `proof_of_possession` or `api_key`.
+    pub assurance: String,
+    /// As last reported.
+    pub version: Option<String>,
+    /// Such as `linux-amd64`.
+    pub platform: Option<String>,
+    /// As the host calls itself.
+    pub hostname: Option<String>,
+    /// From token and operators.
+    pub labels: BTreeMap<String, String>,
+    /// What host and operator compare; null without keys.
+    pub fingerprint: Option<String>,
+    /// A machine id was enrolled.
+    pub machine_bound: bool,
+    /// Last heartbeat.
+    pub last_seen_at: Option<String>,
+    /// When it registered.
+    pub registered_at: String,
+    /// Network address that it registered from.
+    pub registered_from: Option<String>,
+    /// Who approved it.
+    pub approved_by: Option<String>,
+    /// When.
+    pub approved_at: Option<String>,
+    /// Subsystem → `closed`, `open` or `half_open`.
+    pub breakers: BTreeMap<String, String>,
+    /// Why it is rejected, quarantined or revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Body of `POST /agents/{id}/approve`; may be absent.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Approve {
+    /// As compared; refused when it is not the agent's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+}
+
+/// Answer of `approve`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Approved {
+    /// The agent.
+    pub agent_id: String,
+    /// `approved`.
+    pub approval_status: String,
+}
+
+/// Body of `reject`, `revoke`, `quarantine`, `restore`; may be absent.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WithReason {
+    /// In the operator's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Body of `PATCH /agents/{id}`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UpdateAgent {
+    /// A new name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// All labels, in place of the present ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+/// Body of `POST /agents/heartbeat`. What it names must be the caller's own.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Heartbeat {
+    /// The caller's own id, or absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<String>,
+    /// Ignored: names are changed by operators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Ignored: the account follows from the credential.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<i64>,
+    /// Of the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// As the host calls itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+}
+
+/// Answer of `heartbeat`; it is durable when it arrives.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HeartbeatAnswer {
+    /// `ok`.
+    pub status: String,
+    /// A sync job that waits for the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync_job_id: Option<String>,
+    /// The caller's account.
+    pub account_id: i64,
+    /// Commands that wait for the agent.
+    pub commands_pending: u32,
+}

@@ -1,0 +1,61 @@
+//! API keys of users and services.
+
+use serde::{Deserialize, Serialize};
+
+/// Body of `POST /api/v1/auth/keys`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CreateKey {
+    /// For people.
+    pub name: String,
+    /// No more than the caller's own.
+    pub scopes: Vec<String>,
+    /// At most 3,650; absent means no expiry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in_days: Option<u32>,
+}
+
+/// A key without its secret.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ApiKey {
+    /// Its id.
+    pub id: String,
+    /// How the key's text begins.
+    pub prefix: String,
+    /// For people.
+    pub name: String,
+    /// Whose it is.
+    pub owner: String,
+    /// What it may do.
+    pub scopes: Vec<String>,
+    /// When it was made.
+    pub created_at: String,
+    /// When it dies.
+    pub expires_at: Option<String>,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<String>,
+}
+
+/// Answer of `POST /api/v1/auth/keys`. The only place that ever shows the key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CreatedKey {
+    /// `argosy_<id>_<secret>`; shown once.
+    pub key: String,
+    /// What was made.
+    #[serde(flatten)]
+    pub about: ApiKey,
+}
+
+/// Answer of `GET /api/v1/auth/me`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Me {
+    /// Who the server takes the caller for.
+    pub actor: String,
+    /// The caller's organisation.
+    pub organisation: String,
+    /// What the caller may do.
+    pub scopes: Vec<String>,
+}
