@@ -1,0 +1,42 @@
+//! The host's clock and randomness.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use argosy_domain::{
+    entropy::Entropy,
+    time::{Clock, Timestamp},
+};
+use rustix::time::{ClockId, clock_gettime};
+
+/// The operating system's clocks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    fn now(&self) -> Timestamp {
+        let since_epoch = std::time::SystemTime::now().duration_since(UNIX_EPOCH);
+        let micros = since_epoch.map_or(0, |span| span.as_micros());
+        Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
+    }
+
+    fn since_boot(&self) -> Duration {
+        let time = clock_gettime(ClockId::Boottime);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+    }
+}
+
+/// The operating system's randomness.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OsEntropy;
+
+impl Entropy for OsEntropy {
+    #[expect(clippy::disallowed_methods, reason = "the one place that draws randomness")]
+    fn fill(&self, bytes: &mut [u8]) {
+        if getrandom::fill(bytes).is_err() {
+            // No secret may be made of anything less.
+            std::process::abort();
+        }
+    }
+}
