@@ -1,1 +1,58 @@
-//! placeholder
+//! Durable state: one implementation for SQLite and PostgreSQL, one file for each aggregate.
+//!
+//! A [`Store`] gives a [`Reader`] or a [`Tx`]; each reaches the aggregates (`tx.agents()`,
+//! `tx.audit()`, …). Rows become domain values here, at the edge. On SQLite all writes go through
+//! one connection with group commit (`writer`); on PostgreSQL each transaction is its own.
+//!
+//! *Invariant:* nothing is answered before it is committed. This crate decides nothing: whether a
+//! change is allowed is decided by `domain`, and whether it still fits by conditional statements.
+
+mod accounts;
+mod agents;
+mod api_keys;
+mod audit;
+mod commands;
+mod conn;
+mod counters;
+mod dialect;
+mod error;
+mod handle;
+mod handshakes;
+mod inventory;
+mod migrations;
+mod orgs;
+mod page;
+mod presence;
+mod resources;
+mod server_keys;
+mod sessions;
+mod settings;
+mod store;
+mod subsystems;
+mod sync_jobs;
+mod tokens;
+mod value;
+mod writer;
+
+pub use accounts::Accounts;
+pub use agents::{AgentFilter, AgentView, Agents};
+pub use api_keys::{ApiKey, ApiKeys, NewApiKey};
+pub use audit::{Audit, AuditEntry, AuditFilter, AuditRow};
+pub use commands::{CommandFilter, Commands};
+pub use counters::{CountersSnapshot, OpCount};
+pub use error::{CONFLICTS, Cause, StoreError};
+pub use handle::{Handle, ReadOnly, ReadWrite, Reader, Tx};
+pub use handshakes::{Continuation, Handshakes};
+pub use inventory::{Inventory, InventoryRow};
+pub use migrations::MigrationStatus;
+pub use orgs::Orgs;
+pub use page::{Cursor, InvalidCursor, Page, PageRequest};
+pub use presence::Presence;
+pub use resources::{ResourceFilter, ResourceRow, Resources, UpsertCounts};
+pub use server_keys::{KeyCertificate, ServerKeyRow, ServerKeys};
+pub use sessions::{Session, Sessions};
+pub use settings::Settings;
+pub use store::{Options, Store, Target};
+pub use subsystems::{SubsystemRow, Subsystems};
+pub use sync_jobs::{SyncJob, SyncJobStatus, SyncJobs, SyncScope};
+pub use tokens::{TokenSecret, Tokens};

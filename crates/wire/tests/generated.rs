@@ -2,6 +2,8 @@
 //!
 //! After a change of the contract: `ARGOSY_REGENERATE=1 cargo test -p argosy-wire --test generated`.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{collections::BTreeMap, fs, path::Path};
 
 const PROTOS: &[&str] = &["agentgateway/v1/agentgateway.proto", "agentadmin/v1/agentadmin.proto"];
