@@ -1,0 +1,78 @@
+//! Accounts: cloud accounts and sites. Their numbers are one sequence over all organisations.
+
+use argosy_domain::{
+    account::Account,
+    id::{AccountId, OrgId},
+    time::Timestamp,
+};
+
+use crate::{
+    error::StoreError,
+    handle::{ReadWrite, aggregate},
+    value::{Row, Value},
+};
+
+const TABLE: &str = "accounts";
+
+aggregate! {
+    /// Accounts.
+    Accounts
+}
+
+fn account(row: &Row) -> Result<Account, StoreError> {
+    Ok(Account {
+        id: row.get("id")?,
+        org: row.get("org_id")?,
+        name: row.get("name")?,
+        provider: row.optional("provider")?,
+        external_id: row.optional("external_id")?,
+        regions: row.get("regions")?,
+        created_at: row.get("created_at")?,
+    })
+}
+
+impl<A> Accounts<'_, A> {
+    /// The account of that number, if it is the organisation's.
+    pub async fn get(&mut self, org: &OrgId, id: AccountId) -> Result<Option<Account>, StoreError> {
+        let sql = "SELECT * FROM accounts WHERE org_id = $1 AND id = $2";
+        let row = self.conn.query(TABLE, sql).bind(org).bind(id).fetch_optional().await?;
+        row.as_ref().map(account).transpose()
+    }
+
+    /// Every account of the organisation, by number.
+    pub async fn list(&mut self, org: &OrgId) -> Result<Vec<Account>, StoreError> {
+        let sql = "SELECT * FROM accounts WHERE org_id = $1 ORDER BY id";
+        let rows = self.conn.query(TABLE, sql).bind(org).fetch_all().await?;
+        rows.iter().map(account).collect()
+    }
+}
+
+impl Accounts<'_, ReadWrite> {
+    /// Makes an account and numbers it. [`StoreError::Conflict`] `account_name` when the
+    /// organisation has one of that name.
+    pub async fn create(
+        &mut self,
+        org: &OrgId,
+        name: &str,
+        provider: Option<&str>,
+        external_id: Option<&str>,
+        regions: &[String],
+        now: Timestamp,
+    ) -> Result<Account, StoreError> {
+        let sql = "INSERT INTO accounts
+            (org_id, name, provider, external_id, regions, created_at)
+            VALUES ($1, $2, $3, $4, $5, $6) RETURNING *";
+        let row = self
+            .conn
+            .query(TABLE, sql)
+            .bind(org)
+            .bind(name)
+            .bind(provider)
+            .bind(external_id)
+            .bind(Value::from_iter(regions.iter().map(String::as_str)))
+            .bind(now)
+            .fetch_one()
+            .await?;
+        account(&row)
+    }
+}

@@ -1,0 +1,66 @@
+//! What a list of agents is asked for.
+
+use argosy_domain::{
+    agent::{AgentStatus, Health},
+    id::{AccountId, OrgId},
+    limits::{HEALTHY_WITHIN, STALE_WITHIN},
+    time::Timestamp,
+};
+
+use super::view;
+use crate::{
+    dialect::Dialect,
+    page::{Select, contains_pattern},
+    value::Value,
+};
+
+/// Conditions on agents; absent ones let everything through.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AgentFilter {
+    /// Where it stands.
+    pub status: Option<AgentStatus>,
+    /// Its health, and the moment that counts as now.
+    pub health: Option<(Health, Timestamp)>,
+    /// Its account.
+    pub account: Option<AccountId>,
+    /// A label that it carries with exactly this value.
+    pub label: Option<(String, String)>,
+    /// Found anywhere in name, host name or id; case does not matter.
+    pub q: Option<String>,
+}
+
+impl AgentFilter {
+    pub(super) fn select(&self, org: &OrgId, dialect: Dialect) -> Select {
+        let label = self.label.as_ref().map(|(key, value)| {
+            let pair = [(key.clone(), value.as_str().into())];
+            serde_json::Value::Object(pair.into_iter().collect()).to_string()
+        });
+        let pattern = self.q.as_deref().map(contains_pattern);
+        let select = Select::new(view!("a.org_id = $1"), [org.into()])
+            .and_if("a.status = ?", self.status.map(AgentStatus::as_str))
+            .and_if("a.account_id = ?", self.account)
+            .and_if(dialect.agent_has_label(), label)
+            .and_if(
+                "(LOWER(a.name) LIKE ? ESCAPE '!' OR LOWER(a.hostname) LIKE ? ESCAPE '!' \
+                 OR LOWER(a.id) LIKE ? ESCAPE '!')",
+                pattern,
+            );
+        match self.health {
+            None => select,
+            Some((health, now)) => with_health(select, health, now),
+        }
+    }
+}
+
+/// The same bounds as [`Health::at`]: younger than the limit, not as old as it.
+fn with_health(select: Select, health: Health, now: Timestamp) -> Select {
+    let healthy_after = Value::from(now.minus(HEALTHY_WITHIN));
+    let stale_after = Value::from(now.minus(STALE_WITHIN));
+    match health {
+        Health::Healthy => select.and("p.last_seen > ?", healthy_after),
+        Health::Stale => {
+            select.and("p.last_seen > ?", stale_after).and("p.last_seen <= ?", healthy_after)
+        }
+        Health::Offline => select.and("(p.last_seen IS NULL OR p.last_seen <= ?)", stale_after),
+    }
+}

@@ -1,0 +1,182 @@
+//! API keys of users, services and agents. Of the secret only a digest is kept.
+
+use argosy_domain::{
+    access::Scopes,
+    digest::Sha256,
+    id::{AgentId, ApiKeyId, OrgId},
+    time::Timestamp,
+};
+
+use crate::{
+    dialect::JsonType,
+    error::StoreError,
+    handle::{ReadWrite, aggregate},
+    page::{Page, PageRequest, Select, page_of},
+    value::{Row, Value},
+};
+
+const TABLE: &str = "api_keys";
+const ORDER: (&str, &str) = ("created_at", "id");
+
+aggregate! {
+    /// API keys.
+    ApiKeys
+}
+
+/// A key that is being minted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewApiKey {
+    /// The public part of the key string.
+    pub id: ApiKeyId,
+    /// Its tenant.
+    pub org: OrgId,
+    /// The agent whose credential it is; none for users and services.
+    pub agent: Option<AgentId>,
+    /// Whose it is: `user:<name>`, `service:<name>`, `agent:<id>`.
+    pub owner: String,
+    /// For people.
+    pub name: String,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// Digest of the secret part (32 random bytes, so no slow hash is needed).
+    pub secret_sha256: Sha256,
+    /// When.
+    pub created_at: Timestamp,
+    /// When it stops working.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A key as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// The public part of the key string.
+    pub id: ApiKeyId,
+    /// Its tenant.
+    pub org: OrgId,
+    /// The agent whose credential it is; none for users and services.
+    pub agent: Option<AgentId>,
+    /// Whose it is.
+    pub owner: String,
+    /// For people.
+    pub name: String,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// Digest of the secret part.
+    pub secret_sha256: Sha256,
+    /// When it was minted.
+    pub created_at: Timestamp,
+    /// When it stops working.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// When it was last used, give or take the interval at which uses are written.
+    pub last_used_at: Option<Timestamp>,
+}
+
+fn api_key(row: &Row) -> Result<ApiKey, StoreError> {
+    let scopes: Vec<String> = row.get("scopes")?;
+    Ok(ApiKey {
+        id: row.get("id")?,
+        org: row.get("org_id")?,
+        agent: row.optional("agent_id")?,
+        owner: row.get("owner")?,
+        name: row.get("name")?,
+        scopes: Scopes::parse(scopes.iter().map(String::as_str))
+            .map_err(|_| row.corrupt("scopes"))?,
+        secret_sha256: row.get("secret_sha256")?,
+        created_at: row.get("created_at")?,
+        expires_at: row.optional("expires_at")?,
+        revoked_at: row.optional("revoked_at")?,
+        last_used_at: row.optional("last_used_at")?,
+    })
+}
+
+impl<A> ApiKeys<'_, A> {
+    /// The key of that id, whosever it is. Whether it still works is the caller's question.
+    pub async fn find(&mut self, id: &ApiKeyId) -> Result<Option<ApiKey>, StoreError> {
+        let sql = "SELECT * FROM api_keys WHERE id = $1";
+        let row = self.conn.query(TABLE, sql).bind(id).fetch_optional().await?;
+        row.as_ref().map(api_key).transpose()
+    }
+
+    /// The organisation's keys of users and services, revoked and expired ones included.
+    pub async fn list(
+        &mut self,
+        org: &OrgId,
+        page: &PageRequest,
+    ) -> Result<Page<ApiKey>, StoreError> {
+        let base = "SELECT * FROM api_keys WHERE org_id = $1 AND agent_id IS NULL";
+        let select = Select::new(base, [org.into()]).page(ORDER, page);
+        let rows = self.conn.select(TABLE, select).fetch_all().await?;
+        page_of(rows, page, ORDER, api_key)
+    }
+}
+
+impl ApiKeys<'_, ReadWrite> {
+    /// Keeps a new key.
+    pub async fn insert(&mut self, key: &NewApiKey) -> Result<(), StoreError> {
+        let sql = "INSERT INTO api_keys (id, org_id, agent_id, owner, name, scopes,
+            secret_sha256, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        self.conn
+            .query(TABLE, sql)
+            .bind(&key.id)
+            .bind(&key.org)
+            .bind(key.agent.as_ref())
+            .bind(key.owner.as_str())
+            .bind(key.name.as_str())
+            .bind(Value::from_iter(key.scopes.iter()))
+            .bind(key.secret_sha256)
+            .bind(key.created_at)
+            .bind(key.expires_at)
+            .execute()
+            .await?;
+        Ok(())
+    }
+
+    /// Revokes a key; false when there is none or it was revoked before.
+    pub async fn revoke(
+        &mut self,
+        org: &OrgId,
+        id: &ApiKeyId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let sql = "UPDATE api_keys SET revoked_at = $3
+            WHERE org_id = $1 AND id = $2 AND revoked_at IS NULL";
+        self.conn.query(TABLE, sql).bind(org).bind(id).bind(now).changed().await
+    }
+
+    /// Revokes every key of an agent and answers how many there were.
+    pub async fn void_of_agent(
+        &mut self,
+        agent: &AgentId,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let sql = "UPDATE api_keys SET revoked_at = $2
+            WHERE org_id = (SELECT org_id FROM agents WHERE id = $1) AND agent_id = $1
+            AND revoked_at IS NULL";
+        self.conn.query(TABLE, sql).bind(agent).bind(now).execute().await
+    }
+
+    /// Notes uses, in one statement however many they are. Earlier uses change nothing.
+    pub async fn touch(&mut self, uses: &[(ApiKeyId, Timestamp)]) -> Result<(), StoreError> {
+        let rows =
+            self.conn.dialect().rows_of_json(1, &[("id", JsonType::Text), ("at", JsonType::Int)]);
+        let mut newest = std::collections::BTreeMap::new();
+        for (id, at) in uses {
+            let kept = newest.entry(id.as_str()).or_insert(*at);
+            *kept = (*kept).max(*at);
+        }
+        let uses: serde_json::Value = newest
+            .iter()
+            .map(|(id, at)| serde_json::json!({ "id": id, "at": at.as_micros() }))
+            .collect();
+        let select = Select::dynamic([
+            "UPDATE api_keys SET last_used_at = r.at FROM ",
+            &rows,
+            " WHERE api_keys.id = r.id
+              AND (api_keys.last_used_at IS NULL OR api_keys.last_used_at < r.at)",
+        ]);
+        self.conn.select(TABLE, select).bind(uses.to_string()).execute().await?;
+        Ok(())
+    }
+}

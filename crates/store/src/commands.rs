@@ -1,0 +1,279 @@
+//! Commands: each agent's ordered queue, and what became of it.
+//!
+//! *Invariant:* a state is saved only over the state that the decision was made on.
+
+use argosy_domain::{
+    command::{Command, CommandKind, CommandResult, CommandSeq, CommandState, End, Outcome},
+    id::{AgentId, CommandId, OrgId},
+    time::Timestamp,
+};
+
+use crate::{
+    error::StoreError,
+    handle::{ReadWrite, aggregate},
+    page::{Page, PageRequest, Select, page_of},
+    value::Row,
+};
+
+const TABLE: &str = "commands";
+const ORDER: (&str, &str) = ("created_at", "id");
+
+aggregate! {
+    /// Commands.
+    Commands
+}
+
+/// Conditions on commands; absent ones let everything through.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommandFilter {
+    /// The agent.
+    pub agent: Option<AgentId>,
+    /// The public name of a state or outcome.
+    pub state: Option<String>,
+}
+
+fn state(row: &Row) -> Result<CommandState, StoreError> {
+    let at = || row.get("state_at");
+    let name: String = row.get("state")?;
+    Ok(match name.as_str() {
+        "queued" => CommandState::Queued,
+        "sent" => CommandState::Sent { at: at()? },
+        "received" => CommandState::Received { at: at()? },
+        "running" => CommandState::Running { at: at()? },
+        outcome => CommandState::Ended(End {
+            outcome: Outcome::parse(outcome).ok_or_else(|| row.corrupt("state"))?,
+            at: at()?,
+            detail: row.optional("end_detail")?,
+        }),
+    })
+}
+
+fn state_at(state: &CommandState) -> Option<Timestamp> {
+    match state {
+        CommandState::Queued => None,
+        CommandState::Sent { at }
+        | CommandState::Received { at }
+        | CommandState::Running { at } => Some(*at),
+        CommandState::Ended(end) => Some(end.at),
+    }
+}
+
+fn end_detail(state: &CommandState) -> Option<&str> {
+    match state {
+        CommandState::Ended(end) => end.detail.as_deref(),
+        CommandState::Queued
+        | CommandState::Sent { .. }
+        | CommandState::Received { .. }
+        | CommandState::Running { .. } => None,
+    }
+}
+
+fn result(row: &Row) -> Result<Option<CommandResult>, StoreError> {
+    let Some(payload) = row.optional("result_payload")? else {
+        return Ok(None);
+    };
+    let receipt = row.optional("receipt")?;
+    Ok(Some(CommandResult {
+        payload,
+        receipt,
+        receipt_signature: row.optional("receipt_signature")?,
+    }))
+}
+
+fn command(row: &Row) -> Result<Command, StoreError> {
+    Ok(Command {
+        id: row.get("id")?,
+        org: row.get("org_id")?,
+        agent: row.get("agent_id")?,
+        kind: row.parsed("kind", |name| CommandKind::parse(name).ok())?,
+        params: row.get("params")?,
+        params_sha256: row.get("params_sha256")?,
+        sequence: CommandSeq(row.get("sequence")?),
+        created_by: row.get("created_by")?,
+        created_at: row.get("created_at")?,
+        expires_at: row.get("expires_at")?,
+        idempotency_key: row.optional("idempotency_key")?,
+        state: state(row)?,
+        result: result(row)?,
+    })
+}
+
+impl<A> Commands<'_, A> {
+    /// The organisation's command of that id.
+    pub async fn get(
+        &mut self,
+        org: &OrgId,
+        id: &CommandId,
+    ) -> Result<Option<Command>, StoreError> {
+        let sql = "SELECT * FROM commands WHERE org_id = $1 AND id = $2";
+        let row = self.conn.query(TABLE, sql).bind(org).bind(id).fetch_optional().await?;
+        row.as_ref().map(command).transpose()
+    }
+
+    /// The command that the organisation asked for with this key before.
+    pub async fn find_by_idempotency_key(
+        &mut self,
+        org: &OrgId,
+        key: &str,
+    ) -> Result<Option<Command>, StoreError> {
+        let sql = "SELECT * FROM commands WHERE org_id = $1 AND idempotency_key = $2";
+        let row = self.conn.query(TABLE, sql).bind(org).bind(key).fetch_optional().await?;
+        row.as_ref().map(command).transpose()
+    }
+
+    /// The agent's commands that have not ended, in their order, at most `limit`.
+    pub async fn open_for(
+        &mut self,
+        agent: &AgentId,
+        limit: u32,
+    ) -> Result<Vec<Command>, StoreError> {
+        let sql = "SELECT * FROM commands WHERE agent_id = $1
+            AND state IN ('queued', 'sent', 'received', 'running') ORDER BY sequence LIMIT $2";
+        let rows = self.conn.query(TABLE, sql).bind(agent).bind(limit).fetch_all().await?;
+        rows.iter().map(command).collect()
+    }
+
+    /// How many of the agent's commands have not ended.
+    pub async fn count_open(&mut self, agent: &AgentId) -> Result<u32, StoreError> {
+        let sql = "SELECT COUNT(*) AS n FROM commands WHERE agent_id = $1
+            AND state IN ('queued', 'sent', 'received', 'running')";
+        self.conn.query(TABLE, sql).bind(agent).fetch_one().await?.get("n")
+    }
+
+    /// The organisation's commands that the filter lets through.
+    pub async fn list(
+        &mut self,
+        org: &OrgId,
+        filter: &CommandFilter,
+        page: &PageRequest,
+    ) -> Result<Page<Command>, StoreError> {
+        let select = Select::new("SELECT * FROM commands WHERE org_id = $1", [org.into()])
+            .and_if("agent_id = ?", filter.agent.as_ref())
+            .and_if("state = ?", filter.state.as_deref())
+            .page(ORDER, page);
+        let rows = self.conn.select(TABLE, select).fetch_all().await?;
+        page_of(rows, page, ORDER, command)
+    }
+}
+
+impl Commands<'_, ReadWrite> {
+    /// The agent's next place in its order; none when there is no such agent. Whoever else asks
+    /// for the same agent waits until this transaction ends.
+    pub async fn next_sequence(
+        &mut self,
+        agent: &AgentId,
+    ) -> Result<Option<CommandSeq>, StoreError> {
+        let sql = "UPDATE agents SET command_sequence = command_sequence + 1
+            WHERE id = $1 RETURNING command_sequence";
+        let row = self.conn.query("agents", sql).bind(agent).fetch_optional().await?;
+        row.map(|row| row.get("command_sequence").map(CommandSeq)).transpose()
+    }
+
+    /// Lets the agent's order go on behind `at_least`, which the agent has already seen; false
+    /// when it does so anyway.
+    pub async fn raise_sequence(
+        &mut self,
+        agent: &AgentId,
+        at_least: CommandSeq,
+    ) -> Result<bool, StoreError> {
+        let sql = "UPDATE agents SET command_sequence = $2
+            WHERE id = $1 AND command_sequence < $2";
+        self.conn.query("agents", sql).bind(agent).bind(at_least.0).changed().await
+    }
+
+    /// Keeps a new command. [`StoreError::Conflict`] `command_id` or `command_idempotency_key`.
+    pub async fn insert(&mut self, command: &Command) -> Result<(), StoreError> {
+        let sql = "INSERT INTO commands (id, org_id, agent_id, kind, params, params_sha256,
+            sequence, created_by, created_at, expires_at, idempotency_key, state, state_at,
+            end_detail, result_payload, receipt, receipt_signature)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+        let result = command.result.as_ref();
+        self.conn
+            .query(TABLE, sql)
+            .bind(&command.id)
+            .bind(&command.org)
+            .bind(&command.agent)
+            .bind(command.kind.as_str())
+            .bind(command.params.as_slice())
+            .bind(command.params_sha256)
+            .bind(command.sequence.0)
+            .bind(command.created_by.as_str())
+            .bind(command.created_at)
+            .bind(command.expires_at)
+            .bind(command.idempotency_key.as_deref())
+            .bind(command.state.as_str())
+            .bind(state_at(&command.state))
+            .bind(end_detail(&command.state))
+            .bind(result.map(|result| result.payload.as_slice()))
+            .bind(result.and_then(|result| result.receipt.as_deref()))
+            .bind(result.and_then(|result| result.receipt_signature.as_deref()))
+            .execute()
+            .await?;
+        Ok(())
+    }
+
+    /// Saves a state over the one that is expected (by its public name); false when it is no
+    /// longer that one.
+    pub async fn save_state(
+        &mut self,
+        id: &CommandId,
+        state: &CommandState,
+        expected: &str,
+    ) -> Result<bool, StoreError> {
+        let sql = "UPDATE commands SET state = $2, state_at = $3, end_detail = $4
+            WHERE id = $1 AND state = $5";
+        self.conn
+            .query(TABLE, sql)
+            .bind(id)
+            .bind(state.as_str())
+            .bind(state_at(state))
+            .bind(end_detail(state))
+            .bind(expected)
+            .changed()
+            .await
+    }
+
+    /// Saves an end and what the agent said about it, over the state that is expected.
+    pub async fn save_end(
+        &mut self,
+        id: &CommandId,
+        end: &End,
+        result: &CommandResult,
+        expected: &str,
+    ) -> Result<bool, StoreError> {
+        let sql = "UPDATE commands SET state = $2, state_at = $3, end_detail = $4,
+            result_payload = $5, receipt = $6, receipt_signature = $7
+            WHERE id = $1 AND state = $8";
+        self.conn
+            .query(TABLE, sql)
+            .bind(id)
+            .bind(end.outcome.as_str())
+            .bind(end.at)
+            .bind(end.detail.as_deref())
+            .bind(result.payload.as_slice())
+            .bind(result.receipt.as_deref())
+            .bind(result.receipt_signature.as_deref())
+            .bind(expected)
+            .changed()
+            .await
+    }
+
+    /// Gives a command a new place in its agent's order.
+    pub async fn resequence(
+        &mut self,
+        id: &CommandId,
+        sequence: CommandSeq,
+    ) -> Result<bool, StoreError> {
+        let sql = "UPDATE commands SET sequence = $2 WHERE id = $1";
+        self.conn.query(TABLE, sql).bind(id).bind(sequence.0).changed().await
+    }
+
+    /// Ends queued commands whose time is over at `now`, at most 500, and answers which.
+    pub async fn expire_queued(&mut self, now: Timestamp) -> Result<Vec<CommandId>, StoreError> {
+        let sql = "UPDATE commands SET state = 'expired', state_at = $1 WHERE id IN (
+            SELECT id FROM commands WHERE state = 'queued' AND expires_at <= $1
+            ORDER BY expires_at LIMIT 500) AND state = 'queued' RETURNING id";
+        let rows = self.conn.query(TABLE, sql).bind(now).fetch_all().await?;
+        rows.iter().map(|row| row.get("id")).collect()
+    }
+}

@@ -1,0 +1,227 @@
+//! One connection of either database, and the statements that are sent through it.
+//!
+//! *Invariant:* after a statement has failed inside a transaction nothing more is sent through it,
+//! so that both databases behave alike (PostgreSQL refuses what follows, SQLite would go on).
+
+use std::{fmt, sync::Arc};
+
+use sqlx::{
+    Arguments as _, Postgres, SqlSafeStr, SqlStr, Sqlite, SqliteConnection, Transaction,
+    pool::PoolConnection,
+    postgres::{PgArguments, PgConnection},
+    sqlite::SqliteArguments,
+};
+
+use crate::{
+    counters::OpCounters,
+    dialect::Dialect,
+    error::{StoreError, is_constraint, of_statement},
+    page::Select,
+    value::{Cells, Row, Value},
+    writer::Lease,
+};
+
+/// Where statements go.
+pub(crate) enum Link {
+    SqliteReader(PoolConnection<Sqlite>),
+    SqliteWriter(Lease),
+    PostgresReader(PoolConnection<Postgres>),
+    PostgresTx(Transaction<'static, Postgres>),
+}
+
+/// A connection that is in use by one operation.
+pub(crate) struct Conn {
+    link: Link,
+    counters: Arc<OpCounters>,
+    failed: bool,
+}
+
+impl fmt::Debug for Conn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Conn")
+    }
+}
+
+impl Conn {
+    pub(crate) fn new(link: Link, counters: Arc<OpCounters>) -> Self {
+        Self { link, counters, failed: false }
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        match self.link {
+            Link::SqliteReader(_) | Link::SqliteWriter(_) => Dialect::Sqlite,
+            Link::PostgresReader(_) | Link::PostgresTx(_) => Dialect::Postgres,
+        }
+    }
+
+    /// A statement; `table` is blamed for rows that cannot be read.
+    pub(crate) fn query(&mut self, table: &'static str, sql: impl SqlSafeStr) -> Query<'_> {
+        Query { conn: self, table, sql: sql.into_sql_str(), values: Vec::new() }
+    }
+
+    /// A statement whose conditions were put together.
+    pub(crate) fn select(&mut self, table: &'static str, select: Select) -> Query<'_> {
+        let (sql, values) = select.into_parts();
+        Query { conn: self, table, sql, values }
+    }
+
+    /// Makes the writes durable; what an earlier statement spoilt is undone instead.
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+        if self.failed {
+            return Err(StoreError::Aborted);
+        }
+        match self.link {
+            Link::SqliteWriter(lease) => lease.commit().await,
+            Link::PostgresTx(transaction) => {
+                transaction.commit().await.map_err(crate::error::unavailable)
+            }
+            Link::SqliteReader(_) | Link::PostgresReader(_) => Ok(()),
+        }
+    }
+
+    /// Whether a commit is counted here; a group's commit is counted by its writer.
+    pub(crate) fn commits_alone(&self) -> bool {
+        matches!(self.link, Link::PostgresTx(_))
+    }
+
+    fn fail(&mut self, error: &StoreError) {
+        match &mut self.link {
+            Link::SqliteWriter(lease) => {
+                self.failed = true;
+                if !is_constraint(error) {
+                    lease.distrust();
+                }
+            }
+            Link::PostgresTx(_) => self.failed = true,
+            Link::SqliteReader(_) | Link::PostgresReader(_) => {}
+        }
+    }
+}
+
+/// A statement that is being put together.
+pub(crate) struct Query<'c> {
+    conn: &'c mut Conn,
+    table: &'static str,
+    sql: SqlStr,
+    values: Vec<Value>,
+}
+
+impl Query<'_> {
+    pub(crate) fn bind(mut self, value: impl Into<Value>) -> Self {
+        self.values.push(value.into());
+        self
+    }
+
+    /// All rows.
+    pub(crate) async fn fetch_all(self) -> Result<Vec<Row>, StoreError> {
+        let Self { conn, table, sql, values } = self;
+        conn.begin()?;
+        let cells = match &mut conn.link {
+            Link::SqliteReader(link) => sqlite_rows(link, sql, values).await,
+            Link::SqliteWriter(lease) => sqlite_rows(lease.connection(), sql, values).await,
+            Link::PostgresReader(link) => postgres_rows(link, sql, values).await,
+            Link::PostgresTx(link) => postgres_rows(link, sql, values).await,
+        };
+        let cells = conn.outcome(cells)?;
+        Ok(cells.into_iter().map(|cells| Row { table, cells }).collect())
+    }
+
+    /// The first row, if there is one.
+    pub(crate) async fn fetch_optional(self) -> Result<Option<Row>, StoreError> {
+        Ok(self.fetch_all().await?.into_iter().next())
+    }
+
+    /// The row of a statement that always has one.
+    pub(crate) async fn fetch_one(self) -> Result<Row, StoreError> {
+        let table = self.table;
+        self.fetch_optional().await?.ok_or(StoreError::CorruptRow { table, column: "(no row)" })
+    }
+
+    /// The number of rows that were changed.
+    pub(crate) async fn execute(self) -> Result<u64, StoreError> {
+        let Self { conn, sql, values, table: _ } = self;
+        conn.begin()?;
+        let changed = match &mut conn.link {
+            Link::SqliteReader(link) => sqlite_execute(link, sql, values).await,
+            Link::SqliteWriter(lease) => sqlite_execute(lease.connection(), sql, values).await,
+            Link::PostgresReader(link) => postgres_execute(link, sql, values).await,
+            Link::PostgresTx(link) => postgres_execute(link, sql, values).await,
+        };
+        conn.outcome(changed)
+    }
+
+    /// Whether the statement changed anything.
+    pub(crate) async fn changed(self) -> Result<bool, StoreError> {
+        Ok(self.execute().await? > 0)
+    }
+}
+
+impl Conn {
+    fn begin(&self) -> Result<(), StoreError> {
+        if self.failed {
+            return Err(StoreError::Aborted);
+        }
+        self.counters.statement();
+        Ok(())
+    }
+
+    fn outcome<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, StoreError> {
+        result.map_err(of_statement).inspect_err(|error| self.fail(error))
+    }
+}
+
+async fn sqlite_rows(
+    connection: &mut SqliteConnection,
+    sql: SqlStr,
+    values: Vec<Value>,
+) -> Result<Vec<Cells>, sqlx::Error> {
+    let rows = sqlx::query_with(sql, sqlite_arguments(values)?).fetch_all(connection).await?;
+    Ok(rows.into_iter().map(Cells::Sqlite).collect())
+}
+
+async fn sqlite_execute(
+    connection: &mut SqliteConnection,
+    sql: SqlStr,
+    values: Vec<Value>,
+) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query_with(sql, sqlite_arguments(values)?).execute(connection).await?;
+    Ok(done.rows_affected())
+}
+
+async fn postgres_rows(
+    connection: &mut PgConnection,
+    sql: SqlStr,
+    values: Vec<Value>,
+) -> Result<Vec<Cells>, sqlx::Error> {
+    let rows = sqlx::query_with(sql, postgres_arguments(values)?).fetch_all(connection).await?;
+    Ok(rows.into_iter().map(Cells::Postgres).collect())
+}
+
+async fn postgres_execute(
+    connection: &mut PgConnection,
+    sql: SqlStr,
+    values: Vec<Value>,
+) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query_with(sql, postgres_arguments(values)?).execute(connection).await?;
+    Ok(done.rows_affected())
+}
+
+macro_rules! arguments {
+    ($name:ident, $arguments:ty) => {
+        fn $name(values: Vec<Value>) -> Result<$arguments, sqlx::Error> {
+            let mut arguments = <$arguments>::default();
+            for value in values {
+                match value {
+                    Value::Text(text) => arguments.add(text),
+                    Value::Int(number) => arguments.add(number),
+                    Value::Bytes(bytes) => arguments.add(bytes),
+                    Value::Bool(flag) => arguments.add(flag),
+                }
+                .map_err(sqlx::Error::Encode)?;
+            }
+            Ok(arguments)
+        }
+    };
+}
+arguments!(sqlite_arguments, SqliteArguments);
+arguments!(postgres_arguments, PgArguments);

@@ -1,0 +1,59 @@
+//! What SQLite and PostgreSQL say differently. Everything else is one SQL text.
+
+/// Which database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+/// Type of a column that is read out of a JSON array of objects.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum JsonType {
+    Text,
+    Int,
+}
+
+impl Dialect {
+    /// A table expression: the objects of the JSON array in parameter `$parameter`, as rows
+    /// named `r`. One bound text carries a batch of any length, so its statement is prepared once.
+    pub(crate) fn rows_of_json(
+        self,
+        parameter: usize,
+        columns: &[(&'static str, JsonType)],
+    ) -> String {
+        let column = |(name, json_type): &(&str, JsonType)| match (self, json_type) {
+            (Self::Sqlite, JsonType::Text | JsonType::Int) => {
+                format!("json_extract(value, '$.{name}') AS {name}")
+            }
+            (Self::Postgres, JsonType::Text) => format!("{name} TEXT"),
+            (Self::Postgres, JsonType::Int) => format!("{name} BIGINT"),
+        };
+        let columns = columns.iter().map(column).collect::<Vec<_>>().join(", ");
+        match self {
+            Self::Sqlite => format!("(SELECT {columns} FROM json_each(${parameter})) AS r"),
+            Self::Postgres => {
+                format!("json_to_recordset(CAST(${parameter} AS JSON)) AS r ({columns})")
+            }
+        }
+    }
+
+    /// A condition: the column is one of the texts of the JSON array in a parameter (`?`).
+    pub(crate) fn region_in_list(self) -> &'static str {
+        match self {
+            Self::Sqlite => "region IN (SELECT value FROM json_each(?))",
+            Self::Postgres => "region IN (SELECT json_array_elements_text(CAST(? AS JSON)))",
+        }
+    }
+
+    /// A condition: the agent carries the one label of the JSON object in a parameter (`?`).
+    pub(crate) fn agent_has_label(self) -> &'static str {
+        match self {
+            Self::Sqlite => {
+                "EXISTS (SELECT 1 FROM json_each(?) AS wanted JOIN json_each(a.labels) AS has \
+                 ON has.key = wanted.key AND has.value = wanted.value)"
+            }
+            Self::Postgres => "CAST(a.labels AS JSONB) @> CAST(? AS JSONB)",
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What can go wrong in the store, and how a database's own errors become that.
+//!
+//! *Invariant:* no variant carries a stored value: an error may be logged.
+
+use std::{error::Error, fmt, sync::Arc};
+
+/// Why an operation of the store failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// A value that must be unique is taken.
+    #[error("{what} is taken")]
+    Conflict {
+        /// Which one: `agent_name`, `agent_identity_key`, `account_name`,
+        /// `command_idempotency_key`, …; see `CONFLICTS` for all of them.
+        what: &'static str,
+    },
+    /// A row names another row that does not exist in its organisation.
+    #[error("a referenced row does not exist in this organisation")]
+    BrokenReference,
+    /// A stored row that no version of this program can have written.
+    #[error("corrupt row in {table}: column {column}")]
+    CorruptRow {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+    },
+    /// An earlier statement of this transaction failed, so nothing more can be done in it.
+    #[error("an earlier statement of this transaction failed")]
+    Aborted,
+    /// The database did not do it, or nobody can say whether it did. Worth trying again.
+    #[error("the database is not available")]
+    Unavailable(#[source] Cause),
+    /// The database was migrated by a newer version of this program.
+    #[error("the database has migration {found}, this program knows up to {known}")]
+    Newer {
+        /// Newest migration in the database.
+        found: i64,
+        /// Newest migration of this program.
+        known: i64,
+    },
+    /// A migration failed, or differs from the one that was applied.
+    #[error("migration failed")]
+    Migration(#[source] Cause),
+    /// A backup was asked of PostgreSQL.
+    #[error("PostgreSQL is backed up with its own tools: use pg_dump")]
+    BackupByPgDump,
+    /// A backup could not be written; an existing file is never overwritten.
+    #[error("the backup could not be written")]
+    Backup(#[source] Cause),
+}
+
+/// What lies beneath a [`StoreError`], shared because one failed commit answers many callers.
+#[derive(Debug, Clone)]
+pub struct Cause(Arc<dyn Error + Send + Sync>);
+
+impl Cause {
+    pub(crate) fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(Arc::from(error.into()))
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for Cause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
+
+/// Every unique constraint: its columns as SQLite names them, its name on PostgreSQL, and what
+/// [`StoreError::Conflict`] calls it. A test holds the list complete.
+pub const CONFLICTS: &[(&str, &str, &str)] = &[
+    ("organisations.id", "organisations_pkey", "organisation_id"),
+    ("accounts.id", "accounts_pkey", "account_id"),
+    ("accounts.org_id, accounts.id", "accounts_org_id_id_key", "account_id"),
+    ("accounts.org_id, accounts.name", "accounts_name", "account_name"),
+    ("enrolment_tokens.id", "enrolment_tokens_pkey", "token_id"),
+    ("enrolment_tokens.org_id, enrolment_tokens.id", "enrolment_tokens_org_id_id_key", "token_id"),
+    ("agents.id", "agents_pkey", "agent_id"),
+    ("agents.org_id, agents.id", "agents_org_id_id_key", "agent_id"),
+    ("agents.org_id, agents.name", "agents_live_name", "agent_name"),
+    ("agents.org_id, agents.identity_key", "agents_live_identity_key", "agent_identity_key"),
+    ("agent_presence.agent_id", "agent_presence_pkey", "presence"),
+    ("api_keys.id", "api_keys_pkey", "key_id"),
+    ("api_keys.org_id, api_keys.id", "api_keys_org_id_id_key", "key_id"),
+    (
+        "handshake_challenges.agent_id, handshake_challenges.challenge_sha256",
+        "handshake_challenges_pkey",
+        "challenge",
+    ),
+    ("continuations.agent_id", "continuations_pkey", "continuation"),
+    ("sessions.id", "sessions_pkey", "session_id"),
+    ("sessions.org_id, sessions.id", "sessions_org_id_id_key", "session_id"),
+    ("dpop_proofs.jti_sha256", "dpop_proofs_pkey", "proof"),
+    ("commands.id", "commands_pkey", "command_id"),
+    ("commands.org_id, commands.id", "commands_org_id_id_key", "command_id"),
+    ("commands.agent_id, commands.sequence", "commands_sequence", "command_sequence"),
+    (
+        "commands.org_id, commands.idempotency_key",
+        "commands_idempotency_key",
+        "command_idempotency_key",
+    ),
+    ("inventory.agent_id, inventory.subsystem", "inventory_pkey", "inventory"),
+    ("subsystems.agent_id, subsystems.subsystem", "subsystems_pkey", "subsystem"),
+    ("sync_jobs.id", "sync_jobs_pkey", "sync_job_id"),
+    ("sync_jobs.org_id, sync_jobs.id", "sync_jobs_org_id_id_key", "sync_job_id"),
+    ("resources.id", "resources_pkey", "resource_id"),
+    ("resources.org_id, resources.id", "resources_org_id_id_key", "resource_id"),
+    ("audit_entries.id", "audit_entries_pkey", "audit_entry_id"),
+    ("server_keys.key_use, server_keys.serial", "server_keys_pkey", "server_key"),
+    ("settings.name", "settings_pkey", "setting"),
+    ("org_settings.org_id, org_settings.name", "org_settings_pkey", "setting"),
+];
+
+fn conflict(error: &dyn sqlx::error::DatabaseError) -> &'static str {
+    let columns = error.message().strip_prefix("UNIQUE constraint failed: ");
+    CONFLICTS
+        .iter()
+        .find(|(sqlite, postgres, _)| {
+            columns == Some(sqlite) || error.constraint() == Some(postgres)
+        })
+        .map_or("a unique value", |(_, _, what)| what)
+}
+
+/// A statement's error as the store's own.
+pub(crate) fn of_statement(error: sqlx::Error) -> StoreError {
+    use sqlx::error::ErrorKind;
+    if let sqlx::Error::Database(database) = &error {
+        match database.kind() {
+            ErrorKind::UniqueViolation => {
+                return StoreError::Conflict { what: conflict(database.as_ref()) };
+            }
+            ErrorKind::ForeignKeyViolation => return StoreError::BrokenReference,
+            _ => {}
+        }
+    }
+    StoreError::Unavailable(Cause::new(error))
+}
+
+/// Whether SQLite undid only the statement, so that the savepoints around it still stand.
+pub(crate) fn is_constraint(error: &StoreError) -> bool {
+    matches!(error, StoreError::Conflict { .. } | StoreError::BrokenReference)
+}
+
+pub(crate) fn unavailable(error: sqlx::Error) -> StoreError {
+    StoreError::Unavailable(Cause::new(error))
+}

@@ -1,0 +1,127 @@
+//! A reader or a transaction, and the aggregates that are reached through it.
+//!
+//! *Invariant:* what writes exists only on [`Tx`]; the compiler refuses it on [`Reader`].
+
+use std::marker::PhantomData;
+
+use crate::{
+    accounts::Accounts, agents::Agents, api_keys::ApiKeys, audit::Audit, commands::Commands,
+    conn::Conn, counters::Counters, error::StoreError, handshakes::Handshakes,
+    inventory::Inventory, orgs::Orgs, presence::Presence, resources::Resources,
+    server_keys::ServerKeys, sessions::Sessions, settings::Settings, subsystems::Subsystems,
+    sync_jobs::SyncJobs, tokens::Tokens,
+};
+
+/// Reads.
+#[derive(Debug)]
+pub enum ReadOnly {}
+
+/// Reads and writes, until committed or dropped.
+#[derive(Debug)]
+pub enum ReadWrite {}
+
+/// A connection with the aggregates; see [`Reader`] and [`Tx`].
+#[derive(Debug)]
+pub struct Handle<A> {
+    conn: Conn,
+    counters: std::sync::Arc<Counters>,
+    access: PhantomData<A>,
+}
+
+/// Reads what is committed. Each call sees the newest state; two calls may see different ones.
+pub type Reader = Handle<ReadOnly>;
+
+/// A transaction as a value. Dropped without [`Tx::commit`], it leaves no trace.
+///
+/// Once a statement of it has failed, whatever follows answers [`StoreError::Aborted`]: begin
+/// another one. On SQLite it may read what transactions of its own group have written and not yet
+/// committed; so whoever answers success for what it read calls `commit` first, even when it wrote
+/// nothing. Hold it only for as long as the store's own calls take: nobody else writes meanwhile.
+pub type Tx = Handle<ReadWrite>;
+
+macro_rules! aggregate_accessors {
+    ($($(#[$doc:meta])* $method:ident: $aggregate:ident),* $(,)?) => {
+        impl<A> Handle<A> {
+            $($(#[$doc])*
+            pub fn $method(&mut self) -> $aggregate<'_, A> {
+                $aggregate::new(&mut self.conn)
+            })*
+        }
+    };
+}
+
+aggregate_accessors! {
+    /// Organisations.
+    orgs: Orgs,
+    /// Accounts.
+    accounts: Accounts,
+    /// API keys of users, services and agents.
+    api_keys: ApiKeys,
+    /// Enrolment tokens.
+    tokens: Tokens,
+    /// Agents.
+    agents: Agents,
+    /// Who was seen when, and who is connected.
+    presence: Presence,
+    /// Challenges and continuations.
+    handshakes: Handshakes,
+    /// Sessions and remembered proofs.
+    sessions: Sessions,
+    /// Commands.
+    commands: Commands,
+    /// The newest report of each subsystem.
+    inventory: Inventory,
+    /// Schedules and breakers of subsystems.
+    subsystems: Subsystems,
+    /// Sync jobs of discovery.
+    sync_jobs: SyncJobs,
+    /// Discovered resources.
+    resources: Resources,
+    /// The audit log.
+    audit: Audit,
+    /// The server's own keys.
+    server_keys: ServerKeys,
+    /// Settings.
+    settings: Settings,
+}
+
+impl<A> Handle<A> {
+    pub(crate) fn new(conn: Conn, counters: std::sync::Arc<Counters>) -> Self {
+        Self { conn, counters, access: PhantomData }
+    }
+
+    pub(crate) fn conn(&mut self) -> &mut Conn {
+        &mut self.conn
+    }
+}
+
+impl Handle<ReadWrite> {
+    /// Makes every write of the transaction durable together. Answers only once that is so.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        let alone = self.conn.commits_alone();
+        self.conn.commit().await?;
+        if alone {
+            self.counters.committed(1);
+        }
+        Ok(())
+    }
+}
+
+/// Declares an aggregate: a view of a connection, generic over what it may do.
+macro_rules! aggregate {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name<'c, A> {
+            conn: &'c mut $crate::conn::Conn,
+            access: std::marker::PhantomData<A>,
+        }
+
+        impl<'c, A> $name<'c, A> {
+            pub(crate) fn new(conn: &'c mut $crate::conn::Conn) -> Self {
+                Self { conn, access: std::marker::PhantomData }
+            }
+        }
+    };
+}
+pub(crate) use aggregate;

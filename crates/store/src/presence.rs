@@ -1,0 +1,81 @@
+//! Presence: when an agent was last seen, and whether a stream of it is open. Kept apart from the
+//! agents because every heartbeat changes it.
+
+use std::collections::BTreeMap;
+
+use argosy_domain::{id::AgentId, time::Timestamp};
+
+use crate::{
+    dialect::JsonType,
+    error::StoreError,
+    handle::{ReadWrite, aggregate},
+    page::Select,
+};
+
+const TABLE: &str = "agent_presence";
+
+aggregate! {
+    /// Presence of agents.
+    Presence
+}
+
+impl<A> Presence<'_, A> {
+    /// How many agents have an open stream.
+    pub async fn count_connected(&mut self) -> Result<u64, StoreError> {
+        let sql = "SELECT COUNT(*) AS n FROM agent_presence WHERE connected";
+        self.conn.query(TABLE, sql).fetch_one().await?.get("n")
+    }
+}
+
+impl Presence<'_, ReadWrite> {
+    /// Notes signs of life, in one statement however many they are. Earlier ones change nothing,
+    /// and agents that do not exist are passed over. Answers how many rows changed.
+    pub async fn touch_many(&mut self, seen: &[(AgentId, Timestamp)]) -> Result<u64, StoreError> {
+        // In the order of their ids, so that two servers never wait for each other.
+        let mut newest = BTreeMap::new();
+        for (agent, at) in seen {
+            let kept = newest.entry(agent.as_str()).or_insert(*at);
+            *kept = (*kept).max(*at);
+        }
+        let rows = self
+            .conn
+            .dialect()
+            .rows_of_json(1, &[("agent_id", JsonType::Text), ("at", JsonType::Int)]);
+        let seen: serde_json::Value = newest
+            .iter()
+            .map(|(agent, at)| serde_json::json!({ "agent_id": agent, "at": at.as_micros() }))
+            .collect();
+        let select = Select::dynamic([
+            "INSERT INTO agent_presence (agent_id, org_id, last_seen, connected)
+             SELECT a.id, a.org_id, r.at, FALSE FROM ",
+            &rows,
+            " JOIN agents AS a ON a.id = r.agent_id WHERE TRUE ORDER BY a.id
+             ON CONFLICT (agent_id) DO UPDATE SET last_seen = excluded.last_seen
+             WHERE agent_presence.last_seen IS NULL
+             OR agent_presence.last_seen < excluded.last_seen",
+        ]);
+        self.conn.select(TABLE, select).bind(seen.to_string()).execute().await
+    }
+
+    /// A stream of the agent was opened or closed at `at`, which also is a sign of life.
+    pub async fn set_connected(
+        &mut self,
+        agent: &AgentId,
+        connected: bool,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO agent_presence (agent_id, org_id, last_seen, connected)
+            SELECT id, org_id, $2, $3 FROM agents WHERE id = $1
+            ON CONFLICT (agent_id) DO UPDATE SET connected = excluded.connected, last_seen =
+            CASE WHEN COALESCE(agent_presence.last_seen, 0) > excluded.last_seen
+            THEN agent_presence.last_seen ELSE excluded.last_seen END";
+        self.conn.query(TABLE, sql).bind(agent).bind(at).bind(connected).execute().await?;
+        Ok(())
+    }
+
+    /// No stream is open: at the start of a server that is the only one.
+    pub async fn clear_connected(&mut self) -> Result<u64, StoreError> {
+        let sql = "UPDATE agent_presence SET connected = FALSE WHERE connected";
+        self.conn.query(TABLE, sql).execute().await
+    }
+}

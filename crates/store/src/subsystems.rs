@@ -1,0 +1,127 @@
+//! Subsystems of agents: the schedule that the server wants, and what the agent reports of it.
+
+use std::time::Duration;
+
+use argosy_domain::{
+    id::{AgentId, OrgId},
+    subsystem::{Schedule, Subsystem},
+    time::Timestamp,
+};
+
+use crate::{
+    error::StoreError,
+    handle::{ReadWrite, aggregate},
+    value::{Row, Value},
+};
+
+const TABLE: &str = "subsystems";
+
+aggregate! {
+    /// Subsystems.
+    Subsystems
+}
+
+/// A subsystem of an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubsystemRow {
+    /// Which one.
+    pub subsystem: Subsystem,
+    /// When it runs by itself.
+    pub schedule: Schedule,
+    /// The reported state of its breaker: `closed`, `open` or `half_open`.
+    pub breaker: String,
+    /// Rises with every change of the schedule.
+    pub generation: i64,
+    /// When it last ran.
+    pub last_run_at: Option<Timestamp>,
+    /// Why its last run failed; none when it did not.
+    pub last_error: Option<String>,
+}
+
+fn seconds(span: Duration) -> Value {
+    i64::try_from(span.as_secs()).unwrap_or(i64::MAX).into()
+}
+
+fn subsystem_row(row: &Row) -> Result<SubsystemRow, StoreError> {
+    Ok(SubsystemRow {
+        subsystem: row.parsed("subsystem", |name| Subsystem::parse(name).ok())?,
+        schedule: Schedule {
+            enabled: row.get("enabled")?,
+            auto_run: row.get("auto_run")?,
+            interval: Duration::from_secs(row.get("interval_s")?),
+            timeout: Duration::from_secs(row.get("timeout_s")?),
+        },
+        breaker: row.get("breaker")?,
+        generation: row.get("generation")?,
+        last_run_at: row.optional("last_run_at")?,
+        last_error: row.optional("last_error")?,
+    })
+}
+
+impl<A> Subsystems<'_, A> {
+    /// The agent's subsystems, by name.
+    pub async fn list(
+        &mut self,
+        org: &OrgId,
+        agent: &AgentId,
+    ) -> Result<Vec<SubsystemRow>, StoreError> {
+        let sql = "SELECT * FROM subsystems WHERE org_id = $1 AND agent_id = $2 ORDER BY subsystem";
+        let rows = self.conn.query(TABLE, sql).bind(org).bind(agent).fetch_all().await?;
+        rows.iter().map(subsystem_row).collect()
+    }
+}
+
+impl Subsystems<'_, ReadWrite> {
+    /// Gives the agent every subsystem of this version that it does not have yet, with the default
+    /// schedule. What it has stays as it is.
+    pub async fn ensure_defaults(
+        &mut self,
+        org: &OrgId,
+        agent: &AgentId,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO subsystems (org_id, agent_id, subsystem, enabled, auto_run,
+            interval_s, timeout_s, generation, breaker)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, 1, 'closed')
+            ON CONFLICT (agent_id, subsystem) DO NOTHING";
+        for subsystem in Subsystem::ALL {
+            let schedule = subsystem.default_schedule();
+            self.conn
+                .query(TABLE, sql)
+                .bind(org)
+                .bind(agent)
+                .bind(subsystem.as_str())
+                .bind(schedule.enabled)
+                .bind(schedule.auto_run)
+                .bind(seconds(schedule.interval))
+                .bind(seconds(schedule.timeout))
+                .execute()
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what the agent reported of a run: the breaker's state (`closed`, `open`,
+    /// `half_open`), when it ran, and why it failed. False when the agent has no such subsystem.
+    pub async fn save_report(
+        &mut self,
+        org: &OrgId,
+        agent: &AgentId,
+        subsystem: Subsystem,
+        breaker: &str,
+        last_run_at: Timestamp,
+        last_error: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let sql = "UPDATE subsystems SET breaker = $4, last_run_at = $5, last_error = $6
+            WHERE org_id = $1 AND agent_id = $2 AND subsystem = $3";
+        self.conn
+            .query(TABLE, sql)
+            .bind(org)
+            .bind(agent)
+            .bind(subsystem.as_str())
+            .bind(breaker)
+            .bind(last_run_at)
+            .bind(last_error)
+            .changed()
+            .await
+    }
+}
