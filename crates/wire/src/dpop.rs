@@ -5,7 +5,7 @@
 //! a proof must say for a given request is the server's business.
 
 use argosy_domain::{digest::Sha256, time::Timestamp};
-use ed25519_dalek::{SigningKey, pkcs8::EncodePrivateKey as _};
+use ed25519_dalek::{SigningKey, VerifyingKey, pkcs8::EncodePrivateKey as _};
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation,
     jwk::{
@@ -15,7 +15,7 @@ use jsonwebtoken::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::bytes::{Bytes32, Fixed, encode};
+use crate::bytes::{Bytes32, Fixed, decode, encode};
 
 /// The fixed `typ` of a proof.
 const PROOF_TYPE: &str = "dpop+jwt";
@@ -112,9 +112,17 @@ pub fn make(
         .map_err(|_| InvalidProof)
 }
 
-/// Reads a proof and verifies its signature under its own key.
+/// Whether the header gives a private key away (RFC 9449, section 4.3, check 7).
+fn shows_private_key(text: &str) -> bool {
+    let header = text.split('.').next().unwrap_or_default();
+    let header = decode(header).ok().and_then(|json| serde_json::from_slice(&json).ok());
+    header.is_none_or(|header: serde_json::Value| header["jwk"].get("d").is_some())
+}
+
+/// Reads a proof and verifies its signature under its own key. Refuses keys of small order, under
+/// which anybody signs anything.
 pub fn read(text: &str) -> Result<Proof, InvalidProof> {
-    if text.len() > PROOF_BYTES_MAX {
+    if text.len() > PROOF_BYTES_MAX || shows_private_key(text) {
         return Err(InvalidProof);
     }
     let header = jsonwebtoken::decode_header(text).map_err(|_| InvalidProof)?;
@@ -126,6 +134,9 @@ pub fn read(text: &str) -> Result<Proof, InvalidProof> {
         return Err(InvalidProof);
     };
     let key: Bytes32 = pair.x.parse().map_err(|_| InvalidProof)?;
+    if VerifyingKey::from_bytes(&key.0).map_or(true, |key| key.is_weak()) {
+        return Err(InvalidProof);
+    }
     let mut rules = Validation::new(Algorithm::EdDSA);
     rules.required_spec_claims.clear();
     rules.validate_exp = false;
