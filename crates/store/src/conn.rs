@@ -15,7 +15,7 @@ use sqlx::{
 use crate::{
     counters::OpCounters,
     dialect::Dialect,
-    error::{StoreError, is_constraint, of_statement},
+    error::{StoreError, of_statement, unavailable},
     page::Select,
     value::{Cells, Row, Value},
     writer::Lease,
@@ -72,9 +72,7 @@ impl Conn {
         }
         match self.link {
             Link::SqliteWriter(lease) => lease.commit().await,
-            Link::PostgresTx(transaction) => {
-                transaction.commit().await.map_err(crate::error::unavailable)
-            }
+            Link::PostgresTx(transaction) => transaction.commit().await.map_err(unavailable),
             Link::SqliteReader(_) | Link::PostgresReader(_) => Ok(()),
         }
     }
@@ -84,17 +82,11 @@ impl Conn {
         matches!(self.link, Link::PostgresTx(_))
     }
 
-    fn fail(&mut self, error: &StoreError) {
-        match &mut self.link {
-            Link::SqliteWriter(lease) => {
-                self.failed = true;
-                if !is_constraint(error) {
-                    lease.distrust();
-                }
-            }
-            Link::PostgresTx(_) => self.failed = true,
-            Link::SqliteReader(_) | Link::PostgresReader(_) => {}
-        }
+    fn fail(&mut self) {
+        self.failed = match self.link {
+            Link::SqliteWriter(_) | Link::PostgresTx(_) => true,
+            Link::SqliteReader(_) | Link::PostgresReader(_) => false,
+        };
     }
 }
 
@@ -166,7 +158,7 @@ impl Conn {
     }
 
     fn outcome<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, StoreError> {
-        result.map_err(of_statement).inspect_err(|error| self.fail(error))
+        result.map_err(of_statement).inspect_err(|_| self.fail())
     }
 }
 

@@ -142,11 +142,6 @@ pub(crate) fn of_statement(error: sqlx::Error) -> StoreError {
     StoreError::Unavailable(Cause::new(error))
 }
 
-/// Whether SQLite undid only the statement, so that the savepoints around it still stand.
-pub(crate) fn is_constraint(error: &StoreError) -> bool {
-    matches!(error, StoreError::Conflict { .. } | StoreError::BrokenReference)
-}
-
 pub(crate) fn unavailable(error: sqlx::Error) -> StoreError {
     StoreError::Unavailable(Cause::new(error))
 }

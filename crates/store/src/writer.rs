@@ -43,7 +43,6 @@ struct Request {
 /// What a lease says when it comes back.
 struct Return {
     connection: SqliteConnection,
-    trusted: bool,
     /// Who waits for the commit; nobody does after a rollback.
     answer: Option<Answer>,
 }
@@ -56,19 +55,11 @@ pub(crate) struct Lease {
 struct Held {
     connection: SqliteConnection,
     back: oneshot::Sender<Return>,
-    trusted: bool,
 }
 
 impl Lease {
     pub(crate) fn connection(&mut self) -> &mut SqliteConnection {
         &mut self.held.as_mut().expect("a lease is held until it is consumed").connection
-    }
-
-    /// A statement failed in a way after which SQLite may have undone more than the statement.
-    pub(crate) fn distrust(&mut self) {
-        if let Some(held) = &mut self.held {
-            held.trusted = false;
-        }
     }
 
     /// Gives the connection back and waits until the group is committed.
@@ -79,9 +70,9 @@ impl Lease {
     }
 
     fn give_back(&mut self, answer: Option<Answer>) {
-        if let Some(Held { connection, back, trusted }) = self.held.take() {
+        if let Some(Held { connection, back }) = self.held.take() {
             // Without a writer there is nobody to give it back to: it closes, which rolls back.
-            let _gone = back.send(Return { connection, trusted, answer });
+            let _gone = back.send(Return { connection, answer });
         }
     }
 }
@@ -249,7 +240,7 @@ async fn turn(
         return Turn::Broken(error);
     }
     let (back, mut returned) = oneshot::channel();
-    let held = Some(Held { connection, back, trusted: true });
+    let held = Some(Held { connection, back });
     // A requester that has vanished drops the lease right here, which gives it back.
     let _vanished = request.lease.send(Ok(Lease { held }));
     let returned = loop {
@@ -262,19 +253,15 @@ async fn turn(
     settle(returned, answers).await
 }
 
+/// Where SQLite has undone the whole transaction by itself (a full disk, an I/O error), the
+/// savepoint is gone and both statements fail: that is how a lost group is noticed.
 async fn settle(returned: Return, answers: &mut Vec<Answer>) -> Turn {
-    let Return { mut connection, trusted, answer } = returned;
-    if !trusted {
-        let error = StoreError::Unavailable(Cause::new("the write connection was reset"));
-        answer_all(answer.into_iter().collect(), &Err(error.clone()));
-        return Turn::Broken(error);
-    }
+    let Return { mut connection, answer } = returned;
     let sql = match &answer {
         Some(_) => "RELEASE member",
         None => "ROLLBACK TO member; RELEASE member",
     };
-    let settled = connection.execute(sql).await;
-    match settled {
+    match connection.execute(sql).await {
         Ok(_) => {
             answers.extend(answer);
             Turn::Fit(connection)
@@ -284,5 +271,116 @@ async fn settle(returned: Return, answers: &mut Vec<Answer>) -> Turn {
             answer_all(answer.into_iter().collect(), &Err(error.clone()));
             Turn::Broken(error)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use argosy_domain::{id::OrgId, time::Timestamp};
+
+    use crate::{Options, Store, StoreError, Target, Tx};
+
+    async fn store(directory: &tempfile::TempDir) -> Store {
+        let path = directory.path().join("argosy.db");
+        let store = Store::open(Target::Sqlite(path), Options::default()).await.unwrap();
+        store.migrate().await.unwrap();
+        store
+    }
+
+    async fn create(tx: &mut Tx, org: &OrgId) {
+        tx.orgs().create(org, "x", Timestamp::from_seconds(1)).await.unwrap();
+    }
+
+    async fn exists(store: &Store, org: &OrgId) -> bool {
+        store.read("test").await.unwrap().orgs().exists(org).await.unwrap()
+    }
+
+    /// Two members of one group: the second asks while the first holds the lease.
+    async fn two_members(
+        store: &Store,
+        second: impl AsyncFnOnce(&mut Tx),
+    ) -> [Result<(), StoreError>; 2] {
+        let (a, b): (OrgId, OrgId) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let mut first = store.write("first").await.unwrap();
+        create(&mut first, &a).await;
+        let other = store.clone();
+        let asking = async move {
+            let mut tx = other.write("second").await.unwrap();
+            create(&mut tx, &b).await;
+            second(&mut tx).await;
+            tx.commit().await
+        };
+        // `join!` polls the second first, so its request is queued when the first commits.
+        let (second, first) = tokio::join!(asking, first.commit());
+        [first, second]
+    }
+
+    #[tokio::test]
+    async fn a_failed_commit_answers_every_member_unavailable_and_the_writer_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        let answers = two_members(&store, async |tx| {
+            let broken = "INSERT INTO org_settings (org_id, name, value) VALUES ('none', 'a', 'b')";
+            tx.conn().query("t", "PRAGMA defer_foreign_keys = ON").execute().await.unwrap();
+            tx.conn().query("t", broken).execute().await.unwrap();
+        })
+        .await;
+        for answer in answers {
+            assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+        }
+        let (a, b): (OrgId, OrgId) = ("a".parse().unwrap(), "b".parse().unwrap());
+        assert!(!exists(&store, &a).await && !exists(&store, &b).await);
+        let mut tx = store.write("again").await.unwrap();
+        create(&mut tx, &a).await;
+        tx.commit().await.unwrap();
+        assert!(exists(&store, &a).await);
+    }
+
+    #[tokio::test]
+    async fn one_commit_carries_both_members() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        let answers = two_members(&store, async |_| {}).await;
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+        let counters = store.counters();
+        assert_eq!((counters.commits, counters.committed_transactions), (1, 2));
+        assert_eq!(counters.group_members_max, 2);
+    }
+
+    #[tokio::test]
+    async fn a_member_whose_statement_fails_spoils_only_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        let answers = two_members(&store, async |tx| {
+            let nonsense = tx.conn().query("t", "SELECT nonsense").execute().await;
+            assert!(matches!(nonsense, Err(StoreError::Unavailable(_))));
+        })
+        .await;
+        assert!(answers[0].is_ok());
+        assert!(matches!(answers[1], Err(StoreError::Aborted)));
+        assert!(!exists(&store, &"b".parse().unwrap()).await);
+    }
+
+    #[tokio::test]
+    async fn a_group_whose_transaction_is_gone_is_lost_as_a_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        let answers = two_members(&store, async |tx| {
+            // What SQLite does by itself when the disk is full.
+            tx.conn().query("t", "ROLLBACK").execute().await.unwrap();
+        })
+        .await;
+        for answer in answers {
+            assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+        }
+        assert!(!exists(&store, &"a".parse().unwrap()).await);
+    }
+
+    #[tokio::test]
+    async fn a_closed_store_refuses_writes() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        store.close().await;
+        assert!(matches!(store.write("late").await, Err(StoreError::Unavailable(_))));
     }
 }
