@@ -1,0 +1,154 @@
+//! The way to the server: one lazily opened HTTP/2 connection for all calls.
+//!
+//! *Invariant:* the agent only ever connects outwards, to the one origin that it was given; nothing
+//! here listens, follows a redirect or asks the environment for a proxy. No request, answer or
+//! credential is logged.
+
+mod call_error;
+mod proof;
+mod tls;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use argosy_domain::limits::{BODY_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use argosy_wire::{rest::enrolment::ServerKeys, rpc::gateway::AgentGatewayServiceClient};
+use connectrpc::{
+    Protocol, Spec,
+    client::{ClientConfig, Http2Connection, SharedHttp2Connection},
+};
+
+use crate::{host, server_url::ServerUrl};
+
+pub use call_error::CallError;
+pub use proof::{ClockAndEntropy, Prover, Session};
+pub use tls::TlsError;
+
+/// The generated client on our connection.
+pub type Rpc = AgentGatewayServiceClient<SharedHttp2Connection>;
+
+/// Where a server shows its keys to agents that have no pin yet.
+const KEYS_PATH: &str = "/.well-known/argosy/keys";
+/// Opening a TCP connection to one address.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Opening TCP, TLS and HTTP/2 together.
+const ESTABLISH_TIMEOUT: Duration = Duration::from_secs(20);
+/// One call that is no stream.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Silence after which a ping asks whether the other side is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// A ping that is not answered for this long ends the connection.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Calls that may wait for the connection at the same time.
+const CALLS_WAITING_MAX: usize = 16;
+/// Receive windows: a frame of the server holds at most 256 KiB of parameters.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
+/// Envelope and statements around the largest payload.
+const MESSAGE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + 64 * 1024;
+
+/// Why the server's keys could not be fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// No answer.
+    #[error("{origin} cannot be reached")]
+    Unreachable {
+        /// The server.
+        origin: String,
+        /// What the HTTP client says.
+        source: reqwest::Error,
+    },
+    /// An answer that is not the one of an Argosy server.
+    #[error("{origin} answered {status}, which is not what an Argosy server answers")]
+    NotArgosy {
+        /// The server.
+        origin: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// Not the keys.
+    #[error("{origin} answered something that is no list of server keys")]
+    Malformed {
+        /// The server.
+        origin: String,
+    },
+}
+
+/// A connection to one server, opened at the first call and again after it was lost.
+#[derive(Clone)]
+pub struct Link {
+    url: ServerUrl,
+    rpc: Rpc,
+    tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+impl Link {
+    /// Prepares a connection; nothing is sent yet. Must be called inside a tokio runtime.
+    pub fn new(url: ServerUrl, ca_file: Option<&Path>) -> Result<Self, TlsError> {
+        let connection = Http2Connection::builder()
+            .tcp_connect_timeout(CONNECT_TIMEOUT)
+            .establishment_timeout(ESTABLISH_TIMEOUT)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        let tls = if url.is_tls() { Some(tls::client_config(ca_file)?) } else { None };
+        let connection = match &tls {
+            Some(tls) => connection.lazy_tls(url.uri().clone(), tls.clone()),
+            None => connection.lazy_plaintext(url.uri().clone()),
+        };
+        let config = ClientConfig::new(url.uri().clone())
+            .with_protocol(Protocol::Grpc)
+            .with_default_max_message_size(MESSAGE_BYTES_MAX)
+            .with_default_header("user-agent", format!("argosy-agent/{}", host::VERSION));
+        let rpc = Rpc::new(connection.shared(CALLS_WAITING_MAX), config);
+        Ok(Self { url, rpc, tls })
+    }
+
+    /// The server's address.
+    pub fn url(&self) -> &ServerUrl {
+        &self.url
+    }
+
+    /// The client for calls.
+    pub fn rpc(&self) -> &Rpc {
+        &self.rpc
+    }
+
+    /// The URL of an RPC as DPoP proofs name it (RFC 9449, section 4.3).
+    pub fn url_of(&self, rpc: Spec) -> String {
+        format!("{}{}", self.url.origin(), rpc.procedure)
+    }
+
+    /// The keys that the server shows to anybody. What they are worth is for the caller to judge.
+    pub async fn server_keys(&self) -> Result<ServerKeys, FetchError> {
+        let origin = self.url.origin().to_owned();
+        let unreachable = |source: reqwest::Error| FetchError::Unreachable {
+            origin: origin.clone(),
+            source: source.without_url(),
+        };
+        let mut builder = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CALL_TIMEOUT);
+        if let Some(tls) = &self.tls {
+            builder = builder.tls_backend_preconfigured(tls.as_ref().clone());
+        }
+        let client = builder.build().map_err(unreachable)?;
+        let mut answer =
+            client.get(format!("{origin}{KEYS_PATH}")).send().await.map_err(unreachable)?;
+        if !answer.status().is_success() {
+            let status = answer.status().as_u16();
+            return Err(FetchError::NotArgosy { origin, status });
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
+            if body.len() + chunk.len() > BODY_BYTES_MAX {
+                return Err(FetchError::Malformed { origin });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        serde_json::from_slice(&body).map_err(|_| FetchError::Malformed { origin })
+    }
+}
