@@ -129,14 +129,12 @@ fn conflict(error: &dyn sqlx::error::DatabaseError) -> &'static str {
 
 /// A statement's error as the store's own.
 pub(crate) fn of_statement(error: sqlx::Error) -> StoreError {
-    use sqlx::error::ErrorKind;
     if let sqlx::Error::Database(database) = &error {
-        match database.kind() {
-            ErrorKind::UniqueViolation => {
-                return StoreError::Conflict { what: conflict(database.as_ref()) };
-            }
-            ErrorKind::ForeignKeyViolation => return StoreError::BrokenReference,
-            _ => {}
+        if database.is_unique_violation() {
+            return StoreError::Conflict { what: conflict(database.as_ref()) };
+        }
+        if database.is_foreign_key_violation() {
+            return StoreError::BrokenReference;
         }
     }
     StoreError::Unavailable(Cause::new(error))

@@ -241,8 +241,8 @@ async fn turn(
     }
     let (back, mut returned) = oneshot::channel();
     let held = Some(Held { connection, back });
-    // A requester that has vanished drops the lease right here, which gives it back.
-    let _vanished = request.lease.send(Ok(Lease { held }));
+    // When the requester has vanished the lease is dropped right here, which gives it back.
+    drop(request.lease.send(Ok(Lease { held })));
     let returned = loop {
         match tokio::time::timeout(LEASE_WARNING, &mut returned).await {
             Ok(Ok(returned)) => break returned,
@@ -276,6 +276,8 @@ async fn settle(returned: Return, answers: &mut Vec<Answer>) -> Turn {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use argosy_domain::{id::OrgId, time::Timestamp};
 
     use crate::{Options, Store, StoreError, Target, Tx};
@@ -374,6 +376,21 @@ mod tests {
             assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
         }
         assert!(!exists(&store, &"a".parse().unwrap()).await);
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_vanishes_while_it_waits_blocks_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        let first = store.write("first").await.unwrap();
+        let other = store.clone();
+        let waiting = tokio::spawn(async move { other.write("second").await.map(drop) });
+        tokio::task::yield_now().await;
+        waiting.abort();
+        assert!(waiting.await.unwrap_err().is_cancelled());
+        first.commit().await.unwrap();
+        let third = tokio::time::timeout(Duration::from_secs(60), store.write("third"));
+        third.await.unwrap().unwrap().commit().await.unwrap();
     }
 
     #[tokio::test]

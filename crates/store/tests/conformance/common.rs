@@ -23,10 +23,6 @@ pub(crate) struct Db {
 }
 
 impl Db {
-    pub(crate) fn is_sqlite(&self) -> bool {
-        matches!(self.target, Target::Sqlite(_))
-    }
-
     /// Runs SQL behind the store's back.
     pub(crate) async fn raw(&self, sql: &str) {
         let sql = AssertSqlSafe(sql.to_owned());

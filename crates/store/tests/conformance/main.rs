@@ -1,5 +1,12 @@
 //! The conformance suite: what the store promises, asserted on SQLite and on PostgreSQL alike.
 //! Run it under `scripts/with-postgres`; without a PostgreSQL server its half fails.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod access;
 mod agents;
+mod commands;
 mod common;
+mod database;
+mod reports;
+mod schema;
