@@ -318,8 +318,9 @@ async fn agents_are_found_by_statement_and_key(db: Db) {
     assert_eq!(other, None);
     let by_key = agents.find_by_identity_key_live(&org(), &identity.identity_key).await.unwrap();
     assert_eq!(by_key.as_ref(), Some(&joined));
-    assert_eq!(agents.pending_of_token(&org(), &token).await.unwrap(), [joined.clone()]);
-    assert_eq!(agents.pending_registered_before(at(11)).await.unwrap(), [joined]);
+    let of_token = agents.pending_of_token(&org(), &token).await.unwrap();
+    assert_eq!(of_token, agents.pending_registered_before(at(11)).await.unwrap());
+    assert_eq!(of_token, [joined]);
     assert!(agents.pending_registered_before(at(10)).await.unwrap().is_empty());
 }
 
