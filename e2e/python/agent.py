@@ -221,13 +221,18 @@ class Agent:
         )
         for _ in range(2 if self.arguments.misbehave == "result-twice" else 1):
             stream.send(result=message)
+            if self.arguments.misbehave == "forge-receipt":
+                # Frames are answered in order: this heartbeat after the result, if that is.
+                stream.send(heartbeat=pb.Heartbeat(sent_at=now()))
+                stream.expect_frame("heartbeat_ack")
+                raise Refused("receipt", "the server did not acknowledge the result")
             self.check_result_ack(stream.expect_frame("result_ack"), command_id, result)
             print("result acknowledged", flush=True)
 
     def effect(self, kind, params):
         """This agent has no collectors: it reports that, and succeeds in having done so."""
         if kind != "subsystem.run":
-            return "rejected", json.dumps({"reason": f"no such kind: {kind}"}).encode("utf-8")
+            return "rejected", json.dumps({"error": f"no such kind: {kind}"}).encode("utf-8")
         report = pb.UploadInventoryRequest(
             subsystem=params["subsystem"],
             captured_at=now(),

@@ -55,7 +55,9 @@ class Checks:
     def load(self, name):
         """A file's content; an empty list in it proves nothing, so it fails."""
         content = json.loads((self.folder / name).read_text("utf-8"))
-        self.check(f"{name}: an empty list", all(v for v in content.values() if isinstance(v, list)))
+        self.check(
+            f"{name}: an empty list", all(v for v in content.values() if isinstance(v, list))
+        )
         return content
 
     # --- files ----------------------------------------------------------------------------------
