@@ -1,1 +1,2 @@
-//! placeholder
+//! `argosyd`, the server of Argosy, as a library.
+pub mod app;

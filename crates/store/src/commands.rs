@@ -140,6 +140,14 @@ impl<A> Commands<'_, A> {
         self.conn.query(TABLE, sql).bind(agent).fetch_one().await?.get("n")
     }
 
+    /// Commands of an organisation that have not ended.
+    pub async fn count_open_in(&mut self, org: &OrgId) -> Result<u64, StoreError> {
+        let sql = "SELECT COUNT(*) AS n FROM commands WHERE org_id = $1
+            AND state IN ('queued', 'sent', 'received', 'running')";
+        let row = self.conn.query(TABLE, sql).bind(org).fetch_optional().await?;
+        row.map_or(Ok(0), |row| row.get("n"))
+    }
+
     /// The organisation's commands that the filter lets through.
     pub async fn list(
         &mut self,

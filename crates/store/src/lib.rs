@@ -35,7 +35,7 @@ mod value;
 mod writer;
 
 pub use accounts::Accounts;
-pub use agents::{AgentFilter, AgentView, Agents};
+pub use agents::{AgentFilter, AgentView, Agents, HealthCounts};
 pub use api_keys::{ApiKey, ApiKeys, NewApiKey};
 pub use audit::{Audit, AuditEntry, AuditFilter, AuditRow};
 pub use commands::{CommandFilter, Commands};

@@ -1,6 +1,6 @@
 //! Subsystems of agents: the schedule that the server wants, and what the agent reports of it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use argosy_domain::{
     id::{AgentId, OrgId},
@@ -9,8 +9,10 @@ use argosy_domain::{
 };
 
 use crate::{
+    dialect::JsonType,
     error::StoreError,
     handle::{ReadWrite, aggregate},
+    page::Select,
     value::{Row, Value},
 };
 
@@ -68,6 +70,28 @@ impl<A> Subsystems<'_, A> {
         let sql = "SELECT * FROM subsystems WHERE org_id = $1 AND agent_id = $2 ORDER BY subsystem";
         let rows = self.conn.query(TABLE, sql).bind(org).bind(agent).fetch_all().await?;
         rows.iter().map(subsystem_row).collect()
+    }
+
+    /// The reported breakers of many agents: agent → subsystem → state.
+    pub async fn breakers_of(
+        &mut self,
+        agents: &[AgentId],
+    ) -> Result<BTreeMap<AgentId, BTreeMap<String, String>>, StoreError> {
+        let wanted = self.conn.dialect().rows_of_json(1, &[("id", JsonType::Text)]);
+        let ids: serde_json::Value =
+            agents.iter().map(|id| serde_json::json!({ "id": id.as_str() })).collect();
+        let select = Select::dynamic([
+            "SELECT s.agent_id, s.subsystem, s.breaker FROM subsystems AS s JOIN ",
+            &wanted,
+            " ON s.agent_id = r.id",
+        ]);
+        let rows = self.conn.select(TABLE, select).bind(ids.to_string()).fetch_all().await?;
+        let mut breakers = BTreeMap::<AgentId, BTreeMap<String, String>>::new();
+        for row in &rows {
+            let of_agent = breakers.entry(row.get("agent_id")?).or_default();
+            of_agent.insert(row.get("subsystem")?, row.get("breaker")?);
+        }
+        Ok(breakers)
     }
 }
 

@@ -145,14 +145,6 @@ struct Task {
     connection: Option<SqliteConnection>,
 }
 
-/// How a lease ended for the group.
-enum Turn {
-    /// The connection is fit for the next member.
-    Fit(SqliteConnection),
-    /// Nothing of this group can be relied on.
-    Broken(StoreError),
-}
-
 impl Task {
     async fn run(mut self) {
         while let Some(first) = self.queue.recv().await {
@@ -165,32 +157,41 @@ impl Task {
         }
     }
 
-    /// Serves one group: from `BEGIN` to the answers.
+    /// Serves one group: from `BEGIN` to the answers. A member costs the group one round trip to
+    /// the connection's thread: what settles one savepoint opens the next.
+    ///
+    /// Where SQLite has undone the whole transaction by itself (a full disk, an I/O error), the
+    /// savepoint is gone and the settling statement fails: that is how a lost group is noticed.
     async fn group(&mut self, first: Request) {
         let mut connection = match self.open_group().await {
             Ok(connection) => connection,
-            Err(error) => {
-                let _vanished = first.lease.send(Err(error));
-                return;
-            }
+            Err(error) => return drop(first.lease.send(Err(error))),
         };
         let began = Instant::now();
         let mut answers = Vec::new();
-        let mut next = Some(first);
-        while let Some(request) = next.take() {
-            match turn(connection, request, &mut answers).await {
-                Turn::Fit(fit) => connection = fit,
-                Turn::Broken(error) => {
-                    tracing::error!(%error, members = answers.len(), "a write group was lost");
-                    return answer_all(answers, &Err(error));
-                }
+        let mut request = first;
+        loop {
+            let Some(returned) = lend(connection, request).await else {
+                return lose(answers, &gone());
+            };
+            connection = returned.connection;
+            let kept = returned.answer.is_some();
+            answers.extend(returned.answer);
+            let room =
+                answers.len() < self.limits.members_max && began.elapsed() < self.limits.span_max;
+            let next = if room { self.queue.try_recv().ok() } else { None };
+            let Some(next) = next else {
+                return self.close_group(connection, answers, kept).await;
+            };
+            let settle =
+                if kept { "RELEASE member; SAVEPOINT member" } else { "ROLLBACK TO member" };
+            if let Err(error) = connection.execute(settle).await {
+                let error = unavailable(error);
+                lose(answers, &error);
+                return drop(next.lease.send(Err(error)));
             }
-            let room = answers.len() < self.limits.members_max;
-            if room && began.elapsed() < self.limits.span_max {
-                next = self.queue.try_recv().ok();
-            }
+            request = next;
         }
-        self.close_group(connection, answers).await;
     }
 
     async fn open_group(&mut self) -> Result<SqliteConnection, StoreError> {
@@ -198,78 +199,60 @@ impl Task {
             Some(connection) => connection,
             None => SqliteConnection::connect_with(&self.options).await.map_err(unavailable)?,
         };
-        connection.execute("BEGIN IMMEDIATE").await.map_err(unavailable)?;
+        connection.execute("BEGIN IMMEDIATE; SAVEPOINT member").await.map_err(unavailable)?;
         Ok(connection)
     }
 
-    async fn close_group(&mut self, mut connection: SqliteConnection, answers: Vec<Answer>) {
-        let sql = if answers.is_empty() { "ROLLBACK" } else { "COMMIT" };
-        match connection.execute(sql).await {
-            Ok(_) => {
-                self.connection = Some(connection);
-                if !answers.is_empty() {
-                    self.counters.committed(answers.len());
-                }
-                answer_all(answers, &Ok(()));
-            }
-            // The connection is dropped with whatever is left open in it.
-            Err(error) => {
-                tracing::error!(%error, members = answers.len(), "a group could not be committed");
-                answer_all(answers, &Err(unavailable(error)));
-            }
+    /// Commits, without the last member when it was not `kept`. A connection that fails here is
+    /// dropped with whatever is left open in it; the next group opens another.
+    async fn close_group(
+        &mut self,
+        mut connection: SqliteConnection,
+        answers: Vec<Answer>,
+        kept: bool,
+    ) {
+        let sql = match (answers.is_empty(), kept) {
+            (true, _) => "ROLLBACK",
+            (false, true) => "COMMIT",
+            (false, false) => "ROLLBACK TO member; COMMIT",
+        };
+        if let Err(error) = connection.execute(sql).await {
+            return lose(answers, &unavailable(error));
         }
+        self.connection = Some(connection);
+        if !answers.is_empty() {
+            self.counters.committed(answers.len());
+        }
+        answer_all(answers, &Ok(()));
     }
 }
 
 fn answer_all(answers: Vec<Answer>, result: &Result<(), StoreError>) {
     for answer in answers {
         // A caller that is gone does not hear it.
-        let _vanished = answer.send(result.clone());
+        drop(answer.send(result.clone()));
     }
 }
 
-/// Lends the connection to one caller and settles its savepoint.
-async fn turn(
-    mut connection: SqliteConnection,
-    request: Request,
-    answers: &mut Vec<Answer>,
-) -> Turn {
-    if let Err(error) = connection.execute("SAVEPOINT member").await {
-        let error = unavailable(error);
-        let _vanished = request.lease.send(Err(error.clone()));
-        return Turn::Broken(error);
-    }
+fn lose(answers: Vec<Answer>, error: &StoreError) {
+    tracing::error!(
+        error = error as &dyn std::error::Error,
+        members = answers.len(),
+        "a group of writes was lost"
+    );
+    answer_all(answers, &Err(error.clone()));
+}
+
+/// Lends the connection to one caller, and waits for it.
+async fn lend(connection: SqliteConnection, request: Request) -> Option<Return> {
     let (back, mut returned) = oneshot::channel();
     let held = Some(Held { connection, back });
     // When the requester has vanished the lease is dropped right here, which gives it back.
     drop(request.lease.send(Ok(Lease { held })));
-    let returned = loop {
+    loop {
         match tokio::time::timeout(LEASE_WARNING, &mut returned).await {
-            Ok(Ok(returned)) => break returned,
-            Ok(Err(_)) => return Turn::Broken(gone()),
+            Ok(returned) => return returned.ok(),
             Err(_) => tracing::warn!("the write connection has been lent out for ten seconds"),
-        }
-    };
-    settle(returned, answers).await
-}
-
-/// Where SQLite has undone the whole transaction by itself (a full disk, an I/O error), the
-/// savepoint is gone and both statements fail: that is how a lost group is noticed.
-async fn settle(returned: Return, answers: &mut Vec<Answer>) -> Turn {
-    let Return { mut connection, answer } = returned;
-    let sql = match &answer {
-        Some(_) => "RELEASE member",
-        None => "ROLLBACK TO member; RELEASE member",
-    };
-    match connection.execute(sql).await {
-        Ok(_) => {
-            answers.extend(answer);
-            Turn::Fit(connection)
-        }
-        Err(error) => {
-            let error = unavailable(error);
-            answer_all(answer.into_iter().collect(), &Err(error.clone()));
-            Turn::Broken(error)
         }
     }
 }

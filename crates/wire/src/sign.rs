@@ -166,6 +166,11 @@ pub fn read<S: Statement>(payload: &[u8]) -> Result<S, InvalidSigned> {
     if statement.to_payload() == payload { Ok(statement) } else { Err(InvalidSigned::NotCanonical) }
 }
 
+/// The canonical form (RFC 8785) of any JSON, for parameters whose digest is signed.
+pub fn canonical_json(value: &serde_json::Value) -> Result<Vec<u8>, InvalidSigned> {
+    serde_json_canonicalizer::to_vec(value).map_err(|_| InvalidSigned::Malformed)
+}
+
 /// The thumbprint by which a server identity key is pinned: base64url of SHA-256 of the raw key.
 pub fn thumbprint(key: &Bytes32) -> Bytes32 {
     Fixed(Sha256::of(&key.0).0)

@@ -6,7 +6,7 @@ use argosy_domain::{
     digest::Sha256,
     id::AccountId,
 };
-use argosy_store::{AgentFilter, Cursor, PageRequest, StoreError};
+use argosy_store::{AgentFilter, Cursor, HealthCounts, PageRequest, StoreError};
 
 conformance!(
     every_state_survives_the_store,
@@ -15,6 +15,7 @@ conformance!(
     an_approval_stays_on_record_after_revocation,
     pages_show_every_agent_once,
     filters_choose,
+    health_is_counted_over_approved_agents,
     heartbeats_never_go_back,
     connections_are_seen_and_cleared,
     what_differs_is_written_and_nothing_else,
@@ -68,7 +69,7 @@ async fn every_state_survives_the_store(db: Db) {
     };
     db.write(async |tx| tx.agents().insert(&keyless).await).await;
     assert_eq!(get(&db, "keyless").await, Some(keyless));
-    let counts = db.store.read("counts").await.unwrap().agents().counts().await.unwrap();
+    let counts = db.store.read("counts").await.unwrap().agents().counts_in(&org()).await.unwrap();
     assert!(counts.contains(&(AgentStatus::Pending, 2)) && counts.len() == 7, "{counts:?}");
 }
 
@@ -198,6 +199,27 @@ async fn filters_choose(db: Db) {
     let account = |account| AgentFilter { account: Some(account), ..AgentFilter::default() };
     assert_eq!(listed(&db, account(AccountId::DEFAULT)).await.len(), 5);
     assert!(listed(&db, account(other.id)).await.is_empty());
+}
+
+async fn health_is_counted_over_approved_agents(db: Db) {
+    let empty = db.store.read("health").await.unwrap().agents().health_in(&org(), at(1)).await;
+    assert_eq!(empty.unwrap(), HealthCounts::default());
+    insert_agents(&db, &["pending"]).await;
+    let seen = [("healthy", 9_990), ("stale", 9_600), ("offline", 9_100), ("pending", 9_990)];
+    db.write(async |tx| {
+        for name in ["healthy", "stale", "offline", "never"] {
+            let state = AgentState::Approved(approval());
+            tx.agents().insert(&Agent { state, ..agent(name) }).await?;
+        }
+        tx.presence().touch_many(&seen.map(|(name, second)| (id(name), at(second)))).await?;
+        tx.presence().set_connected(&id("healthy"), true, at(9_991)).await
+    })
+    .await;
+    let mut reader = db.store.read("health").await.unwrap();
+    let counted = reader.agents().health_in(&org(), at(10_000)).await.unwrap();
+    assert_eq!(counted, HealthCounts { healthy: 1, stale: 1, offline: 2, connected: 1 });
+    let other = reader.agents().health_in(&id("other"), at(10_000)).await.unwrap();
+    assert_eq!(other, HealthCounts::default());
 }
 
 async fn heartbeats_never_go_back(db: Db) {

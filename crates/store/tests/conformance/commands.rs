@@ -141,6 +141,8 @@ async fn open_commands_come_in_order(db: Db) {
     assert_eq!(open(10).await, ["third", "sent"]);
     let mut reader = db.store.read("count").await.unwrap();
     assert_eq!(reader.commands().count_open(&id("a")).await.unwrap(), 2);
+    assert_eq!(reader.commands().count_open_in(&org()).await.unwrap(), 3);
+    assert_eq!(reader.commands().count_open_in(&id("other")).await.unwrap(), 0);
 }
 
 async fn a_state_is_fenced_by_the_one_before(db: Db) {

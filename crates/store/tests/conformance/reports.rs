@@ -86,6 +86,13 @@ async fn subsystems_get_defaults_once(db: Db) {
     assert_eq!((rows[0].breaker.as_str(), rows[0].last_run_at), ("closed", None));
     assert_eq!((rows[2].breaker.as_str(), rows[2].last_run_at), ("open", Some(at(7))));
     assert_eq!(rows[2].last_error.as_deref(), Some("it broke"));
+    let breakers = reader.subsystems().breakers_of(&[id("a"), id("ghost")]).await.unwrap();
+    assert_eq!(breakers.len(), 1);
+    let of_a = &breakers[&id("a")];
+    assert_eq!(
+        (of_a.len(), of_a["updates"].as_str(), of_a["system"].as_str()),
+        (3, "open", "closed")
+    );
 }
 
 fn job(name: &str) -> SyncJob {

@@ -1,0 +1,106 @@
+//! From credentials to a [`Caller`].
+
+use argosy_domain::{
+    access::Caller,
+    agent::{Agent, AgentStatus, Assurance},
+    audit::AuditAction,
+    digest::Sha256,
+    id::SessionId,
+};
+use argosy_store::ApiKey;
+use argosy_wire::{
+    problem::Code,
+    token::{ApiKeyOf, ApiKeyString},
+};
+use serde_json::json;
+use subtle::ConstantTimeEq as _;
+
+use super::{
+    App, Origin,
+    audit::Event,
+    error::{AppError, AppResult},
+    sessions::ProvedSession,
+};
+
+/// The caller that an agent is.
+pub(crate) fn agent_caller(agent: &Agent, session: Option<SessionId>) -> Caller {
+    Caller::Agent {
+        agent: agent.id.clone(),
+        org: agent.org.clone(),
+        account: agent.account,
+        assurance: agent.assurance(),
+        status: agent.state.status(),
+        session,
+    }
+}
+
+impl From<ProvedSession> for Caller {
+    fn from(proved: ProvedSession) -> Self {
+        agent_caller(&proved.agent, Some(proved.session))
+    }
+}
+
+impl App {
+    /// Finds the key behind a text. Every refusal is the same.
+    pub(crate) async fn find_key(&self, text: &str) -> AppResult<(ApiKeyString, ApiKey)> {
+        let refused = || AppError::new(Code::Unauthenticated);
+        let presented = ApiKeyString::parse(text).map_err(|_| refused())?;
+        let mut reader = self.store().read("authn.key").await?;
+        let key = reader.api_keys().find(&presented.id).await?.ok_or_else(refused)?;
+        let digest = Sha256::of(presented.secret.expose());
+        let same = bool::from(digest.0.ct_eq(&key.secret_sha256.0));
+        let alive = key.revoked_at.is_none() && key.expires_at.is_none_or(|at| self.now() < at);
+        let own_kind = (presented.of == ApiKeyOf::Agent) == key.agent.is_some();
+        if same && alive && own_kind { Ok((presented, key)) } else { Err(refused()) }
+    }
+
+    /// The agent behind an API key, whatever its state; 401 for one that left.
+    pub(crate) async fn agent_of_key(&self, key: &ApiKey) -> AppResult<Agent> {
+        let refused = || AppError::new(Code::Unauthenticated);
+        let id = key.agent.as_ref().ok_or_else(refused)?;
+        let agent = self.store().read("authn.agent").await?.agents().find(id).await?;
+        let agent = agent.ok_or_else(refused)?;
+        match agent.state.status() {
+            AgentStatus::Pending => Err(AppError::new(Code::NotApproved)),
+            AgentStatus::Approved | AgentStatus::Quarantined => Ok(agent),
+            AgentStatus::Rejected
+            | AgentStatus::Expired
+            | AgentStatus::Cancelled
+            | AgentStatus::Revoked => Err(refused()),
+        }
+    }
+
+    /// Authenticates `Authorization: Bearer`.
+    pub async fn authenticate_key(&self, origin: &Origin, text: &str) -> AppResult<Caller> {
+        self.failures().admit(origin.source)?;
+        let outcome = self.caller_of_key(origin, text).await;
+        let counted = [Code::Unauthenticated, Code::ProofRequired];
+        if matches!(&outcome, Err(error) if counted.contains(&error.code)) {
+            self.failures().failed(origin.source);
+        }
+        outcome
+    }
+
+    async fn caller_of_key(&self, origin: &Origin, text: &str) -> AppResult<Caller> {
+        let (presented, key) = self.find_key(text).await?;
+        if presented.of == ApiKeyOf::Operator {
+            let (key, owner, org, scopes) = (key.id, key.owner, key.org, key.scopes);
+            return Ok(Caller::Key { key, owner, org, scopes });
+        }
+        let agent = self.agent_of_key(&key).await?;
+        match agent.assurance() {
+            Assurance::ApiKey => Ok(agent_caller(&agent, None)),
+            Assurance::ProofOfPossession => {
+                let event = Event {
+                    action: AuditAction::ProofRequired,
+                    org: &agent.org,
+                    target: Some(format!("agent:{}", agent.id)),
+                    detail: json!({}),
+                };
+                let actor = format!("agent:{}", agent.id);
+                self.record_alone("authn.proof_required", &actor, origin, event).await?;
+                Err(AppError::new(Code::ProofRequired))
+            }
+        }
+    }
+}

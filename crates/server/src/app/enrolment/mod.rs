@@ -1,0 +1,344 @@
+//! Registration: a machine asks to join.
+//!
+//! The order is fixed: the request is read and its own signature checked; the token is judged with
+//! the same work whatever is wrong with it; only then is anything looked up or written.
+
+mod request;
+mod token;
+
+use std::time::Duration;
+
+use argosy_domain::{
+    agent::{Agent, AgentState, AgentStatus, Approval, Closure, Decider},
+    audit::AuditAction,
+    digest::Sha256,
+    id::{AccountId, OrgId},
+    limits::REGISTRATION_LIFE,
+    token::EnrolmentToken,
+};
+use argosy_store::{NewApiKey, Tx};
+use argosy_wire::{
+    problem::Code,
+    rest::enrolment::Register,
+    sign::Signed,
+    statement::EnrolmentReceipt,
+    token::{ApiKeyOf, ApiKeyString},
+};
+use serde_json::json;
+
+pub use request::{Registration, read as read_registration};
+
+use super::{
+    App, Origin,
+    audit::Event,
+    error::{AppError, AppResult},
+};
+
+/// The answer to a registration.
+#[derive(Debug, Clone)]
+pub struct Registered {
+    /// The agent as it stands now.
+    pub agent: Agent,
+    /// Present while the agent waits or was approved at once: never for a repeat after approval.
+    pub api_key: Option<ApiKeyString>,
+    /// Signed by the identity key, where a statement was given.
+    pub receipt: Option<Signed>,
+}
+
+/// How REST names the state of a registration.
+pub fn approval_status(status: AgentStatus) -> &'static str {
+    match status {
+        AgentStatus::Pending => "pending_approval",
+        AgentStatus::Approved | AgentStatus::Quarantined | AgentStatus::Revoked => "approved",
+        AgentStatus::Rejected => "rejected",
+        AgentStatus::Expired => "expired",
+        AgentStatus::Cancelled => "cancelled",
+    }
+}
+
+impl App {
+    /// Registers a machine.
+    pub async fn register(&self, origin: &Origin, request: &Register) -> AppResult<Registered> {
+        self.failures().admit(origin.source)?;
+        let outcome = self.try_register(origin, request).await;
+        if matches!(&outcome, Err(error) if error.code.http() == 401) {
+            self.failures().failed(origin.source);
+        }
+        outcome
+    }
+
+    async fn try_register(&self, origin: &Origin, request: &Register) -> AppResult<Registered> {
+        let registration = read_registration(request, self.keyring().thumbprint())?;
+        let judged = self.judge_token(&registration).await?;
+        let Some(token) = judged.token else {
+            return self.refuse(origin, judged.org, &registration, Code::InvalidToken).await;
+        };
+        if token.require_proof && registration.signed.is_none() {
+            let problem = "is missing: this token asks for an agent with keys";
+            return Err(AppError::field("statement", problem));
+        }
+        let account = match (token.account, registration.account) {
+            (Some(bound), Some(asked)) if bound != asked => {
+                return self.refuse(origin, token.org, &registration, Code::AccountMismatch).await;
+            }
+            (Some(account), _) | (None, Some(account)) => account,
+            (None, None) => AccountId::DEFAULT,
+        };
+        if let Some(agent) = judged.earlier {
+            return self.repeat(origin, agent, &registration).await;
+        }
+        let org = token.org.clone();
+        match self.admit(origin, &token, account, &registration).await {
+            Err(error) if [Code::DuplicateName, Code::DuplicateKey].contains(&error.code) => {
+                self.refuse(origin, org, &registration, error.code).await
+            }
+            Err(error) if error.code == Code::InvalidToken => {
+                self.refuse(origin, org, &registration, error.code).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Records a refusal and answers it.
+    async fn refuse(
+        &self,
+        origin: &Origin,
+        org: OrgId,
+        registration: &Registration,
+        code: Code,
+    ) -> AppResult<Registered> {
+        let event = Event {
+            action: AuditAction::EnrolmentRefused,
+            org: &org,
+            target: Some(format!("token:{}", registration.token_id())),
+            detail: json!({ "code": code.as_str(), "name": registration.name }),
+        };
+        self.record_alone("register", "anonymous", origin, event).await?;
+        Err(AppError::new(code))
+    }
+
+    /// The same statement again: the same agent, and only while it waits a new API key, which
+    /// voids the one before.
+    async fn repeat(
+        &self,
+        origin: &Origin,
+        agent: Agent,
+        registration: &Registration,
+    ) -> AppResult<Registered> {
+        let mut tx = self.store().write("register").await?;
+        let agent = tx.agents().get(&agent.org, &agent.id).await?.ok_or_else(|| {
+            AppError::wrong_state("the agent was deleted: enrol with a fresh token")
+        })?;
+        let api_key = match agent.state.status() {
+            AgentStatus::Pending => {
+                tx.api_keys().void_of_agent(&agent.id, self.now()).await?;
+                Some(self.store_agent_key(&mut tx, &agent).await?)
+            }
+            AgentStatus::Approved
+            | AgentStatus::Quarantined
+            | AgentStatus::Rejected
+            | AgentStatus::Expired
+            | AgentStatus::Cancelled
+            | AgentStatus::Revoked => None,
+        };
+        self.record_registration(&mut tx, origin, &agent, true).await?;
+        tx.commit().await?;
+        let receipt = self.receipt(&agent, registration);
+        Ok(Registered { agent, api_key, receipt })
+    }
+
+    /// A new agent: takes a seat, and everything that goes with it, in one transaction.
+    async fn admit(
+        &self,
+        origin: &Origin,
+        token: &EnrolmentToken,
+        account: AccountId,
+        registration: &Registration,
+    ) -> AppResult<Registered> {
+        let now = self.now();
+        let mut tx = self.store().write("register").await?;
+        if !tx.tokens().take_seat(&token.id, now).await? {
+            return Err(AppError::new(Code::InvalidToken));
+        }
+        if tx.accounts().get(&token.org, account).await?.is_none() {
+            return Err(AppError::field("account_id", "is no account of this organisation"));
+        }
+        self.retire_earlier_self(&mut tx, origin, token, registration).await?;
+        let approval = |by: String| Approval { by: Decider(by), at: now, fingerprint: None };
+        let state = if token.auto_approve {
+            AgentState::Approved(approval(format!("token:{}", token.id)))
+        } else if self.rules().auto_approve_agents {
+            AgentState::Approved(approval("server".to_owned()))
+        } else {
+            AgentState::Pending { since: now }
+        };
+        let agent = Agent {
+            id: self.ids().fresh(),
+            org: token.org.clone(),
+            account,
+            name: registration.name.clone(),
+            state,
+            identity: registration.identity(),
+            version: registration.version.clone(),
+            platform: registration.platform.clone(),
+            hostname: registration.hostname.clone(),
+            labels: token.labels.clone(),
+            token: Some(token.id.clone()),
+            source: origin.source.map(|source| source.to_string()),
+            registered_at: now,
+            epoch: 1,
+        };
+        tx.agents().insert(&agent).await?;
+        tx.subsystems().ensure_defaults(&agent.org, &agent.id).await?;
+        let api_key = self.store_agent_key(&mut tx, &agent).await?;
+        self.record_registration(&mut tx, origin, &agent, false).await?;
+        if let Some(approval) = agent.state.approval() {
+            let event = Event {
+                action: AuditAction::AgentApproved,
+                org: &agent.org,
+                target: Some(format!("agent:{}", agent.id)),
+                detail: json!({ "automatic": true, "by": approval.by.0 }),
+            };
+            self.record(&mut tx, &approval.by.0, origin, event).await?;
+        }
+        tx.commit().await?;
+        let receipt = self.receipt(&agent, registration);
+        Ok(Registered { agent, api_key: Some(api_key), receipt })
+    }
+
+    /// After lost credentials a machine enrols again with the same key, the same name and a fresh
+    /// token: it has proved the key, so its earlier self is revoked to make room.
+    async fn retire_earlier_self(
+        &self,
+        tx: &mut Tx,
+        origin: &Origin,
+        token: &EnrolmentToken,
+        registration: &Registration,
+    ) -> AppResult<()> {
+        let Some(identity) = registration.identity() else { return Ok(()) };
+        let earlier =
+            tx.agents().find_by_identity_key_live(&token.org, &identity.identity_key).await?;
+        let Some(mut earlier) = earlier else { return Ok(()) };
+        if earlier.name != registration.name {
+            return Err(AppError::new(Code::DuplicateKey));
+        }
+        let now = self.now();
+        let before = earlier.state.status();
+        let closure = Closure {
+            by: Decider(format!("agent:{}", earlier.id)),
+            at: now,
+            reason: Some("enrolled again with the same key and a fresh token".to_owned()),
+        };
+        earlier.state = match before {
+            AgentStatus::Pending => earlier.state.cancel(now),
+            AgentStatus::Approved
+            | AgentStatus::Quarantined
+            | AgentStatus::Rejected
+            | AgentStatus::Expired
+            | AgentStatus::Cancelled
+            | AgentStatus::Revoked => earlier.state.revoke(closure),
+        }
+        .map_err(AppError::wrong_state)?;
+        self.end_credentials(tx, &earlier).await?;
+        tx.agents().save_state(&earlier, before).await?;
+        let event = Event {
+            action: AuditAction::AgentRevoked,
+            org: &earlier.org,
+            target: Some(format!("agent:{}", earlier.id)),
+            detail: json!({ "reason": "enrolled again", "token": token.id }),
+        };
+        self.record(tx, &format!("agent:{}", earlier.id), origin, event).await
+    }
+
+    async fn store_agent_key(&self, tx: &mut Tx, agent: &Agent) -> AppResult<ApiKeyString> {
+        let secret = self.fresh_key(ApiKeyOf::Agent);
+        let key = NewApiKey {
+            id: secret.id.clone(),
+            org: agent.org.clone(),
+            agent: Some(agent.id.clone()),
+            owner: format!("agent:{}", agent.id),
+            name: agent.name.clone(),
+            scopes: argosy_domain::access::Scopes::default(),
+            secret_sha256: Sha256::of(secret.secret.expose()),
+            created_at: self.now(),
+            expires_at: None,
+        };
+        tx.api_keys().insert(&key).await?;
+        Ok(secret)
+    }
+
+    async fn record_registration(
+        &self,
+        tx: &mut Tx,
+        origin: &Origin,
+        agent: &Agent,
+        repeated: bool,
+    ) -> AppResult<()> {
+        let fingerprint = agent.identity.as_ref().map(|identity| identity.fingerprint);
+        let event = Event {
+            action: AuditAction::AgentRegistered,
+            org: &agent.org,
+            target: Some(format!("agent:{}", agent.id)),
+            detail: json!({
+                "name": agent.name, "token": agent.token, "account_id": agent.account,
+                "assurance": agent.assurance().as_str(), "fingerprint": fingerprint,
+                "repeated": repeated,
+            }),
+        };
+        self.record(tx, &format!("agent:{}", agent.id), origin, event).await
+    }
+
+    fn receipt(&self, agent: &Agent, registration: &Registration) -> Option<Signed> {
+        let signed = registration.signed.as_ref()?;
+        Some(self.keyring().sign_identity(&EnrolmentReceipt {
+            server: self.keyring().thumbprint(),
+            agent_id: agent.id.clone(),
+            enrolment_sha256: argosy_wire::bytes::Fixed(Sha256::of(&signed.payload).0),
+            status: approval_status(agent.state.status()).to_owned(),
+            time: self.now(),
+        }))
+    }
+
+    /// Ends registrations that nobody answered in time. Returns how many.
+    pub async fn expire_registrations(&self) -> AppResult<usize> {
+        let now = self.now();
+        let before = now.minus(REGISTRATION_LIFE);
+        let pending = {
+            let mut reader = self.store().read("agents.expire").await?;
+            reader.agents().pending_registered_before(before).await?
+        };
+        let mut expired = 0;
+        for agent in pending {
+            let mut tx = self.store().write("agents.expire").await?;
+            if self.expire_one(&mut tx, agent).await? {
+                expired += 1;
+            }
+            tx.commit().await?;
+        }
+        Ok(expired)
+    }
+
+    /// Ends one registration inside a transaction.
+    pub(crate) async fn expire_one(&self, tx: &mut Tx, mut agent: Agent) -> AppResult<bool> {
+        let now = self.now();
+        agent.state = agent.state.expire(now).map_err(AppError::wrong_state)?;
+        if !tx.agents().save_state(&agent, AgentStatus::Pending).await? {
+            return Ok(false);
+        }
+        tx.api_keys().void_of_agent(&agent.id, now).await?;
+        let event = Event {
+            action: AuditAction::AgentExpired,
+            org: &agent.org,
+            target: Some(format!("agent:{}", agent.id)),
+            detail: json!({ "name": agent.name }),
+        };
+        self.record(tx, "server", &Origin::default(), event).await?;
+        Ok(true)
+    }
+}
+
+/// Whether a registration has waited too long at `now`.
+pub(crate) fn is_overdue(agent: &Agent, now: argosy_domain::time::Timestamp) -> bool {
+    let waited: Duration = now.since(agent.registered_at);
+    agent.state.status() == AgentStatus::Pending && waited >= REGISTRATION_LIFE
+}

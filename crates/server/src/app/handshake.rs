@@ -1,0 +1,282 @@
+//! The handshake: the server proves itself, then the agent, then there is a session.
+
+use argosy_domain::{
+    agent::{Agent, AgentStatus, Closure, Decider},
+    audit::AuditAction,
+    digest::Sha256,
+    entropy::random_bytes,
+    id::AgentId,
+    limits::{CHALLENGE_LIFE, CHALLENGES_MAX},
+    time::Timestamp,
+    version::Version,
+};
+use argosy_store::{Continuation, Tx};
+use argosy_wire::{
+    bytes::{Bytes32, Fixed},
+    problem::Code,
+    sign::{Purpose, Signed, Statement as _, verify_payload},
+    statement::{ChallengeStatement, HandshakeStatement},
+};
+use serde_json::{Value, json};
+
+use super::{
+    App, Origin,
+    audit::Event,
+    error::{AppError, AppResult},
+    sessions::IssuedSession,
+};
+
+/// An agent asks for a challenge.
+#[derive(Debug, Clone)]
+pub struct Begin {
+    /// Its API key.
+    pub api_key: String,
+    /// Its identity key.
+    pub identity_key: Bytes32,
+    /// Its own freshness.
+    pub agent_nonce: Bytes32,
+}
+
+/// The challenge, signed.
+#[derive(Debug, Clone)]
+pub struct IssuedChallenge {
+    /// What was signed.
+    pub statement: ChallengeStatement,
+    /// The bytes that were signed, and the signature.
+    pub signed: Signed,
+    /// The challenge dies then.
+    pub expires_at: Timestamp,
+}
+
+/// An agent answers a challenge.
+#[derive(Debug, Clone)]
+pub struct Complete {
+    /// The agent.
+    pub agent: AgentId,
+    /// The challenge.
+    pub challenge: Bytes32,
+    /// Over the handshake statement.
+    pub signature: Fixed<64>,
+    /// As enrolled.
+    pub machine_id: Option<Bytes32>,
+    /// Of the agent.
+    pub version: String,
+    /// From the handshake before.
+    pub continuation: Option<Bytes32>,
+    /// While an update is being confirmed.
+    pub update_nonce: Option<String>,
+}
+
+/// A session and what the agent must remember.
+#[derive(Debug, Clone)]
+pub struct Established {
+    /// The session.
+    pub session: IssuedSession,
+    /// For the next handshake.
+    pub continuation: Bytes32,
+}
+
+impl App {
+    /// First half: a challenge that the server signs.
+    pub async fn begin_handshake(
+        &self,
+        origin: &Origin,
+        begin: &Begin,
+    ) -> AppResult<IssuedChallenge> {
+        self.failures().admit(origin.source)?;
+        let outcome = self.challenge(begin).await;
+        if matches!(&outcome, Err(error) if error.code == Code::Unauthenticated) {
+            self.failures().failed(origin.source);
+        }
+        outcome
+    }
+
+    async fn challenge(&self, begin: &Begin) -> AppResult<IssuedChallenge> {
+        let (_, key) = self.find_key(&begin.api_key).await?;
+        let agent = self.agent_of_key(&key).await?;
+        let refused = || AppError::new(Code::Unauthenticated);
+        let identity = agent.identity.as_ref().ok_or_else(refused)?;
+        if begin.identity_key != Fixed(identity.identity_key) {
+            return Err(refused());
+        }
+        let now = self.now();
+        let expires_at = now.plus(CHALLENGE_LIFE);
+        let challenge = random_bytes::<32>(self.entropy());
+        let mut tx = self.store().write("handshake.begin").await?;
+        if tx.handshakes().live_challenges(&agent.id, now).await? >= CHALLENGES_MAX {
+            return Err(AppError::rate_limited(CHALLENGE_LIFE.as_secs()));
+        }
+        let digest = Sha256::of(&challenge);
+        tx.handshakes().insert_challenge(&agent.id, digest, now, expires_at).await?;
+        tx.commit().await?;
+        let statement = ChallengeStatement {
+            server: self.keyring().thumbprint(),
+            agent: agent.id,
+            agent_nonce: begin.agent_nonce,
+            challenge: Fixed(challenge),
+            server_time: now,
+        };
+        let signed = self.keyring().sign_command(&statement);
+        Ok(IssuedChallenge { statement, signed, expires_at })
+    }
+
+    /// Second half: the agent proves its key and gets a session. The challenge is consumed
+    /// whatever the outcome.
+    pub async fn complete_handshake(
+        &self,
+        origin: &Origin,
+        complete: &Complete,
+    ) -> AppResult<Established> {
+        self.failures().admit(origin.source)?;
+        let outcome = self.establish(origin, complete).await;
+        if matches!(&outcome, Err(error) if error.code == Code::HandshakeRefused) {
+            self.failures().failed(origin.source);
+        }
+        outcome
+    }
+
+    async fn establish(&self, origin: &Origin, complete: &Complete) -> AppResult<Established> {
+        let version: Version =
+            complete.version.parse().map_err(|error| AppError::field("version", error))?;
+        let now = self.now();
+        let mut tx = self.store().write("handshake.complete").await?;
+        let refused = || AppError::new(Code::HandshakeRefused);
+        let agent = tx.agents().find(&complete.agent).await?.ok_or_else(refused)?;
+        let digest = Sha256::of(&complete.challenge.0);
+        if let Err(refusal) = self.judge(&mut tx, &agent, complete, digest, now).await? {
+            let event = Event {
+                action: refusal.action,
+                org: &agent.org,
+                target: Some(format!("agent:{}", agent.id)),
+                detail: refusal.detail,
+            };
+            self.record(&mut tx, &format!("agent:{}", agent.id), origin, event).await?;
+            tx.commit().await?;
+            return Err(refusal.error);
+        }
+        let continuation = Fixed(random_bytes(self.entropy()));
+        self.turn_continuation(&mut tx, origin, &agent, complete, continuation).await?;
+        let session = self.issue_session(&mut tx, &agent).await?;
+        let version = version.to_string();
+        tx.agents().save_reported(&agent.id, Some(version.as_str()), None, None).await?;
+        tx.commit().await?;
+        Ok(Established { session, continuation })
+    }
+
+    /// Consumes the challenge and checks everything that the agent shows.
+    async fn judge(
+        &self,
+        tx: &mut Tx,
+        agent: &Agent,
+        complete: &Complete,
+        digest: Sha256,
+        now: Timestamp,
+    ) -> AppResult<Result<(), Refusal>> {
+        if !tx.handshakes().consume_challenge(&agent.id, digest, now).await? {
+            return Ok(Err(Refusal::handshake("no such live challenge of this agent")));
+        }
+        match agent.state.status() {
+            AgentStatus::Approved | AgentStatus::Quarantined => {}
+            AgentStatus::Pending
+            | AgentStatus::Rejected
+            | AgentStatus::Expired
+            | AgentStatus::Cancelled
+            | AgentStatus::Revoked => {
+                return Ok(Err(Refusal::handshake("the agent is not approved")));
+            }
+        }
+        let Some(identity) = &agent.identity else {
+            return Ok(Err(Refusal::handshake("the agent has no keys")));
+        };
+        let statement = HandshakeStatement {
+            server: self.keyring().thumbprint(),
+            agent: agent.id.clone(),
+            challenge: complete.challenge,
+            machine_id: complete.machine_id,
+            version: complete.version.clone(),
+            continuation: complete.continuation,
+            nonce: complete.update_nonce.clone(),
+        };
+        let verdict = verify_payload(
+            &Fixed(identity.identity_key),
+            Purpose::Handshake,
+            &statement.to_payload(),
+            &complete.signature,
+        );
+        if verdict.is_err() {
+            return Ok(Err(Refusal::handshake("the signature does not verify")));
+        }
+        let shown = complete.machine_id.map(|id| id.to_string());
+        match &identity.machine_id {
+            Some(enrolled) if Some(enrolled) != shown.as_ref() => Ok(Err(Refusal {
+                error: AppError::new(Code::MachineMismatch),
+                action: AuditAction::MachineMismatch,
+                detail: json!({ "shown": shown.is_some() }),
+            })),
+            Some(_) | None => Ok(Ok(())),
+        }
+    }
+
+    /// Accepts the current and the previous continuation. An older one proves a fork or a restored
+    /// snapshot: both bearers keep their work, nothing more is handed out until an operator
+    /// decides.
+    async fn turn_continuation(
+        &self,
+        tx: &mut Tx,
+        origin: &Origin,
+        agent: &Agent,
+        complete: &Complete,
+        fresh: Bytes32,
+    ) -> AppResult<()> {
+        let stored = tx.handshakes().continuation(&agent.id).await?;
+        let shown = complete.continuation.map(|shown| Sha256::of(&shown.0));
+        let (previous, forked) = match &stored {
+            None => (None, false),
+            Some(stored) if shown == Some(stored.current) => (Some(stored.current), false),
+            Some(stored) if shown == stored.previous => (stored.previous, false),
+            Some(stored) => (Some(stored.current), true),
+        };
+        let turned = Continuation { current: Sha256::of(&fresh.0), previous };
+        tx.handshakes().set_continuation(&agent.id, turned).await?;
+        if forked && agent.state.status() == AgentStatus::Approved {
+            self.quarantine_fork(tx, origin, agent).await?;
+        }
+        Ok(())
+    }
+
+    async fn quarantine_fork(&self, tx: &mut Tx, origin: &Origin, agent: &Agent) -> AppResult<()> {
+        let mut agent = agent.clone();
+        let closure = Closure {
+            by: Decider("server".to_owned()),
+            at: self.now(),
+            reason: Some("two bearers of one identity: a clone or a restored snapshot".to_owned()),
+        };
+        agent.state = agent.state.quarantine(closure).map_err(AppError::wrong_state)?;
+        tx.agents().save_state(&agent, AgentStatus::Approved).await?;
+        let event = Event {
+            action: AuditAction::CloneDetected,
+            org: &agent.org,
+            target: Some(format!("agent:{}", agent.id)),
+            detail: json!({}),
+        };
+        self.record(tx, "server", origin, event).await
+    }
+}
+
+/// A handshake that is answered with no, and its record.
+struct Refusal {
+    error: AppError,
+    action: AuditAction,
+    detail: Value,
+}
+
+impl Refusal {
+    /// The answer says nothing about the reason; the record does.
+    fn handshake(reason: &str) -> Self {
+        Self {
+            error: AppError::new(Code::HandshakeRefused),
+            action: AuditAction::HandshakeRefused,
+            detail: json!({ "reason": reason }),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Heartbeats, many in one transaction.
+//!
+//! *Invariant:* a heartbeat is answered only after the commit that holds it; a failed commit
+//! answers every heartbeat of its group with 503.
+
+use argosy_domain::{access::Caller, agent::AgentStatus, id::AgentId, text, time::Timestamp};
+use argosy_store::{Store, StoreError};
+use argosy_wire::{problem::Code, rest::agents::Heartbeat};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    App,
+    error::{AppError, AppResult},
+};
+
+/// Heartbeats that wait at most; more are answered with 503.
+const QUEUE_MAX: usize = 65_536;
+/// Heartbeats in one transaction at most.
+const GROUP_MAX: usize = 4_096;
+
+type Waiting = (AgentId, Timestamp, oneshot::Sender<Result<(), StoreError>>);
+
+/// Writes presence in groups.
+pub struct PresenceWriter {
+    queue: mpsc::Sender<Waiting>,
+}
+
+impl PresenceWriter {
+    /// Starts the task that writes. It ends when the last writer is dropped.
+    pub fn start(store: Store) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        tokio::spawn(write_groups(store, waiting));
+        Self { queue }
+    }
+
+    /// Records that an agent was seen; answers once that is durable.
+    pub async fn seen(&self, agent: &AgentId, at: Timestamp) -> AppResult<()> {
+        let busy = || AppError { retry_after_s: Some(1), ..AppError::new(Code::Unavailable) };
+        let (done, answer) = oneshot::channel();
+        self.queue.try_send((agent.clone(), at, done)).map_err(|_| busy())?;
+        Ok(answer.await.map_err(|_| busy())??)
+    }
+}
+
+async fn write_groups(store: Store, mut waiting: mpsc::Receiver<Waiting>) {
+    let mut group = Vec::new();
+    while waiting.recv_many(&mut group, GROUP_MAX).await > 0 {
+        let seen: Vec<_> = group.iter().map(|(agent, at, _)| (agent.clone(), *at)).collect();
+        let written = write(&store, &seen).await;
+        for (_, _, done) in group.drain(..) {
+            // Whoever no longer waits needs no answer.
+            let _ = done.send(written.clone());
+        }
+    }
+}
+
+async fn write(store: &Store, seen: &[(AgentId, Timestamp)]) -> Result<(), StoreError> {
+    let mut tx = store.write("heartbeat").await?;
+    tx.presence().touch_many(seen).await?;
+    tx.commit().await
+}
+
+/// What a heartbeat is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeartbeatReceived {
+    /// Server time.
+    pub at: Timestamp,
+    /// Commands that wait for the agent.
+    pub commands_pending: u32,
+}
+
+/// The agent that a caller is.
+pub(crate) fn own_agent(caller: &Caller) -> AppResult<(&AgentId, AgentStatus)> {
+    match caller {
+        Caller::Agent { agent, status, .. } => Ok((agent, *status)),
+        Caller::Key { .. } | Caller::Server => {
+            Err(AppError::because(Code::Forbidden, "only an agent may do this"))
+        }
+    }
+}
+
+/// Refuses a body that speaks for somebody else.
+pub(crate) fn must_be_own(agent: &AgentId, named: Option<&str>) -> AppResult<()> {
+    match named {
+        Some(named) if !named.is_empty() && named != agent.as_str() => {
+            Err(AppError::because(Code::Forbidden, "agent_id is another agent's"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+impl App {
+    /// A heartbeat over REST or RPC.
+    pub async fn heartbeat(
+        &self,
+        caller: &Caller,
+        heartbeat: &Heartbeat,
+    ) -> AppResult<HeartbeatReceived> {
+        let (agent, status) = own_agent(caller)?;
+        must_be_own(agent, heartbeat.agent_id.as_deref())?;
+        self.note_reported(agent, heartbeat).await?;
+        let at = self.now();
+        self.presence().seen(agent, at).await?;
+        let commands_pending = match status {
+            AgentStatus::Approved => {
+                self.store().read("heartbeat").await?.commands().count_open(agent).await?
+            }
+            AgentStatus::Quarantined
+            | AgentStatus::Pending
+            | AgentStatus::Rejected
+            | AgentStatus::Expired
+            | AgentStatus::Cancelled
+            | AgentStatus::Revoked => 0,
+        };
+        Ok(HeartbeatReceived { at, commands_pending })
+    }
+
+    /// Keeps version and hostname where they changed.
+    async fn note_reported(&self, agent: &AgentId, heartbeat: &Heartbeat) -> AppResult<()> {
+        let check = |field: &'static str, value: &Option<String>| {
+            let value = value.as_deref().filter(|value| !value.is_empty()).map(text::name);
+            value.transpose().map_err(|error| AppError::field(field, error))
+        };
+        let version = check("version", &heartbeat.version)?;
+        let hostname = check("hostname", &heartbeat.hostname)?;
+        if version.is_none() && hostname.is_none() {
+            return Ok(());
+        }
+        let known = self.store().read("heartbeat").await?.agents().find(agent).await?;
+        let same = known.is_some_and(|known| {
+            (version.is_none() || known.version == version)
+                && (hostname.is_none() || known.hostname == hostname)
+        });
+        if !same {
+            let mut tx = self.store().write("heartbeat.reported").await?;
+            let (version, hostname) = (version.as_deref(), hostname.as_deref());
+            tx.agents().save_reported(agent, version, hostname, None).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+}

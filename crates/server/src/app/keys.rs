@@ -1,0 +1,141 @@
+//! API keys of users and services.
+
+use std::time::Duration;
+
+use argosy_domain::{
+    access::{Caller, Permission, Scopes},
+    audit::AuditAction,
+    digest::Sha256,
+    entropy::random_bytes,
+    id::{ApiKeyId, OrgId},
+    text,
+};
+use argosy_store::{ApiKey, NewApiKey, Page, Tx};
+use argosy_wire::{
+    problem::Code,
+    rest::keys::CreateKey,
+    token::{ApiKeyOf, ApiKeyString, Secret32},
+};
+use serde_json::json;
+
+use super::{
+    App, Origin,
+    audit::Event,
+    error::{AppError, AppResult},
+    paging::PageQuery,
+};
+
+/// Longest life of a key, in days.
+const KEY_LIFE_DAYS_MAX: u32 = 3_650;
+
+/// A key at the only moment at which it can be shown.
+#[derive(Debug, Clone)]
+pub struct MintedKey {
+    /// What was made.
+    pub key: NewApiKey,
+    /// The string to hand over.
+    pub secret: ApiKeyString,
+}
+
+impl App {
+    /// A fresh key, not stored yet.
+    pub(crate) fn fresh_key(&self, of: ApiKeyOf) -> ApiKeyString {
+        let secret = Secret32::new(random_bytes(self.entropy()));
+        ApiKeyString { of, id: self.ids().fresh(), secret }
+    }
+
+    /// Mints a key for the caller's own owner, with no more than the caller has.
+    pub async fn create_key(
+        &self,
+        caller: &Caller,
+        origin: &Origin,
+        request: CreateKey,
+    ) -> AppResult<MintedKey> {
+        let org = Self::own_org(caller, Permission::KeysCreate)?;
+        let scopes = Scopes::parse(request.scopes.iter().map(String::as_str))
+            .map_err(|error| AppError::field("scopes", error))?;
+        if scopes.iter().next().is_none() {
+            return Err(AppError::field("scopes", "must not be empty"));
+        }
+        match caller {
+            Caller::Key { scopes: own, .. } if own.cover(&scopes) => {}
+            Caller::Key { .. } | Caller::Agent { .. } | Caller::Server => {
+                let detail = "no key can mint a key with more than it has itself";
+                return Err(AppError::because(Code::Forbidden, detail));
+            }
+        }
+        let now = self.now();
+        let expires_at = match request.expires_in_days {
+            None => None,
+            Some(days) if (1..=KEY_LIFE_DAYS_MAX).contains(&days) => {
+                Some(now.plus(Duration::from_secs(u64::from(days) * 86_400)))
+            }
+            Some(_) => {
+                let limit = format!("must be 1 to {KEY_LIFE_DAYS_MAX}");
+                return Err(AppError::field("expires_in_days", limit));
+            }
+        };
+        let secret = self.fresh_key(ApiKeyOf::Operator);
+        let key = NewApiKey {
+            id: secret.id.clone(),
+            org: org.clone(),
+            agent: None,
+            owner: caller.actor(),
+            name: text::name(&request.name).map_err(|error| AppError::field("name", error))?,
+            scopes,
+            secret_sha256: Sha256::of(secret.secret.expose()),
+            created_at: now,
+            expires_at,
+        };
+        let mut tx = self.store().write("keys.create").await?;
+        self.store_key(&mut tx, &caller.actor(), origin, &key).await?;
+        tx.commit().await?;
+        Ok(MintedKey { key, secret })
+    }
+
+    /// Stores a key of a user or service with its audit entry.
+    pub(crate) async fn store_key(
+        &self,
+        tx: &mut Tx,
+        actor: &str,
+        origin: &Origin,
+        key: &NewApiKey,
+    ) -> AppResult<()> {
+        tx.api_keys().insert(key).await?;
+        let event = Event {
+            action: AuditAction::KeyCreated,
+            org: &key.org,
+            target: Some(format!("key:{}", key.id)),
+            detail: json!({
+                "name": key.name, "owner": key.owner,
+                "scopes": key.scopes.iter().collect::<Vec<_>>(), "expires_at": key.expires_at,
+            }),
+        };
+        self.record(tx, actor, origin, event).await
+    }
+
+    /// The keys of users and services, newest first.
+    pub async fn list_keys(&self, caller: &Caller, page: &PageQuery) -> AppResult<Page<ApiKey>> {
+        let org = Self::own_org(caller, Permission::KeysRead)?;
+        let mut reader = self.store().read("keys.list").await?;
+        Ok(reader.api_keys().list(org, &page.request()?).await?)
+    }
+
+    /// Revokes a key; it dies with the answer.
+    pub async fn revoke_key(
+        &self,
+        caller: &Caller,
+        origin: &Origin,
+        id: &ApiKeyId,
+    ) -> AppResult<()> {
+        let org: &OrgId = Self::own_org(caller, Permission::KeysRevoke)?;
+        let mut tx = self.store().write("keys.revoke").await?;
+        if !tx.api_keys().revoke(org, id, self.now()).await? {
+            return Err(AppError::not_found("key"));
+        }
+        let target = Some(format!("key:{id}"));
+        let event = Event { action: AuditAction::KeyRevoked, org, target, detail: json!({}) };
+        self.record(&mut tx, &caller.actor(), origin, event).await?;
+        Ok(tx.commit().await?)
+    }
+}

@@ -1,0 +1,99 @@
+//! Rate limits: failures are counted per source, so that guessing is slow, and successes are not,
+//! so that a fleet behind one address enrols at full speed.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use governor::{Quota, RateLimiter, clock::Clock as _, state::keyed::DashMapStateStore};
+
+use super::error::{AppError, AppResult};
+
+/// Sources that are remembered as blocked at most; beyond that the oldest decision is dropped.
+const BLOCKED_SOURCES_MAX: usize = 100_000;
+
+type Limiter = RateLimiter<
+    IpAddr,
+    DashMapStateStore<IpAddr>,
+    governor::clock::DefaultClock,
+    governor::middleware::NoOpMiddleware<
+        <governor::clock::DefaultClock as governor::clock::Clock>::Instant,
+    >,
+>;
+
+/// Failed attempts by source address.
+pub struct FailureLimiter {
+    limiter: Limiter,
+    clock: governor::clock::DefaultClock,
+    blocked:
+        Mutex<HashMap<IpAddr, <governor::clock::DefaultClock as governor::clock::Clock>::Instant>>,
+}
+
+impl FailureLimiter {
+    /// Blocks a source after `per_minute` failures in a minute.
+    pub fn new(per_minute: NonZeroU32) -> Self {
+        Self {
+            limiter: RateLimiter::keyed(Quota::per_minute(per_minute)),
+            clock: governor::clock::DefaultClock::default(),
+            blocked: Mutex::default(),
+        }
+    }
+
+    /// Refuses a source that has failed too often, before any work is done for it.
+    pub fn admit(&self, source: Option<IpAddr>) -> AppResult<()> {
+        let Some(source) = source else { return Ok(()) };
+        let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(until) = blocked.get(&source) else { return Ok(()) };
+        let left: Duration = until.duration_since(self.clock.now()).into();
+        if left.is_zero() {
+            blocked.remove(&source);
+            return Ok(());
+        }
+        Err(AppError::rate_limited(left.as_secs() + 1))
+    }
+
+    /// Counts a failure of a source.
+    pub fn failed(&self, source: Option<IpAddr>) {
+        let Some(source) = source else { return };
+        if let Err(refused) = self.limiter.check_key(&source) {
+            let until = refused.earliest_possible();
+            let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+            if blocked.len() >= BLOCKED_SOURCES_MAX {
+                let now = self.clock.now();
+                blocked.retain(|_, until| !Duration::from(until.duration_since(now)).is_zero());
+            }
+            if blocked.len() < BLOCKED_SOURCES_MAX {
+                blocked.insert(source, until);
+            }
+        }
+    }
+
+    /// Forgets sources that have been quiet.
+    pub fn tidy(&self) {
+        self.limiter.retain_recent();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use argosy_wire::problem::Code;
+
+    #[test]
+    fn failures_block_a_source_and_no_other() {
+        let limiter = FailureLimiter::new(NonZeroU32::new(2).unwrap());
+        let (one, two) = ("10.0.0.1".parse().ok(), "10.0.0.2".parse().ok());
+        for _ in 0..3 {
+            assert!(limiter.admit(one).is_ok());
+            limiter.failed(one);
+        }
+        let refused = limiter.admit(one).unwrap_err();
+        assert_eq!(refused.code, Code::RateLimited);
+        assert!(refused.retry_after_s.is_some_and(|s| (1..=31).contains(&s)));
+        assert!(limiter.admit(two).is_ok());
+    }
+}

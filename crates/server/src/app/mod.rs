@@ -1,0 +1,208 @@
+//! The use cases: everything that Argosy does, whatever asked for it.
+//!
+//! Each function authorizes its caller, loads, calls the domain, saves, and writes its audit entry
+//! in the same transaction. *Invariant:* nothing here names a web framework, an RPC library or
+//! SQL; nothing in `http`, `rpc` or `console` names the store.
+
+pub mod accounts;
+pub mod agents;
+pub mod audit;
+pub mod authn;
+pub mod commands;
+pub mod delivery;
+pub mod discovery;
+pub mod enrolment;
+pub mod error;
+pub mod handshake;
+pub mod hasher;
+pub mod heartbeat;
+pub mod inventory;
+pub mod keyring;
+pub mod keys;
+pub mod limits;
+pub mod paging;
+pub mod proofs;
+pub mod seal;
+pub mod sessions;
+pub mod setup;
+pub mod status;
+pub mod stream;
+pub mod streams;
+pub mod tokens;
+
+use std::{net::IpAddr, sync::Arc};
+
+use argosy_domain::{
+    access::{Caller, Decision, Permission, Target, decide},
+    entropy::Entropy,
+    id::{IdSource, OrgId},
+    time::{Clock, Timestamp},
+};
+use argosy_store::Store;
+use argosy_wire::problem::Code;
+
+use self::{
+    error::{AppError, AppResult},
+    hasher::TokenHasher,
+    heartbeat::PresenceWriter,
+    keyring::Keyring,
+    limits::FailureLimiter,
+    proofs::ReplayGuard,
+    seal::Sealer,
+    streams::Hub,
+};
+
+/// Where a request came from: for audit entries and rate limits, never for decisions.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    /// The source address.
+    pub source: Option<IpAddr>,
+    /// Finds the request in the log.
+    pub trace_id: Option<String>,
+}
+
+/// What the operator of the installation decided.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Origins under which agents and proofs name this server; at least one.
+    pub public_urls: Vec<String>,
+    /// Approve every registration. Audited.
+    pub auto_approve_agents: bool,
+    /// Seconds between heartbeats that agents are asked for.
+    pub heartbeat_interval_s: u32,
+}
+
+/// The parts that every use case works with.
+pub struct Parts {
+    /// Durable state.
+    pub store: Store,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// The server's keys.
+    pub keyring: Keyring,
+    /// The master key.
+    pub sealer: Sealer,
+    /// Argon2id.
+    pub hasher: TokenHasher,
+    /// Failed attempts.
+    pub failures: FailureLimiter,
+    /// What the operator decided.
+    pub rules: Rules,
+}
+
+/// The application. Cheap to clone; all clones are the same application.
+#[derive(Clone)]
+pub struct App {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    parts: Parts,
+    ids: IdSource,
+    hub: Hub,
+    proofs: ReplayGuard,
+    presence: PresenceWriter,
+    started_at: Timestamp,
+}
+
+impl App {
+    /// Puts the parts together. Must be called inside a Tokio runtime: heartbeats are written by a
+    /// task of their own.
+    pub fn new(parts: Parts) -> Self {
+        let ids = IdSource::new(Arc::clone(&parts.clock), Arc::clone(&parts.entropy));
+        let presence = PresenceWriter::start(parts.store.clone());
+        let started_at = parts.clock.now();
+        let inner = Inner {
+            ids,
+            hub: Hub::default(),
+            proofs: ReplayGuard::default(),
+            presence,
+            started_at,
+            parts,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.inner.parts.store
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.parts.clock.now()
+    }
+
+    pub(crate) fn entropy(&self) -> &dyn Entropy {
+        self.inner.parts.entropy.as_ref()
+    }
+
+    pub(crate) fn ids(&self) -> &IdSource {
+        &self.inner.ids
+    }
+
+    /// The server's keys.
+    pub fn keyring(&self) -> &Keyring {
+        &self.inner.parts.keyring
+    }
+
+    pub(crate) fn sealer(&self) -> &Sealer {
+        &self.inner.parts.sealer
+    }
+
+    /// Argon2id.
+    pub fn hasher(&self) -> &TokenHasher {
+        &self.inner.parts.hasher
+    }
+
+    /// Failed attempts by source.
+    pub fn failures(&self) -> &FailureLimiter {
+        &self.inner.parts.failures
+    }
+
+    /// What the operator decided.
+    pub fn rules(&self) -> &Rules {
+        &self.inner.parts.rules
+    }
+
+    /// Open streams.
+    pub fn hub(&self) -> &Hub {
+        &self.inner.hub
+    }
+
+    pub(crate) fn replays(&self) -> &ReplayGuard {
+        &self.inner.proofs
+    }
+
+    pub(crate) fn presence(&self) -> &PresenceWriter {
+        &self.inner.presence
+    }
+
+    pub(crate) fn started_at(&self) -> Timestamp {
+        self.inner.started_at
+    }
+
+    /// Refuses what `decide` does not allow; a hidden target looks like one that is not there.
+    pub(crate) fn authorize(
+        caller: &Caller,
+        permission: Permission,
+        target: Target<'_>,
+        what: &str,
+    ) -> AppResult<()> {
+        match decide(caller, permission, target) {
+            Decision::Allow => Ok(()),
+            Decision::Hide => Err(AppError::not_found(what)),
+            Decision::Forbid => Err(AppError::because(
+                Code::Forbidden,
+                format!("this needs the scope {}", permission.scope()),
+            )),
+        }
+    }
+
+    /// The caller's own organisation, after checking `permission` in it.
+    pub(crate) fn own_org<'c>(caller: &'c Caller, permission: Permission) -> AppResult<&'c OrgId> {
+        let org = caller.org().ok_or_else(|| AppError::new(Code::Forbidden))?;
+        Self::authorize(caller, permission, Target { org, agent: None }, "organisation")?;
+        Ok(org)
+    }
+}

@@ -1,0 +1,263 @@
+//! Session tokens: short-lived JWTs bound to the agent's key.
+//!
+//! *Invariant:* a token is good for nothing without a fresh proof by the key whose thumbprint it
+//! carries, and dies with the agent's epoch.
+
+use argosy_domain::{
+    agent::{Agent, AgentStatus},
+    entropy::random_bytes,
+    id::{AgentId, OrgId, SessionId},
+    limits::SESSION_LIFE,
+    time::Timestamp,
+};
+use argosy_store::Tx;
+use argosy_wire::{bytes, dpop, problem::Code};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    App,
+    error::{AppError, AppResult},
+    proofs,
+};
+
+/// `typ` of a session token; no other JWT of ours has it.
+const SESSION_TYPE: &str = "argosy-session+jwt";
+const AUDIENCE: &str = "argosy-agent-api";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Confirmation {
+    jkt: String,
+}
+
+/// What a session token says (RFC 7519, RFC 7800).
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: AgentId,
+    org: OrgId,
+    sid: SessionId,
+    epoch: i64,
+    cnf: Confirmation,
+    iat: i64,
+    exp: i64,
+    jti: String,
+}
+
+/// A session as it is handed to an agent.
+#[derive(Debug, Clone)]
+pub struct IssuedSession {
+    /// The token.
+    pub token: String,
+    /// When it dies.
+    pub expires_at: Timestamp,
+}
+
+/// A session call as it arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionCall<'a> {
+    /// The session token.
+    pub token: &'a str,
+    /// The DPoP proof.
+    pub proof: &'a str,
+    /// HTTP method; `POST` for every RPC.
+    pub method: &'a str,
+    /// Path of the request.
+    pub path: &'a str,
+    /// The call opens a stream: its proof is remembered in the store too.
+    pub opens_stream: bool,
+}
+
+/// A session that was proved.
+#[derive(Debug, Clone)]
+pub struct ProvedSession {
+    /// The agent, approved or quarantined.
+    pub agent: Agent,
+    /// The session.
+    pub session: SessionId,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+impl App {
+    /// Makes a session inside the transaction of the handshake.
+    pub(crate) async fn issue_session(
+        &self,
+        tx: &mut Tx,
+        agent: &Agent,
+    ) -> AppResult<IssuedSession> {
+        let identity =
+            agent.identity.as_ref().ok_or_else(|| AppError::new(Code::HandshakeRefused))?;
+        let (now, id) = (self.now(), self.ids().fresh::<SessionId>());
+        let expires_at = now.plus(SESSION_LIFE);
+        let jkt = dpop::key_thumbprint(&bytes::Fixed(identity.identity_key)).to_string();
+        let claims = Claims {
+            iss: self.keyring().thumbprint().to_string(),
+            aud: AUDIENCE.to_owned(),
+            sub: agent.id.clone(),
+            org: agent.org.clone(),
+            sid: id.clone(),
+            epoch: agent.epoch,
+            cnf: Confirmation { jkt: jkt.clone() },
+            iat: now.as_seconds(),
+            exp: expires_at.as_seconds(),
+            jti: bytes::encode(&random_bytes::<16>(self.entropy())),
+        };
+        let (kid, secret) = self.keyring().session_secret();
+        let header = Header {
+            typ: Some(SESSION_TYPE.to_owned()),
+            kid: Some(kid.to_owned()),
+            ..Header::new(Algorithm::HS256)
+        };
+        let key = EncodingKey::from_secret(secret.expose());
+        let token = jsonwebtoken::encode(&header, &claims, &key).map_err(AppError::internal)?;
+        let session = argosy_store::Session {
+            id,
+            org: agent.org.clone(),
+            agent: agent.id.clone(),
+            jkt,
+            epoch: agent.epoch,
+            issued_at: now,
+            expires_at,
+            ended_at: None,
+        };
+        tx.sessions().insert(&session).await?;
+        Ok(IssuedSession { token, expires_at })
+    }
+
+    /// The nonce for the next proof.
+    pub fn dpop_nonce(&self) -> String {
+        proofs::current_nonce(self.keyring().nonce_secret(), self.now())
+    }
+
+    /// Checks token, proof, and that the agent still stands.
+    pub async fn prove_session(&self, call: SessionCall<'_>) -> AppResult<ProvedSession> {
+        let outcome = self.prove(call).await;
+        outcome.map_err(|error| AppError { dpop_nonce: Some(self.dpop_nonce()), ..error })
+    }
+
+    async fn prove(&self, call: SessionCall<'_>) -> AppResult<ProvedSession> {
+        let now = self.now();
+        let claims = self.read_session(call.token, now)?;
+        self.check_proof(&call, &claims, now).await?;
+        let agent = self.store().read("session").await?.agents().find(&claims.sub).await?;
+        let invalid = || AppError::new(Code::InvalidSession);
+        let agent = agent.filter(|agent| agent.org == claims.org).ok_or_else(invalid)?;
+        match agent.state.status() {
+            AgentStatus::Approved | AgentStatus::Quarantined if agent.epoch == claims.epoch => {
+                let expires_at = Timestamp::from_seconds(claims.exp);
+                Ok(ProvedSession { agent, session: claims.sid, expires_at })
+            }
+            AgentStatus::Approved
+            | AgentStatus::Quarantined
+            | AgentStatus::Pending
+            | AgentStatus::Rejected
+            | AgentStatus::Expired
+            | AgentStatus::Cancelled
+            | AgentStatus::Revoked => Err(invalid()),
+        }
+    }
+
+    fn read_session(&self, token: &str, now: Timestamp) -> AppResult<Claims> {
+        let invalid = || AppError::new(Code::InvalidSession);
+        let (kid, secret) = self.keyring().session_secret();
+        let header = jsonwebtoken::decode_header(token).map_err(|_| invalid())?;
+        if header.typ.as_deref() != Some(SESSION_TYPE) || header.kid.as_deref() != Some(kid) {
+            return Err(invalid());
+        }
+        let mut rules = Validation::new(Algorithm::HS256);
+        rules.set_audience(&[AUDIENCE]);
+        rules.set_issuer(&[self.keyring().thumbprint().to_string()]);
+        // Time is the injected clock's, so it is checked here and not by the library.
+        rules.validate_exp = false;
+        let key = DecodingKey::from_secret(secret.expose());
+        let claims = jsonwebtoken::decode::<Claims>(token, &key, &rules).map_err(|_| invalid())?;
+        if now.as_seconds() >= claims.claims.exp {
+            return Err(AppError::because(Code::InvalidSession, "the session has expired"));
+        }
+        Ok(claims.claims)
+    }
+
+    async fn check_proof(
+        &self,
+        call: &SessionCall<'_>,
+        claims: &Claims,
+        now: Timestamp,
+    ) -> AppResult<()> {
+        let refused = |why: &str| AppError::because(Code::InvalidProof, why);
+        let proof = dpop::read(call.proof).map_err(|error| refused(&error.to_string()))?;
+        if dpop::key_thumbprint(&proof.key).to_string() != claims.cnf.jkt {
+            return Err(refused("the proof is by another key than the session's"));
+        }
+        if proof.claims.ath != dpop::token_hash(call.token) {
+            return Err(refused("the proof is for another session token"));
+        }
+        if proof.claims.htm != call.method {
+            return Err(refused("the proof is for another method"));
+        }
+        let path = proof_path(&proof.claims.htu, &self.rules().public_urls);
+        if path != Some(call.path) {
+            let detail = "the proof's htu is not a public URL of this server and this path; \
+                          set public_url to the address that agents use";
+            return Err(refused(detail));
+        }
+        let secret = self.keyring().nonce_secret();
+        match &proof.claims.nonce {
+            Some(nonce) if proofs::nonce_is_fresh(secret, now, nonce) => {}
+            Some(_) | None => return Err(AppError::new(Code::UseDpopNonce)),
+        }
+        self.remember_proof(&proof, call.opens_stream, now).await
+    }
+
+    async fn remember_proof(
+        &self,
+        proof: &dpop::Proof,
+        opens_stream: bool,
+        now: Timestamp,
+    ) -> AppResult<()> {
+        let used = || AppError::because(Code::InvalidProof, "the proof was used before");
+        let digest = proofs::proof_digest(&proof.key.0, &proof.claims.jti);
+        match self.replays().remember(digest, now) {
+            proofs::Seen::First => {}
+            proofs::Seen::Again => return Err(used()),
+            proofs::Seen::Full => return Err(AppError::rate_limited(1)),
+        }
+        if opens_stream {
+            let mut tx = self.store().write("session.stream_proof").await?;
+            let until = now.plus(argosy_domain::limits::DPOP_NONCE_BUCKET * 2);
+            let fresh = tx.sessions().remember_proof(digest, until).await?;
+            tx.commit().await?;
+            if !fresh {
+                return Err(used());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The path of `htu` when it begins with one of the public origins; query and fragment are cut
+/// off (RFC 9449, section 4.3).
+fn proof_path<'a>(htu: &'a str, public_urls: &[String]) -> Option<&'a str> {
+    let end = htu.find(['?', '#']).unwrap_or(htu.len());
+    let htu = &htu[..end];
+    public_urls
+        .iter()
+        .filter_map(|origin| htu.strip_prefix(origin.as_str()))
+        .find(|path| path.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::proof_path;
+
+    #[test]
+    fn only_public_origins_count() {
+        let urls = ["http://localhost:8080".to_owned(), "https://fleet.example".to_owned()];
+        assert_eq!(proof_path("https://fleet.example/a/b?x=1", &urls), Some("/a/b"));
+        assert_eq!(proof_path("http://localhost:8080/a#f", &urls), Some("/a"));
+        for other in ["http://fleet.example/a", "https://fleet.example.evil/a", "/a", ""] {
+            assert_eq!(proof_path(other, &urls), None, "{other}");
+        }
+    }
+}

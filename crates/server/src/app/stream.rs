@@ -1,0 +1,261 @@
+//! One control stream, from its hello to its end, whatever carries its frames.
+
+use std::collections::HashSet;
+
+use argosy_domain::{
+    agent::Agent,
+    digest::Sha256,
+    id::{CommandId, SessionId},
+    limits::ERROR_TEXT_CHARS_MAX,
+    text::clip,
+    time::Timestamp,
+};
+use argosy_wire::{
+    bytes::Fixed,
+    problem::Code,
+    sign::Signed,
+    statement::{HelloStatement, digest},
+};
+
+use super::{
+    App, Origin,
+    delivery::{IncomingResult, OutgoingCommand},
+    error::{AppError, AppResult},
+    sessions::{ProvedSession, SessionCall},
+    streams::Ticket,
+};
+
+/// The path whose proof opens and renews a stream.
+pub const STREAM_PATH: &str = "/agentgateway.v1.AgentGatewayService/ControlStream";
+
+/// What an agent says about a command that it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AckCode {
+    /// It has it durably.
+    Received,
+    /// It is at capacity and took nothing.
+    Busy,
+    /// The sequence is not above its high-water mark.
+    Replayed,
+    /// Signature or names do not fit.
+    Invalid,
+}
+
+/// A frame from the agent.
+#[derive(Debug, Clone)]
+pub enum Up {
+    /// First frame.
+    Hello {
+        /// Of the agent.
+        version: String,
+        /// The signed state of its journal.
+        statement: Signed,
+    },
+    /// Still there.
+    Heartbeat,
+    /// About a command that was sent.
+    Ack {
+        /// Which.
+        command: CommandId,
+        /// What about it.
+        code: AckCode,
+        /// Why.
+        error: String,
+    },
+    /// A command was started.
+    State {
+        /// Which.
+        command: CommandId,
+    },
+    /// A command ended.
+    Result(IncomingResult),
+    /// The next session.
+    Renew {
+        /// Its token.
+        session_token: String,
+        /// A proof with it.
+        proof: String,
+    },
+}
+
+/// A frame to the agent.
+#[derive(Debug, Clone)]
+pub enum Down {
+    /// The stream is open.
+    Accepted {
+        /// Server time.
+        server_time: Timestamp,
+        /// Asked for.
+        heartbeat_interval_s: u32,
+    },
+    /// A heartbeat is durable.
+    HeartbeatAck {
+        /// Server time.
+        received_at: Timestamp,
+    },
+    /// An instruction.
+    Command(OutgoingCommand),
+    /// A result is durable.
+    ResultAck(Signed),
+    /// A renewal was accepted.
+    Renewed {
+        /// For the next proof.
+        dpop_nonce: String,
+    },
+}
+
+/// A stream that said hello.
+pub struct AgentStream {
+    app: App,
+    origin: Origin,
+    agent: Agent,
+    session: SessionId,
+    session_ends: Timestamp,
+    on_the_way: HashSet<CommandId>,
+    renumbered: HashSet<CommandId>,
+    busy: bool,
+    ticket: Ticket,
+}
+
+impl AgentStream {
+    /// Opens a stream with its first frame, which must be a hello signed for this session.
+    pub async fn open(
+        app: &App,
+        origin: Origin,
+        proved: ProvedSession,
+        session_token: &str,
+        first: Up,
+    ) -> AppResult<(Self, Vec<Down>)> {
+        let Up::Hello { version, statement } = first else {
+            return Err(AppError::field("frame", "must be hello: it is the first of a stream"));
+        };
+        let agent = proved.agent;
+        let refused = |why: &str| AppError::because(Code::Unauthenticated, why);
+        let identity = agent.identity.as_ref().ok_or_else(|| refused("the agent has no keys"))?;
+        let hello: HelloStatement = statement
+            .verify(&Fixed(identity.identity_key))
+            .map_err(|error| refused(&error.to_string()))?;
+        let session_sha256 = digest(Sha256::of(session_token.as_bytes()));
+        if hello.agent != agent.id || hello.session_sha256 != session_sha256 {
+            return Err(refused("the hello is for another agent or session"));
+        }
+        app.catch_up(&agent, hello.high_water).await?;
+        let mut tx = app.store().write("stream.open").await?;
+        tx.presence().set_connected(&agent.id, true, app.now()).await?;
+        tx.commit().await?;
+        tracing::info!(agent = %agent.id, %version, "stream opened");
+        let ticket = app.hub().enter(&agent.id);
+        let accepted = Down::Accepted {
+            server_time: app.now(),
+            heartbeat_interval_s: app.rules().heartbeat_interval_s,
+        };
+        let stream = Self {
+            app: app.clone(),
+            origin,
+            agent,
+            session: proved.session,
+            session_ends: proved.expires_at,
+            on_the_way: HashSet::new(),
+            renumbered: HashSet::new(),
+            busy: false,
+            ticket,
+        };
+        Ok((stream, vec![accepted]))
+    }
+
+    /// When the session ends unless it is renewed.
+    pub fn session_ends(&self) -> Timestamp {
+        self.session_ends
+    }
+
+    /// Wake-ups and the end that the server may put.
+    pub fn ticket(&mut self) -> &mut Ticket {
+        &mut self.ticket
+    }
+
+    /// What is due for the agent now.
+    pub async fn due(&mut self) -> AppResult<Vec<Down>> {
+        if self.busy {
+            return Ok(Vec::new());
+        }
+        let due = self.app.due_commands(&self.agent, &mut self.on_the_way).await?;
+        Ok(due.into_iter().map(Down::Command).collect())
+    }
+
+    /// Takes one frame and answers what follows from it.
+    pub async fn take(&mut self, frame: Up) -> AppResult<Vec<Down>> {
+        match frame {
+            Up::Hello { .. } => Err(AppError::field("frame", "must not be hello: said already")),
+            Up::Heartbeat => {
+                let received_at = self.app.now();
+                self.app.presence().seen(&self.agent.id, received_at).await?;
+                self.busy = false;
+                Ok(vec![Down::HeartbeatAck { received_at }])
+            }
+            Up::Ack { command, code, error } => {
+                self.take_ack(&command, code, &error).await?;
+                Ok(Vec::new())
+            }
+            Up::State { command } => {
+                self.app.advance_command(&self.agent, &command, true).await?;
+                Ok(Vec::new())
+            }
+            Up::Result(result) => {
+                self.on_the_way.remove(&result.command);
+                self.busy = false;
+                let ack = self.app.take_result(&self.origin, &self.agent, result).await?;
+                Ok(ack.into_iter().map(Down::ResultAck).collect())
+            }
+            Up::Renew { session_token, proof } => self.renew(&session_token, &proof).await,
+        }
+    }
+
+    async fn take_ack(&mut self, id: &CommandId, code: AckCode, error: &str) -> AppResult<()> {
+        match code {
+            AckCode::Received => self.app.advance_command(&self.agent, id, false).await?,
+            AckCode::Busy => {
+                self.on_the_way.remove(id);
+                self.busy = true;
+            }
+            AckCode::Replayed => {
+                if self.renumbered.insert(id.clone()) {
+                    self.app.renumber_command(&self.agent, id).await?;
+                    self.on_the_way.remove(id);
+                }
+            }
+            AckCode::Invalid => {
+                let error = clip(error, ERROR_TEXT_CHARS_MAX);
+                tracing::warn!(agent = %self.agent.id, command = %id, %error, "command not taken");
+            }
+        }
+        Ok(())
+    }
+
+    async fn renew(&mut self, token: &str, proof: &str) -> AppResult<Vec<Down>> {
+        let call =
+            SessionCall { token, proof, method: "POST", path: STREAM_PATH, opens_stream: true };
+        let proved = self.app.prove_session(call).await?;
+        if proved.agent.id != self.agent.id {
+            return Err(AppError::because(Code::InvalidSession, "the session is another agent's"));
+        }
+        self.session = proved.session;
+        self.session_ends = proved.expires_at;
+        Ok(vec![Down::Renewed { dpop_nonce: self.app.dpop_nonce() }])
+    }
+
+    /// Ends the stream's bookkeeping. Must be called once, whatever ended the stream.
+    pub async fn close(self) {
+        if !self.app.hub().leave(&self.ticket) && self.app.hub().has(&self.agent.id) {
+            return;
+        }
+        let written = async {
+            let mut tx = self.app.store().write("stream.close").await?;
+            tx.presence().set_connected(&self.agent.id, false, self.app.now()).await?;
+            tx.commit().await
+        };
+        if let Err(error) = written.await {
+            tracing::warn!(agent = %self.agent.id, %error, "could not record the end of a stream");
+        }
+        tracing::info!(agent = %self.agent.id, session = %self.session, "stream closed");
+    }
+}

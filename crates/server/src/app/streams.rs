@@ -1,0 +1,152 @@
+//! Open streams of this process: who is connected, how to wake them, how to end them.
+//!
+//! *Invariant:* a wake-up carries no payload: whoever is woken reads what is due. An agent has at
+//! most one live stream; the newest that proved itself wins.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use argosy_domain::id::AgentId;
+use tokio::sync::{Notify, oneshot};
+
+/// Why the server ends a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// A newer stream of the same agent.
+    Replaced,
+    /// The agent was revoked or deleted.
+    Revoked,
+    /// The session ended without a renewal.
+    SessionEnded,
+    /// The server shuts down.
+    Draining,
+}
+
+impl CloseReason {
+    /// The name in the goaway frame.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Replaced => "replaced",
+            Self::Revoked => "revoked",
+            Self::SessionEnded => "session_ended",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+struct Entry {
+    number: u64,
+    wake: Arc<Notify>,
+    close: oneshot::Sender<CloseReason>,
+}
+
+/// A place among the open streams.
+#[derive(Debug)]
+pub struct Ticket {
+    agent: AgentId,
+    number: u64,
+    /// Woken when something may be due.
+    pub wake: Arc<Notify>,
+    /// Answers when the server ends the stream.
+    pub closed: oneshot::Receiver<CloseReason>,
+}
+
+#[derive(Default)]
+struct Streams {
+    last_number: u64,
+    open: HashMap<AgentId, Entry>,
+}
+
+/// All open streams.
+#[derive(Default)]
+pub struct Hub {
+    streams: Mutex<Streams>,
+}
+
+impl Hub {
+    fn lock(&self) -> MutexGuard<'_, Streams> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the agent's place; an older stream of it is ended.
+    pub fn enter(&self, agent: &AgentId) -> Ticket {
+        let (close, closed) = oneshot::channel();
+        let wake = Arc::new(Notify::new());
+        let mut streams = self.lock();
+        streams.last_number += 1;
+        let number = streams.last_number;
+        let entry = Entry { number, wake: Arc::clone(&wake), close };
+        if let Some(older) = streams.open.insert(agent.clone(), entry) {
+            // It may have ended by itself just now.
+            let _ = older.close.send(CloseReason::Replaced);
+        }
+        Ticket { agent: agent.clone(), number, wake, closed }
+    }
+
+    /// Gives the place up. True when no newer stream had taken it.
+    pub fn leave(&self, ticket: &Ticket) -> bool {
+        let mut streams = self.lock();
+        let current =
+            streams.open.get(&ticket.agent).is_some_and(|entry| entry.number == ticket.number);
+        if current {
+            streams.open.remove(&ticket.agent);
+        }
+        current
+    }
+
+    /// Something may be due for an agent.
+    pub fn wake(&self, agent: &AgentId) {
+        if let Some(entry) = self.lock().open.get(agent) {
+            entry.wake.notify_one();
+        }
+    }
+
+    /// Ends the stream of an agent.
+    pub fn close(&self, agent: &AgentId, reason: CloseReason) {
+        if let Some(entry) = self.lock().open.remove(agent) {
+            let _ = entry.close.send(reason);
+        }
+    }
+
+    /// Ends every stream.
+    pub fn close_all(&self, reason: CloseReason) {
+        for (_, entry) in self.lock().open.drain() {
+            let _ = entry.close.send(reason);
+        }
+    }
+
+    /// Whether a stream of the agent is open.
+    pub fn has(&self, agent: &AgentId) -> bool {
+        self.lock().open.contains_key(agent)
+    }
+
+    /// Open streams.
+    pub fn len(&self) -> usize {
+        self.lock().open.len()
+    }
+
+    /// Whether no stream is open.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_stream_wins_and_the_older_one_leaves_it_alone() {
+        let hub = Hub::default();
+        let agent: AgentId = "a".parse().unwrap();
+        let mut older = hub.enter(&agent);
+        let newer = hub.enter(&agent);
+        assert_eq!(older.closed.try_recv(), Ok(CloseReason::Replaced));
+        assert!(!hub.leave(&older));
+        assert_eq!(hub.len(), 1);
+        assert!(hub.leave(&newer));
+        assert!(hub.is_empty());
+    }
+}
