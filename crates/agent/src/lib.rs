@@ -1,2 +1,30 @@
-//! placeholder
+//! The agent: enrols a machine, keeps one outbound connection to its server, looks at its host and
+//! carries out signed commands.
+//!
+//! | part | modules |
+//! |---|---|
+//! | what the host says | [`config`], [`policy_file`], [`host`], [`server_url`] |
+//! | the way to the server | [`transport`], [`trust`], [`enrol`], [`session`], [`stream`] |
+//! | what survives a restart | [`state_dir`], [`keys`], [`credentials`], [`journal`] |
+//! | what is done here | [`engine`], [`scheduler`], [`subsystem`] |
+//! | all of it together | [`run`], [`status`], [`cli`] |
+//!
+//! *Invariant:* the agent opens no listening port. It believes only the server that it pinned,
+//! obeys only what that server signed and the host's policy allows, and logs no token, key or body.
+
+pub mod backoff;
+pub mod boot;
+pub mod config;
+pub mod credentials;
+mod failpoint;
+pub mod host;
+pub mod journal;
+pub mod keys;
+pub mod policy_file;
+pub mod server_url;
+pub mod state_dir;
 pub mod subsystem;
+pub mod transport;
+pub mod trust;
+pub mod engine;
+pub mod scheduler;
