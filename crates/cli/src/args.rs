@@ -1,0 +1,144 @@
+//! The command line as it is written: every command, flag and default. What they do stands in
+//! [`crate::commands`].
+
+use std::path::PathBuf;
+
+use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+
+use crate::key::Typed;
+
+mod admin;
+mod agent;
+mod instruction;
+
+pub use admin::{Accounts, ApiKeys, Audit, ResourceList, Resources, Role, Token, TokenCreate};
+pub use agent::{Agent, AgentList, Final, LabelChange, OneAgent, WithReason};
+pub use instruction::{Instruction, Send};
+
+/// Most items of a list unless `--limit` says otherwise.
+const LIMIT: &str = "500";
+
+/// Argosy's command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "argosy",
+    version,
+    about = "Watch and steer a fleet of machines",
+    after_help = "Start with `argosy login --server URL`, then `argosy status`.",
+    disable_help_subcommand = true,
+    arg_required_else_help = true
+)]
+pub struct Args {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Default, Group)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Global {
+    /// Server to talk to [env: ARGOSY_SERVER]
+    #[arg(long, global = true, value_name = "URL")]
+    pub server: Option<String>,
+    /// API key; others on this machine can see it, so prefer a profile or ARGOSY_KEY
+    #[arg(long, global = true, conflicts_with = "key_file")]
+    pub key: Option<Typed>,
+    /// File that holds the API key
+    #[arg(long, global = true, value_name = "PATH")]
+    pub key_file: Option<PathBuf>,
+    /// Stored login to use [env: ARGOSY_PROFILE]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Extra certificate authority of the server, PEM
+    #[arg(long, global = true, value_name = "PATH")]
+    pub ca_file: Option<PathBuf>,
+    /// How to print
+    #[arg(long, short, global = true, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// As the server says it, for programs.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a key and keep it for the next commands
+    Login,
+    /// What a server is asked to do.
+    #[command(flatten)]
+    Online(Online),
+    /// Forget a stored key
+    Logout,
+    /// Completions for a shell, to standard output
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What a server is asked to do.
+#[derive(Debug, Subcommand)]
+pub enum Online {
+    /// The fleet at a glance
+    Status,
+    /// Agents: machines that joined or ask to
+    #[command(subcommand, alias = "agents")]
+    Agent(Agent),
+    /// What an agent reports of its machine
+    Inventory {
+        /// Name or id; may be left out while there is only one agent
+        agent: Option<String>,
+        /// One subsystem only: system, storage or updates
+        subsystem: Option<String>,
+    },
+    /// Signed instructions to agents
+    #[command(subcommand, alias = "commands")]
+    Command(Instruction),
+    /// Enrolment tokens, with which machines ask to join
+    #[command(subcommand, alias = "tokens")]
+    Token(Token),
+    /// Discovered cloud resources
+    #[command(subcommand, alias = "resource")]
+    Resources(Resources),
+    /// Cloud accounts and sites
+    #[command(subcommand, alias = "account")]
+    Accounts(Accounts),
+    /// API keys
+    #[command(subcommand, alias = "keys")]
+    Key(ApiKeys),
+    /// Who did what
+    #[command(subcommand)]
+    Audit(Audit),
+}
+
+/// A limit on a list.
+#[derive(Debug, Clone, Copy, Group)]
+pub struct Limit {
+    /// Most items to show
+    #[arg(long, value_name = "N", default_value = LIMIT, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+}
+
+fn pair(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some(_) | None => Err("write it as KEY=VALUE"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! `argosy token|key|audit|accounts|resources …` as it is written.
+
+use argosy_domain::id::{ApiKeyId, TokenId};
+use clap::{Args as Group, Subcommand, ValueEnum};
+
+use super::{Limit, pair};
+
+/// `argosy token …`
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Mint a token; it is shown this once
+    Create(TokenCreate),
+    /// Tokens in a table, never their secrets
+    List {
+        /// See [`Limit`].
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Revoke a token, and every registration with it that still waits
+    Revoke {
+        /// The token's id
+        id: TokenId,
+    },
+}
+
+/// `argosy token create`
+#[derive(Debug, Group)]
+pub struct TokenCreate {
+    /// For people
+    pub name: String,
+    /// Machines join this account
+    #[arg(long, value_name = "ID")]
+    pub account_id: Option<i64>,
+    /// Such as `24h` or `7d`
+    #[arg(long, value_name = "SPAN")]
+    pub expires_in: Option<String>,
+    /// Machines that it lets ask
+    #[arg(long, value_name = "N")]
+    pub max_uses: Option<u32>,
+    /// Approve machines without an operator
+    #[arg(long)]
+    pub auto_approve: bool,
+    /// Also accept machines that have no keys of their own
+    #[arg(long)]
+    pub no_proof: bool,
+    /// Label for the agents that use it
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub label: Vec<(String, String)>,
+}
+
+/// `argosy resources …`
+#[derive(Debug, Subcommand)]
+pub enum Resources {
+    /// Resources in a table
+    List(ResourceList),
+}
+
+/// `argosy resources list`
+#[derive(Debug, Group)]
+pub struct ResourceList {
+    /// Only this account
+    #[arg(long, value_name = "ID")]
+    pub account_id: Option<i64>,
+    /// Such as `aws`
+    #[arg(long)]
+    pub provider: Option<String>,
+    /// Such as `eu-central-1`
+    #[arg(long)]
+    pub region: Option<String>,
+    /// Such as `vpc`
+    #[arg(long = "type", value_name = "TYPE")]
+    pub resource_type: Option<String>,
+    /// active or stale
+    #[arg(long)]
+    pub status: Option<String>,
+    /// Part of a name or id
+    #[arg(long, short, value_name = "TEXT")]
+    pub q: Option<String>,
+    /// See [`Limit`].
+    #[command(flatten)]
+    pub limit: Limit,
+}
+
+/// `argosy accounts …`
+#[derive(Debug, Subcommand)]
+pub enum Accounts {
+    /// Accounts in a table
+    List {
+        /// See [`Limit`].
+        #[command(flatten)]
+        limit: Limit,
+    },
+}
+
+/// `argosy key …`
+#[derive(Debug, Subcommand)]
+pub enum ApiKeys {
+    /// Mint a key; it is shown this once
+    Create {
+        /// For people
+        name: String,
+        /// What it may do, such as `agents:read`; repeat for more
+        #[arg(long = "scope", value_name = "SCOPE", required_unless_present = "role")]
+        scopes: Vec<String>,
+        /// The scopes of a role
+        #[arg(long, value_enum, conflicts_with = "scopes")]
+        role: Option<Role>,
+        /// Days until it dies; none unless said
+        #[arg(long, value_name = "DAYS")]
+        expires_in_days: Option<u32>,
+    },
+    /// Keys in a table, never their secrets
+    List {
+        /// See [`Limit`].
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Revoke a key
+    Revoke {
+        /// The key's id
+        id: ApiKeyId,
+    },
+}
+
+/// A role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Everything
+    Admin,
+    /// Reads, approves, quarantines, commands
+    Operator,
+    /// Reads
+    Viewer,
+}
+
+/// `argosy audit …`
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Entries in a table, the newest first
+    List {
+        /// Who, such as `user:admin`
+        #[arg(long)]
+        actor: Option<String>,
+        /// What, such as `agent.approved`
+        #[arg(long)]
+        action: Option<String>,
+        /// To what
+        #[arg(long)]
+        target: Option<String>,
+        /// Not older than a span (`24h`) or a time (`2026-01-31T08:00:00Z`)
+        #[arg(long, value_name = "WHEN")]
+        since: Option<String>,
+        /// See [`Limit`].
+        #[command(flatten)]
+        limit: Limit,
+    },
+}

@@ -1,0 +1,131 @@
+//! `argosy agent …` as it is written.
+
+use argosy_domain::digest::Fingerprint;
+use clap::{Args as Group, Subcommand};
+
+use super::{Limit, pair};
+
+/// `argosy agent …`
+#[derive(Debug, Subcommand)]
+pub enum Agent {
+    /// Agents in a table
+    List(AgentList),
+    /// Everything about one agent
+    Show(OneAgent),
+    /// Let a machine in, after its fingerprint has been compared
+    Approve {
+        /// Name or id
+        agent: String,
+        /// As the machine itself shows it; refused if it differs
+        #[arg(long, value_name = "GROUPS", conflicts_with = "yes")]
+        fingerprint: Option<Fingerprint>,
+        /// Approve without comparing
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Turn a machine away that asks to join
+    Reject(WithReason),
+    /// End an agent's membership for good
+    Revoke(Final),
+    /// Hand nothing out to an agent; its work runs on
+    Quarantine(WithReason),
+    /// End a quarantine
+    Restore(WithReason),
+    /// Give an agent another name
+    Rename {
+        /// Name or id
+        agent: String,
+        /// The new name
+        new_name: String,
+    },
+    /// Set labels (`key=value`) and take them off (`key-`)
+    Label {
+        /// Name or id
+        agent: String,
+        /// `key=value` or `key-`
+        #[arg(required = true, value_name = "CHANGE", value_parser = label_change)]
+        changes: Vec<LabelChange>,
+    },
+    /// Remove an agent and what it reported
+    Delete(Final),
+    /// Show changes as they happen, until interrupted
+    Watch {
+        /// Only this one; name or id
+        agent: Option<String>,
+        /// Seconds between looks
+        #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = clap::value_parser!(u64).range(1..=3600))]
+        every: u64,
+    },
+}
+
+/// `argosy agent list`
+#[derive(Debug, Group)]
+pub struct AgentList {
+    /// pending, approved, quarantined, rejected, expired, cancelled or revoked
+    #[arg(long)]
+    pub status: Option<String>,
+    /// healthy, stale or offline
+    #[arg(long)]
+    pub health: Option<String>,
+    /// Only this account
+    #[arg(long, value_name = "ID")]
+    pub account_id: Option<i64>,
+    /// Only agents with this label
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub label: Option<(String, String)>,
+    /// Part of a name or host name
+    #[arg(long, short, value_name = "TEXT")]
+    pub q: Option<String>,
+    /// See [`Limit`].
+    #[command(flatten)]
+    pub limit: Limit,
+}
+
+/// One agent.
+#[derive(Debug, Group)]
+pub struct OneAgent {
+    /// Name or id
+    pub agent: String,
+}
+
+/// One agent and a reason.
+#[derive(Debug, Group)]
+pub struct WithReason {
+    /// Name or id
+    pub agent: String,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// Something that cannot be undone.
+#[derive(Debug, Group)]
+pub struct Final {
+    /// Name or id
+    pub agent: String,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// A label to set or to take off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LabelChange {
+    /// `key=value`
+    Set(String, String),
+    /// `key-`
+    Remove(String),
+}
+
+fn label_change(text: &str) -> Result<LabelChange, &'static str> {
+    if let Ok((key, value)) = pair(text) {
+        return Ok(LabelChange::Set(key, value));
+    }
+    match text.strip_suffix('-') {
+        Some(key) if !key.is_empty() => Ok(LabelChange::Remove(key.to_owned())),
+        Some(_) | None => Err("write it as KEY=VALUE, or KEY- to take it off"),
+    }
+}
