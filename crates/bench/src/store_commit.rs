@@ -88,9 +88,12 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome<()> {
     let mut samples: [Vec<Sample>; 3] = [Vec::new(), Vec::new(), Vec::new()];
     for round in 0..arguments.rounds {
         probes.push(syncs_per_second(directory.path())?);
-        for (mode, samples) in Mode::ALL.into_iter().zip(&mut samples) {
+        // Each round begins with another mode, so that none always has the better place.
+        for turn in 0..Mode::ALL.len() {
+            let place = (round + turn) % Mode::ALL.len();
+            let mode = Mode::ALL[place];
             let path = directory.path().join(format!("{round}-{mode:?}.db"));
-            samples.push(measure(path, mode, arguments.writers, span).await?);
+            samples[place].push(measure(path, mode, arguments.writers, span).await?);
         }
     }
     let summary = summary(arguments, &probes, &samples);
