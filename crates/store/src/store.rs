@@ -129,6 +129,14 @@ impl Store {
         Ok(Self { inner: Arc::new(Inner { database, acquire_timeout, counters }) })
     }
 
+    /// The kind of database: `sqlite` or `postgres`.
+    pub fn kind(&self) -> &'static str {
+        match &self.inner.database {
+            Database::Sqlite { .. } => "sqlite",
+            Database::Postgres { .. } => "postgres",
+        }
+    }
+
     /// A connection that reads. `op` labels the operation in the counters.
     pub async fn read(&self, op: &'static str) -> Result<Reader, StoreError> {
         let link = match &self.inner.database {
@@ -164,7 +172,7 @@ impl Store {
         self.inner.counters.snapshot()
     }
 
-    /// Applies what is missing. Several servers may do so at once.
+    /// Applies what is missing. On PostgreSQL several servers may do so at once.
     ///
     /// Errors: [`StoreError::Newer`] when the database is ahead of this program.
     pub async fn migrate(&self) -> Result<(), StoreError> {
@@ -175,8 +183,10 @@ impl Store {
                 migrator(Dialect::Sqlite).run_direct(None, &mut connection, false).await
             }
             Database::Postgres { pool } => {
-                let mut connection = pool.acquire().await.map_err(unavailable)?;
-                migrator(Dialect::Postgres).run_direct(None, &mut *connection, false).await
+                // Not the pool's any more: after a failure it still holds the migrations' lock,
+                // which ends with the connection.
+                let mut connection = pool.acquire().await.map_err(unavailable)?.detach();
+                migrator(Dialect::Postgres).run_direct(None, &mut connection, false).await
             }
         }
         .map_err(|error| StoreError::Migration(Cause::new(error)))
