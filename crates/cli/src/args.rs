@@ -56,8 +56,16 @@ pub struct Global {
     /// Extra certificate authority of the server, PEM
     #[arg(long, global = true, value_name = "PATH")]
     pub ca_file: Option<PathBuf>,
-    /// How to print
-    #[arg(long, short, global = true, value_enum, default_value_t)]
+    /// How to print: table, json or yaml
+    #[arg(
+        long,
+        short,
+        global = true,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true
+    )]
     pub output: Format,
 }
 

@@ -14,6 +14,8 @@ pub async fn agent(client: &Client, name: &str) -> Result<Agent, CliError> {
     let mut found: Vec<Agent> = Vec::new();
     if let Ok(id) = name.parse::<AgentId>() {
         match client.get::<Agent>(&format!("/api/v1/agents/{id}"), &[]).await {
+            // No other agent can take its place by calling itself so.
+            Ok(agent) if looks_made(name) => return Ok(agent),
             Ok(agent) => found.push(agent),
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error),
@@ -27,6 +29,11 @@ pub async fn agent(client: &Client, name: &str) -> Result<Agent, CliError> {
         }
     }
     choose(name, found)
+}
+
+/// Whether Argosy made this id itself (a UUID), in contrast to those that others choose.
+fn looks_made(id: &str) -> bool {
+    id.len() == 36 && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
 }
 
 /// The agent, where there is only one.
