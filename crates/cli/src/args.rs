@@ -12,7 +12,7 @@ mod agent;
 mod instruction;
 
 pub use admin::{Accounts, ApiKeys, Audit, ResourceList, Resources, Role, Token, TokenCreate};
-pub use agent::{Agent, AgentList, Final, LabelChange, OneAgent, WithReason};
+pub use agent::{Agent, AgentList, LabelChange, OneAgent, Revoke, WithReason};
 pub use instruction::{Instruction, Send};
 
 /// Most items of a list unless `--limit` says otherwise.

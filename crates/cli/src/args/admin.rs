@@ -144,7 +144,7 @@ pub enum Audit {
         /// What, such as `agent.approved`
         #[arg(long)]
         action: Option<String>,
-        /// To what
+        /// To what, such as `agent:ID`
         #[arg(long)]
         target: Option<String>,
         /// Not older than a span (`24h`) or a time (`2026-01-31T08:00:00Z`)

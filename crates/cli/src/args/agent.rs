@@ -26,7 +26,7 @@ pub enum Agent {
     /// Turn a machine away that asks to join
     Reject(WithReason),
     /// End an agent's membership for good
-    Revoke(Final),
+    Revoke(Revoke),
     /// Hand nothing out to an agent; its work runs on
     Quarantine(WithReason),
     /// End a quarantine
@@ -47,7 +47,13 @@ pub enum Agent {
         changes: Vec<LabelChange>,
     },
     /// Remove an agent and what it reported
-    Delete(Final),
+    Delete {
+        /// Name or id
+        agent: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
     /// Show changes as they happen, until interrupted
     Watch {
         /// Only this one; name or id
@@ -98,9 +104,9 @@ pub struct WithReason {
     pub reason: Option<String>,
 }
 
-/// Something that cannot be undone.
+/// `argosy agent revoke`
 #[derive(Debug, Group)]
-pub struct Final {
+pub struct Revoke {
     /// Name or id
     pub agent: String,
     /// Why, for the record

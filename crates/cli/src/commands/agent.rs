@@ -31,7 +31,7 @@ pub async fn run(context: &Context<'_>, command: args::Agent) -> Result<(), CliE
             membership::step(context, Step::Restore, &to.agent, to.reason).await
         }
         args::Agent::Revoke(to) => membership::revoke(context, to).await,
-        args::Agent::Delete(to) => membership::delete(context, to).await,
+        args::Agent::Delete { agent, yes } => membership::delete(context, &agent, yes).await,
         args::Agent::Rename { agent, new_name } => {
             membership::rename(context, &agent, new_name).await
         }

@@ -8,7 +8,7 @@ use reqwest::Method;
 
 use super::{Context, find};
 use crate::{
-    args::{Final, LabelChange},
+    args::{LabelChange, Revoke},
     error::CliError,
     output::{clean, fleet},
 };
@@ -108,7 +108,7 @@ async fn take(
 }
 
 /// Ends a membership, after a question.
-pub async fn revoke(context: &Context<'_>, to: Final) -> Result<(), CliError> {
+pub async fn revoke(context: &Context<'_>, to: Revoke) -> Result<(), CliError> {
     let agent = find::agent(&context.client, &to.agent).await?;
     let question = format!(
         "{} loses its credentials for good; to come back it must enrol again. Revoke it?",
@@ -119,14 +119,13 @@ pub async fn revoke(context: &Context<'_>, to: Final) -> Result<(), CliError> {
 }
 
 /// Removes an agent, after a question.
-pub async fn delete(context: &Context<'_>, to: Final) -> Result<(), CliError> {
-    let agent = find::agent(&context.client, &to.agent).await?;
+pub async fn delete(context: &Context<'_>, name: &str, yes: bool) -> Result<(), CliError> {
+    let agent = find::agent(&context.client, name).await?;
     let question =
         format!("{} and all that it reported will be gone. Delete it?", clean(&agent.name));
-    confirm(context, &question, to.yes)?;
+    confirm(context, &question, yes)?;
     let path = format!("/api/v1/agents/{}", agent.agent_id);
-    let body = to.reason.map(|reason| WithReason { reason: Some(reason) });
-    context.client.tell(Method::DELETE, &path, body.as_ref()).await?;
+    context.client.tell::<()>(Method::DELETE, &path, None).await?;
     let gone = serde_json::json!({"agent_id": agent.agent_id, "deleted": true});
     context.printer.show(&gone, |_| format!("{} is deleted.", clean(&agent.name)))
 }

@@ -73,12 +73,11 @@ pub fn keys(view: &View, keys: &[ApiKey]) -> String {
     if keys.is_empty() {
         return "No keys. Mint one with `argosy key create NAME --role viewer`.".into();
     }
-    let headings = ["NAME", "KEY", "OWNER", "SCOPES", "CREATED", "LAST USED", "EXPIRES", "ID"];
+    let headings = ["NAME", "OWNER", "SCOPES", "CREATED", "LAST USED", "EXPIRES", "ID"];
     let mut sheet = Sheet::new(view, &headings);
     for key in keys {
         sheet.row([
             plain(&key.name),
-            plain(format!("{}…", key.prefix)),
             plain(&key.owner),
             plain(clip(&key.scopes.join(" "), 40)),
             plain(age_of(Some(&key.created_at), view.now)),
