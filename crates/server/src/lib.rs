@@ -1,2 +1,13 @@
 //! `argosyd`, the server of Argosy, as a library.
+//!
+//! Arrows inside: `http`, `rpc` and `task` call `app`; `app` calls the store. *Invariant:* nothing
+//! but `app` and the start of the process names the store.
+
 pub mod app;
+pub mod combined;
+pub mod config;
+pub mod http;
+// pub mod rpc;
+pub mod serve;
+pub mod start;
+mod task;

@@ -3,7 +3,13 @@
 //! *Invariant:* a heartbeat is answered only after the commit that holds it; a failed commit
 //! answers every heartbeat of its group with 503.
 
-use argosy_domain::{access::Caller, agent::AgentStatus, id::AgentId, text, time::Timestamp};
+use argosy_domain::{
+    access::Caller,
+    agent::AgentStatus,
+    id::{AccountId, AgentId},
+    text,
+    time::Timestamp,
+};
 use argosy_store::{Store, StoreError};
 use argosy_wire::{problem::Code, rest::agents::Heartbeat};
 use tokio::sync::{mpsc, oneshot};
@@ -65,14 +71,16 @@ async fn write(store: &Store, seen: &[(AgentId, Timestamp)]) -> Result<(), Store
 pub struct HeartbeatReceived {
     /// Server time.
     pub at: Timestamp,
+    /// The caller's account.
+    pub account: AccountId,
     /// Commands that wait for the agent.
     pub commands_pending: u32,
 }
 
 /// The agent that a caller is.
-pub(crate) fn own_agent(caller: &Caller) -> AppResult<(&AgentId, AgentStatus)> {
+pub(crate) fn own_agent(caller: &Caller) -> AppResult<(&AgentId, AccountId, AgentStatus)> {
     match caller {
-        Caller::Agent { agent, status, .. } => Ok((agent, *status)),
+        Caller::Agent { agent, account, status, .. } => Ok((agent, *account, *status)),
         Caller::Key { .. } | Caller::Server => {
             Err(AppError::because(Code::Forbidden, "only an agent may do this"))
         }
@@ -96,7 +104,7 @@ impl App {
         caller: &Caller,
         heartbeat: &Heartbeat,
     ) -> AppResult<HeartbeatReceived> {
-        let (agent, status) = own_agent(caller)?;
+        let (agent, account, status) = own_agent(caller)?;
         must_be_own(agent, heartbeat.agent_id.as_deref())?;
         self.note_reported(agent, heartbeat).await?;
         let at = self.now();
@@ -112,7 +120,7 @@ impl App {
             | AgentStatus::Cancelled
             | AgentStatus::Revoked => 0,
         };
-        Ok(HeartbeatReceived { at, commands_pending })
+        Ok(HeartbeatReceived { at, account, commands_pending })
     }
 
     /// Keeps version and hostname where they changed.

@@ -48,7 +48,7 @@ fn check_report(subsystem: Subsystem, report: &[u8]) -> AppResult<()> {
 impl App {
     /// Takes the report of one run. Answers once it is durable.
     pub async fn take_report(&self, caller: &Caller, run: SubsystemRun) -> AppResult<()> {
-        let (agent, status) = own_agent(caller)?;
+        let (agent, _, status) = own_agent(caller)?;
         let org = caller.org().ok_or_else(|| AppError::new(Code::Forbidden))?;
         if status != AgentStatus::Approved {
             return Err(AppError::new(Code::Quarantined));

@@ -37,6 +37,26 @@ pub struct MintedKey {
     pub secret: ApiKeyString,
 }
 
+impl MintedKey {
+    /// The key as lists show it.
+    pub fn into_record(self) -> ApiKey {
+        let key = self.key;
+        ApiKey {
+            id: key.id,
+            org: key.org,
+            agent: key.agent,
+            owner: key.owner,
+            name: key.name,
+            scopes: key.scopes,
+            secret_sha256: key.secret_sha256,
+            created_at: key.created_at,
+            expires_at: key.expires_at,
+            revoked_at: None,
+            last_used_at: None,
+        }
+    }
+}
+
 impl App {
     /// A fresh key, not stored yet.
     pub(crate) fn fresh_key(&self, of: ApiKeyOf) -> ApiKeyString {

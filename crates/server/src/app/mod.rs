@@ -22,6 +22,7 @@ pub mod keys;
 pub mod limits;
 pub mod paging;
 pub mod proofs;
+pub mod records;
 pub mod seal;
 pub mod sessions;
 pub mod setup;
@@ -125,16 +126,27 @@ impl App {
         Self { inner: Arc::new(inner) }
     }
 
+    /// Lets the store go, after everything else has ended.
+    pub async fn close(&self) {
+        self.store().close().await;
+    }
+
     pub(crate) fn store(&self) -> &Store {
         &self.inner.parts.store
     }
 
-    pub(crate) fn now(&self) -> Timestamp {
+    /// The time.
+    pub fn now(&self) -> Timestamp {
         self.inner.parts.clock.now()
     }
 
     pub(crate) fn entropy(&self) -> &dyn Entropy {
         self.inner.parts.entropy.as_ref()
+    }
+
+    /// A fresh trace id.
+    pub fn trace_id(&self) -> String {
+        self.ids().uuid().simple().to_string()
     }
 
     pub(crate) fn ids(&self) -> &IdSource {

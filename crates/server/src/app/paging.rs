@@ -39,3 +39,6 @@ impl PageQuery {
 pub fn cursor_text(cursor: &Cursor) -> String {
     bytes::encode(cursor.to_string().as_bytes())
 }
+
+/// A part of a list, for the transports.
+pub use argosy_store::Page as AppPage;

@@ -60,6 +60,11 @@ impl App {
         Ok(status.iter().all(|migration| migration.applied))
     }
 
+    /// The kind of database: `sqlite` or `postgres`.
+    pub fn database(&self) -> &'static str {
+        self.store().kind()
+    }
+
     /// What the store has counted since the start.
     pub fn store_counters(&self) -> CountersSnapshot {
         self.store().counters()

@@ -1,0 +1,229 @@
+//! Domain values → wire shapes.
+
+use std::collections::BTreeMap;
+
+use argosy_domain::{
+    account::Account,
+    agent::{AgentState, AgentStatus},
+    command::Command,
+    labels::Labels,
+    time::Timestamp,
+    token::EnrolmentToken,
+};
+use argosy_wire::{
+    bytes::encode,
+    rest::{
+        Page,
+        agents::Agent,
+        commands::{Command as WireCommand, Receipt},
+        discovery::{Account as WireAccount, Resource},
+        enrolment::{ServerKeys, SignedJson},
+        inventory::InventoryReport,
+        keys::ApiKey,
+        system::AuditEntry,
+        tokens::Token,
+    },
+    sign::Signed,
+};
+
+use crate::app::{
+    agents::AgentSnapshot,
+    commands::{Receipted, end_of},
+    enrolment::approval_status,
+    keyring::Keyring,
+    paging::{self, AppPage},
+    records::{AuditRecord, KeyRecord, ReportRecord, ResourceRecord},
+};
+
+fn text(at: Timestamp) -> String {
+    at.to_string()
+}
+
+fn map(labels: &Labels) -> BTreeMap<String, String> {
+    labels.clone().into()
+}
+
+pub(super) fn page<T, W>(page: AppPage<T>, convert: impl Fn(T) -> W) -> Page<W> {
+    Page {
+        next_cursor: page.next.as_ref().map(paging::cursor_text),
+        items: page.items.into_iter().map(convert).collect(),
+    }
+}
+
+pub(super) fn token(token: &EnrolmentToken, now: Timestamp) -> Token {
+    Token {
+        id: token.id.to_string(),
+        name: token.name.clone(),
+        state: token.status(now).as_str().to_owned(),
+        account_id: token.account.map(|account| account.0),
+        uses: token.seats.used,
+        max_uses: token.seats.max,
+        auto_approve: token.auto_approve,
+        require_proof: token.require_proof,
+        labels: map(&token.labels),
+        created_by: token.created_by.clone(),
+        created_at: text(token.created_at),
+        expires_at: text(token.expires_at),
+    }
+}
+
+fn reason(state: &AgentState) -> Option<String> {
+    match state {
+        AgentState::Quarantined { closure, .. }
+        | AgentState::Rejected(closure)
+        | AgentState::Revoked(closure) => closure.reason.clone(),
+        AgentState::Pending { .. }
+        | AgentState::Approved(_)
+        | AgentState::Expired { .. }
+        | AgentState::Cancelled { .. } => None,
+    }
+}
+
+pub(super) fn agent(snapshot: AgentSnapshot) -> Agent {
+    let AgentSnapshot { view, health, breakers } = snapshot;
+    let agent = view.agent;
+    let status: AgentStatus = agent.state.status();
+    let approval = agent.state.approval();
+    Agent {
+        approval_status: approval_status(status).to_owned(),
+        status: status.as_str().to_owned(),
+        health: health.as_str().to_owned(),
+        connected: view.connected,
+        assurance: agent.assurance().as_str().to_owned(),
+        fingerprint: agent.identity.as_ref().map(|identity| identity.fingerprint.to_string()),
+        machine_bound: agent.identity.as_ref().is_some_and(|i| i.machine_id.is_some()),
+        last_seen_at: view.last_seen.map(text),
+        registered_at: text(agent.registered_at),
+        registered_from: agent.source,
+        approved_by: approval.map(|approval| approval.by.to_string()),
+        approved_at: approval.map(|approval| text(approval.at)),
+        breakers,
+        reason: reason(&agent.state),
+        agent_id: agent.id.to_string(),
+        name: agent.name,
+        account_id: agent.account.0,
+        version: agent.version,
+        platform: agent.platform,
+        hostname: agent.hostname,
+        labels: map(&agent.labels),
+    }
+}
+
+pub(super) fn signed(signed: &Signed) -> SignedJson {
+    SignedJson { payload: encode(&signed.payload), signature: signed.signature.to_string() }
+}
+
+pub(super) fn server_keys(keyring: &Keyring) -> ServerKeys {
+    ServerKeys {
+        identity_key: keyring.identity_public().to_string(),
+        thumbprint: keyring.thumbprint().to_string(),
+        certificates: vec![signed(keyring.command_certificate())],
+    }
+}
+
+/// Stored JSON as a value; a document that is none shows as null.
+fn json(bytes: &[u8]) -> serde_json::Value {
+    serde_json::from_slice(bytes).unwrap_or_default()
+}
+
+pub(super) fn command(command: &Command) -> WireCommand {
+    let end = end_of(command);
+    let result = command.result.as_ref();
+    WireCommand {
+        id: command.id.to_string(),
+        agent_id: command.agent.to_string(),
+        kind: command.kind.as_str().to_owned(),
+        params: json(&command.params),
+        state: command.state.as_str().to_owned(),
+        sequence: command.sequence.0,
+        created_by: command.created_by.clone(),
+        created_at: text(command.created_at),
+        expires_at: text(command.expires_at),
+        ended_at: end.map(|end| text(end.at)),
+        detail: end.and_then(|end| end.detail.clone()),
+        result: result.map(|result| json(&result.payload)),
+        receipt_available: result.is_some_and(|result| result.receipt.is_some()),
+    }
+}
+
+pub(super) fn receipt(receipted: &Receipted) -> Receipt {
+    let command = &receipted.command;
+    let result = command.result.as_ref();
+    let part = |part: Option<&Vec<u8>>| part.map(|bytes| encode(bytes)).unwrap_or_default();
+    Receipt {
+        command_id: command.id.to_string(),
+        agent_id: command.agent.to_string(),
+        identity_key: encode(&receipted.identity_key),
+        receipt: SignedJson {
+            payload: part(result.and_then(|result| result.receipt.as_ref())),
+            signature: part(result.and_then(|result| result.receipt_signature.as_ref())),
+        },
+        result: part(result.map(|result| &result.payload)),
+    }
+}
+
+pub(super) fn account(account: Account) -> WireAccount {
+    WireAccount {
+        id: account.id.0,
+        name: account.name,
+        provider: account.provider,
+        external_id: account.external_id,
+        regions: account.regions,
+        created_at: text(account.created_at),
+    }
+}
+
+pub(super) fn key(key: KeyRecord) -> ApiKey {
+    ApiKey {
+        prefix: format!("argosy_{}_", key.id),
+        id: key.id.to_string(),
+        name: key.name,
+        owner: key.owner,
+        scopes: key.scopes.iter().map(str::to_owned).collect(),
+        created_at: text(key.created_at),
+        expires_at: key.expires_at.map(text),
+        last_used_at: key.last_used_at.map(text),
+    }
+}
+
+pub(super) fn audit(row: AuditRecord) -> AuditEntry {
+    AuditEntry {
+        id: row.id,
+        at: text(row.at),
+        actor: row.actor,
+        action: row.action,
+        target: row.target,
+        detail: json(row.detail.as_bytes()),
+        source: row.source,
+        trace_id: row.trace_id,
+    }
+}
+
+pub(super) fn report(row: &ReportRecord) -> InventoryReport {
+    InventoryReport {
+        subsystem: row.subsystem.as_str().to_owned(),
+        captured_at: text(row.captured_at),
+        received_at: text(row.received_at),
+        duration_ms: row.duration_ms,
+        report: json(&row.report),
+    }
+}
+
+pub(super) fn resource(row: ResourceRecord) -> Resource {
+    let (seen, kept) = (row.resource, row.status);
+    Resource {
+        id: row.id.to_string(),
+        account_id: row.account.0,
+        provider: seen.provider,
+        region: seen.region,
+        resource_type: seen.resource_type,
+        resource_id: seen.resource_id,
+        name: seen.name,
+        cidr: seen.cidr,
+        parent_resource_id: seen.parent_resource_id,
+        status: kept.as_str().to_owned(),
+        metadata: serde_json::Value::Object(seen.metadata),
+        discovered_at: text(row.first_seen_at),
+        last_seen_at: text(row.last_seen_at),
+    }
+}

@@ -1,0 +1,187 @@
+//! From a request to checked values: who calls, from where, with what.
+
+use std::{net::SocketAddr, str::FromStr};
+
+use argosy_domain::access::Caller;
+use argosy_wire::problem::{Code, FieldProblem};
+use axum::{
+    body::Bytes,
+    extract::{ConnectInfo, FromRequest, FromRequestParts, OriginalUri, Path, Query, Request},
+    http::{HeaderMap, header, request::Parts},
+};
+use serde::de::DeserializeOwned;
+
+use super::{answer::Refusal, trace::TraceId};
+use crate::app::{
+    App, Origin,
+    error::{AppError, AppResult},
+    paging::PageQuery,
+    sessions::SessionCall,
+};
+
+fn origin(parts: &Parts) -> Origin {
+    let source = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let trace_id = parts.extensions.get::<TraceId>().map(|id| id.0.clone());
+    Origin { source, trace_id }
+}
+
+/// Where the request came from.
+pub(super) struct From(pub(super) Origin);
+
+impl FromRequestParts<App> for From {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Refusal> {
+        Ok(Self(origin(parts)))
+    }
+}
+
+/// Whoever calls, authenticated.
+pub(super) struct By(pub(super) Caller);
+
+impl FromRequestParts<App> for By {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        Ok(Self(authenticate(parts, app).await?))
+    }
+}
+
+fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+async fn authenticate(parts: &Parts, app: &App) -> AppResult<Caller> {
+    let unauthenticated = || AppError::new(Code::Unauthenticated);
+    let mut given = parts.headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (given.next(), given.next()) else { return Err(unauthenticated()) };
+    let (scheme, secret) =
+        value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(unauthenticated)?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return app.authenticate_key(&origin(parts), secret.trim()).await;
+    }
+    if !scheme.eq_ignore_ascii_case("dpop") {
+        return Err(unauthenticated());
+    }
+    let path = parts
+        .extensions
+        .get::<OriginalUri>()
+        .map_or_else(|| parts.uri.path(), |original| original.0.path());
+    let call = SessionCall {
+        token: secret.trim(),
+        proof: header_text(&parts.headers, "dpop").unwrap_or_default(),
+        method: parts.method.as_str(),
+        path,
+        opens_stream: false,
+    };
+    Ok(app.prove_session(call).await?.into())
+}
+
+/// An identifier in the path. A text that is none names nothing, so it is answered like one that
+/// is unknown.
+pub(super) struct Id<T>(pub(super) T);
+
+impl<T: FromStr> FromRequestParts<App> for Id<T> {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        let unknown = || Refusal(AppError::not_found("thing"));
+        let Path(text) =
+            Path::<String>::from_request_parts(parts, app).await.map_err(|_| unknown())?;
+        text.parse().map(Self).map_err(|_| unknown())
+    }
+}
+
+/// Query parameters.
+pub(super) struct Params<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequestParts<App> for Params<T> {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Refusal> {
+        let query = Query::<T>::try_from_uri(&parts.uri);
+        query
+            .map(|Query(params)| Self(params))
+            .map_err(|error| Refusal(AppError::because(Code::Malformed, error.body_text())))
+    }
+}
+
+/// `limit` and `cursor`, which every list has.
+#[derive(Debug, Default, serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Paging {
+    /// Items at most: 1 to 500, 50 unless said otherwise.
+    limit: Option<u32>,
+    /// As given by the page before.
+    cursor: Option<String>,
+}
+
+impl std::convert::From<Paging> for PageQuery {
+    fn from(paging: Paging) -> Self {
+        Self { limit: paging.limit, cursor: paging.cursor }
+    }
+}
+
+/// A JSON body. No content type and curl's own default are read as JSON too.
+pub(super) struct Json<T>(pub(super) T);
+
+/// A JSON body that may be left out.
+pub(super) struct OptionalJson<T>(pub(super) T);
+
+async fn body(request: Request, app: &App) -> AppResult<Bytes> {
+    let media_type = header_text(request.headers(), "content-type").unwrap_or_default();
+    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let readable = ["", "application/json", "application/x-www-form-urlencoded"];
+    if !readable.contains(&essence.as_str()) {
+        return Err(AppError::because(Code::UnsupportedMediaType, "send application/json"));
+    }
+    Bytes::from_request(request, app).await.map_err(|rejection| {
+        let too_large = rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE;
+        AppError::new(if too_large { Code::TooLarge } else { Code::Malformed })
+    })
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> AppResult<T> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let (path, inner) = (error.path().to_string(), error.inner());
+        if inner.is_data() {
+            let field = if path == "." { "body".to_owned() } else { path };
+            let message = inner.to_string();
+            let detail = format!("{field}: {message}");
+            let fields = vec![FieldProblem { field, message }];
+            AppError { fields, ..AppError::because(Code::Invalid, detail) }
+        } else {
+            AppError::because(Code::Malformed, format!("the body is not JSON: {inner}"))
+        }
+    })?;
+    reader.end().map_err(|error| {
+        AppError::because(Code::Malformed, format!("the body is not one JSON value: {error}"))
+    })?;
+    Ok(value)
+}
+
+impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
+    type Rejection = Refusal;
+    async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
+        let bytes = body(request, app).await?;
+        Ok(Self(parse(&bytes)?))
+    }
+}
+
+impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalJson<T> {
+    type Rejection = Refusal;
+    async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
+        let bytes = body(request, app).await?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self(T::default()));
+        }
+        Ok(Self(parse(&bytes)?))
+    }
+}
+
+/// The header `Idempotency-Key`.
+pub(super) struct IdempotencyKey(pub(super) Option<String>);
+
+impl FromRequestParts<App> for IdempotencyKey {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Refusal> {
+        Ok(Self(header_text(&parts.headers, "idempotency-key").map(str::to_owned)))
+    }
+}

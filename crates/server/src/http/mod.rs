@@ -1,0 +1,159 @@
+//! The REST interface: handlers that extract, call a use case, and answer in wire shapes.
+//!
+//! *Invariant:* nothing is decided here and the store is not named here. Every route is in the
+//! OpenAPI document, because the document and the routes are made by the same call.
+
+mod agents;
+mod answer;
+mod auth;
+mod commands;
+mod convert;
+mod discovery;
+mod enrolment;
+mod extract;
+mod inventory;
+mod metrics;
+mod system;
+mod tokens;
+mod trace;
+
+use argosy_domain::limits::{BODY_BYTES_MAX, INGEST_BODY_BYTES_MAX};
+use argosy_wire::problem::{Code, Problem};
+use axum::{Router, extract::DefaultBodyLimit, middleware, response::IntoResponse as _};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::{
+        OpenApi as Document,
+        security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme},
+    },
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::app::{App, error::AppError};
+
+use self::answer::Refusal;
+
+pub use self::trace::TraceId;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Argosy",
+        description = "Control plane for fleets of remote agents. Everything below \
+            `/api/v1/agents` and `/api/v1/bootstrap-tokens` is also reachable below \
+            `/api/v1/discovery/`.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(Problem)),
+    modifiers(&Schemes)
+)]
+struct Description;
+
+/// How callers authenticate, as the document names it.
+struct Schemes;
+
+impl Modify for Schemes {
+    fn modify(&self, document: &mut Document) {
+        let components = document.components.get_or_insert_with(Default::default);
+        let bearer = Http::builder()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("API key of a user, a service, or an agent without keys"));
+        components.add_security_scheme("api_key", SecurityScheme::Http(bearer.build()));
+        let proof = ApiKeyValue::with_description(
+            "DPoP",
+            "Proof (RFC 9449) that goes with `Authorization: DPoP <session token>` of an agent",
+        );
+        components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Header(proof)));
+    }
+}
+
+/// What is reachable below `/api/v1` and, the same, below `/api/v1/discovery`.
+fn shared() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(tokens::create, tokens::list))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(enrolment::register))
+        .routes(routes!(enrolment::begin))
+        .routes(routes!(enrolment::complete))
+        .routes(routes!(agents::heartbeat))
+        .routes(routes!(agents::list))
+        .routes(routes!(agents::show, agents::update, agents::delete))
+        .routes(routes!(agents::approve))
+        .routes(routes!(agents::reject))
+        .routes(routes!(agents::revoke))
+        .routes(routes!(agents::quarantine))
+        .routes(routes!(agents::restore))
+        .routes(routes!(commands::create))
+        .routes(routes!(inventory::show_all))
+        .routes(routes!(inventory::show))
+}
+
+fn api() -> OpenApiRouter<App> {
+    let ingest = OpenApiRouter::new()
+        .routes(routes!(discovery::ingest))
+        .layer(DefaultBodyLimit::max(INGEST_BODY_BYTES_MAX));
+    OpenApiRouter::new()
+        .merge(shared())
+        .routes(routes!(auth::me))
+        .routes(routes!(auth::create_key, auth::list_keys))
+        .routes(routes!(auth::revoke_key))
+        .routes(routes!(system::accounts))
+        .routes(routes!(system::audit))
+        .routes(routes!(system::status))
+        .routes(routes!(system::api_health))
+        .routes(routes!(commands::list))
+        .routes(routes!(commands::show))
+        .routes(routes!(commands::cancel))
+        .routes(routes!(commands::receipt))
+        .routes(routes!(discovery::resources))
+        .routes(routes!(discovery::resource))
+        .merge(ingest)
+}
+
+/// Every route with its description.
+fn described() -> (Router<App>, Document) {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(system::health))
+        .routes(routes!(system::ready))
+        .routes(routes!(system::well_known_keys))
+        .routes(routes!(metrics::show))
+        .nest("/api/v1", api())
+        .split_for_parts()
+}
+
+/// The OpenAPI document.
+pub fn document() -> Document {
+    described().1
+}
+
+/// The REST interface. `merged` is served beside it, under the same fallbacks and tracing.
+pub fn router(app: &App, merged: Router) -> Router {
+    let (routes, document) = described();
+    let (mirror, _) = shared().split_for_parts();
+    let json = serde_json::to_string(&document).unwrap_or_default();
+    let page = utoipa_swagger_ui::SwaggerUi::new("/api/docs")
+        .config(utoipa_swagger_ui::Config::new(["/api/v1/openapi.json"]).use_base_layout());
+    routes
+        .nest("/api/v1/discovery", mirror)
+        .route(
+            "/api/v1/openapi.json",
+            axum::routing::get(move || async move {
+                ([(axum::http::header::CONTENT_TYPE, "application/json")], json)
+            }),
+        )
+        .merge(Router::from(page))
+        .merge(merged.with_state(()))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(app.clone(), trace::around))
+        .with_state(app.clone())
+}
+
+async fn no_such_route() -> axum::response::Response {
+    Refusal(AppError::because(Code::NotFound, "no such route")).into_response()
+}
+
+async fn no_such_method() -> axum::response::Response {
+    Refusal(AppError::new(Code::MethodNotAllowed)).into_response()
+}

@@ -1,0 +1,147 @@
+//! The server about itself, accounts, and the audit log.
+
+use std::collections::BTreeMap;
+
+use argosy_wire::rest::{
+    Page,
+    discovery::Account,
+    enrolment::ServerKeys,
+    system::{AuditEntry, FleetStatus, Health, Ready},
+};
+use axum::{Json as Answered, extract::State, http::StatusCode};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::{
+    answer::{Answer, Problems},
+    convert,
+    extract::{By, Params},
+};
+use crate::app::{App, audit::AuditQuery, error::AppError, paging::PageQuery};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn alive() -> Answered<Health> {
+    Answered(Health { status: "ok".to_owned(), version: VERSION.to_owned() })
+}
+
+/// Whether the server serves.
+#[utoipa::path(get, path = "/health", tag = "system", responses((status = 200, body = Health)))]
+pub(super) async fn health() -> Answered<Health> {
+    alive()
+}
+
+/// Whether the server serves.
+#[utoipa::path(get, path = "/health", tag = "system", responses((status = 200, body = Health)))]
+pub(super) async fn api_health() -> Answered<Health> {
+    alive()
+}
+
+/// Whether the store answers and is migrated.
+#[utoipa::path(
+    get, path = "/ready", tag = "system",
+    responses((status = 200, body = Ready), (status = 503, body = Ready))
+)]
+pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Answered<Ready>) {
+    let store = match app.store_is_ready().await {
+        Ok(true) => "ok",
+        Ok(false) => "migrations are missing: run argosyd migrate up",
+        Err(_) => "the store does not answer",
+    };
+    let checks = BTreeMap::from([("store".to_owned(), store.to_owned())]);
+    let (code, status) = if store == "ok" {
+        (StatusCode::OK, "ready")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not_ready")
+    };
+    (code, Answered(Ready { status: status.to_owned(), checks }))
+}
+
+/// The server's public keys and their certificates.
+#[utoipa::path(
+    get, path = "/.well-known/argosy/keys", tag = "system",
+    responses((status = 200, body = ServerKeys))
+)]
+pub(super) async fn well_known_keys(State(app): State<App>) -> Answered<ServerKeys> {
+    Answered(convert::server_keys(app.keyring()))
+}
+
+/// The fleet at a glance.
+#[utoipa::path(
+    get, path = "/status", tag = "system", security(("api_key" = ["agents:read"])),
+    responses((status = 200, body = FleetStatus), Problems)
+)]
+pub(super) async fn status(
+    State(app): State<App>,
+    By(caller): By,
+) -> Answer<Answered<FleetStatus>> {
+    let fleet = app.fleet_status(&caller).await?;
+    let named = |counts: BTreeMap<&'static str, u64>| {
+        counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+    };
+    Ok(Answered(FleetStatus {
+        version: VERSION.to_owned(),
+        server_thumbprint: app.keyring().thumbprint().to_string(),
+        database: app.database().to_owned(),
+        started_at: fleet.started_at.to_string(),
+        agents: named(fleet.agents),
+        health: named(fleet.health),
+        connected: fleet.connected,
+        commands_open: fleet.commands_open,
+    }))
+}
+
+/// Lists accounts.
+#[utoipa::path(
+    get, path = "/accounts", tag = "accounts", security(("api_key" = ["accounts:read"])),
+    responses((status = 200, body = Page<Account>), Problems)
+)]
+pub(super) async fn accounts(
+    State(app): State<App>,
+    By(caller): By,
+) -> Answer<Answered<Page<Account>>> {
+    let accounts = app.list_accounts(&caller).await?;
+    let items = accounts.into_iter().map(convert::account).collect();
+    Ok(Answered(Page { items, next_cursor: None }))
+}
+
+/// Which audit entries to list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Wanted {
+    /// By whom.
+    actor: Option<String>,
+    /// Such as `agent.approved`.
+    action: Option<String>,
+    /// To what, such as `agent:<id>`.
+    target: Option<String>,
+    /// From then on, RFC 3339.
+    since: Option<String>,
+    /// Items at most: 1 to 500, 50 unless said otherwise.
+    limit: Option<u32>,
+    /// As given by the page before.
+    cursor: Option<String>,
+}
+
+/// Lists the audit log, newest first.
+#[utoipa::path(
+    get, path = "/audit", tag = "audit", params(Wanted),
+    security(("api_key" = ["audit:read"])),
+    responses((status = 200, body = Page<AuditEntry>), Problems)
+)]
+pub(super) async fn audit(
+    State(app): State<App>,
+    By(caller): By,
+    Params(wanted): Params<Wanted>,
+) -> Answer<Answered<Page<AuditEntry>>> {
+    let since = wanted.since.map(|since| since.parse()).transpose();
+    let query = AuditQuery {
+        actor: wanted.actor,
+        action: wanted.action,
+        target: wanted.target,
+        since: since.map_err(|error| AppError::field("since", error))?,
+    };
+    let paging = PageQuery { limit: wanted.limit, cursor: wanted.cursor };
+    let page = app.list_audit(&caller, query, &paging).await?;
+    Ok(Answered(convert::page(page, convert::audit)))
+}

@@ -1,0 +1,60 @@
+//! A trace id for each request: in the log, in the answer, in problems and audit entries.
+
+use std::{panic::AssertUnwindSafe, time::Instant};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderName, HeaderValue},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use futures::FutureExt as _;
+use tracing::Instrument as _;
+
+use super::answer::Refusal;
+use crate::app::{App, error::AppError};
+
+/// Finds a request in the log.
+#[derive(Debug, Clone)]
+pub struct TraceId(pub String);
+
+tokio::task_local! {
+    static CURRENT: String;
+}
+
+const HEADER: HeaderName = HeaderName::from_static("x-trace-id");
+
+/// The trace id of the request that is being served; empty outside of one.
+pub(super) fn current() -> String {
+    CURRENT.try_with(Clone::clone).unwrap_or_default()
+}
+
+/// Gives each request its trace id, logs its outcome, counts it, and turns a panic into a problem.
+/// Neither bodies nor header values are ever logged.
+pub(super) async fn around(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let id = app.trace_id();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
+    let method = request.method().clone();
+    request.extensions_mut().insert(TraceId(id.clone()));
+    let span = tracing::info_span!("request", trace_id = %id, %method, %route);
+    let started = Instant::now();
+    let served = AssertUnwindSafe(CURRENT.scope(id.clone(), next.run(request)));
+    let outcome = served.catch_unwind().instrument(span.clone()).await;
+    let mut response = outcome.unwrap_or_else(|_| {
+        let failed = || Refusal(AppError::internal("a handler panicked")).into_response();
+        CURRENT.sync_scope(id.clone(), failed)
+    });
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(HEADER, value);
+    }
+    let status = response.status().as_u16();
+    let elapsed = started.elapsed();
+    span.in_scope(|| {
+        tracing::debug!(status, elapsed_ms = elapsed.as_millis(), "served");
+    });
+    super::metrics::count(&route, method.as_str(), status, elapsed);
+    response
+}

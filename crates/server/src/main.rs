@@ -1,0 +1,169 @@
+//! `argosyd`: the command line of the server.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use argosy_config::{load, logging};
+use argosy_server::{
+    combined,
+    config::{LogFormat, Mode, Settings},
+    start::{Server, StartError, open_store},
+};
+use clap::{Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+/// Control plane for fleets of remote agents.
+#[derive(Debug, Parser)]
+#[command(name = "argosyd", version, about)]
+struct Arguments {
+    /// Configuration file (TOML or YAML).
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What this process is [default: combined].
+    #[arg(long, global = true)]
+    mode: Option<Mode>,
+    /// Address and port [default: 127.0.0.1:8080].
+    #[arg(long, global = true, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Keys, SQLite and the local agent's state [default: argosy-data].
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<String>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve (the default).
+    Serve,
+    /// Look at the configuration.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Look at or bring forward the database's schema.
+    Migrate {
+        #[command(subcommand)]
+        command: MigrateCommand,
+    },
+    /// Write a copy of the running SQLite store.
+    Backup {
+        /// A file that does not exist yet.
+        to: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Validate, and print what is in force with secrets masked.
+    Check,
+}
+
+#[derive(Debug, Subcommand)]
+enum MigrateCommand {
+    /// Which migrations are applied.
+    Status,
+    /// Apply those that are missing.
+    Up,
+}
+
+/// Anything that ends the program, with what to do about it.
+type Failure = Box<dyn std::error::Error>;
+
+fn settings(arguments: &Arguments) -> Result<Settings, Failure> {
+    let mut flags = Vec::new();
+    if let Some(mode) = arguments.mode {
+        let name = clap::ValueEnum::to_possible_value(&mode).map(|v| v.get_name().to_owned());
+        flags.extend(name.map(|name| ("mode", name)));
+    }
+    flags.extend(arguments.listen.clone().map(|listen| ("listen", listen)));
+    flags.extend(arguments.data_dir.clone().map(|folder| ("data_dir", folder)));
+    let file = arguments.config.as_deref();
+    let loaded = load::load::<Settings>(file, std::env::vars(), &flags, combined::AGENT_KEYS)?;
+    for variable in &loaded.unknown_variables {
+        eprintln!("argosyd: {variable} is no setting of this version");
+    }
+    Ok(loaded.settings.checked()?)
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("argosyd: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    let settings = settings(&arguments)?;
+    // Fails only where a provider is installed already, which is then in force.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match arguments.command.unwrap_or(Command::Serve) {
+            Command::Serve => serve(settings).await,
+            Command::Config { command: ConfigCommand::Check } => {
+                print!("{}", settings.masked());
+                Ok(())
+            }
+            Command::Migrate { command } => migrate(&settings, command).await,
+            Command::Backup { to } => {
+                let store = open_store(&settings).await?;
+                store.backup(&to).await?;
+                println!("wrote {}", to.display());
+                Ok(())
+            }
+        }
+    })
+}
+
+async fn migrate(settings: &Settings, command: MigrateCommand) -> Result<(), Failure> {
+    let store = open_store(settings).await?;
+    if matches!(command, MigrateCommand::Up) {
+        store.migrate().await.map_err(StartError::from)?;
+    }
+    for migration in store.migration_status().await? {
+        let state = if migration.applied { "applied" } else { "pending" };
+        println!("{:04}  {state:8}  {}", migration.number, migration.name);
+    }
+    Ok(())
+}
+
+/// Cancelled by SIGTERM or Ctrl-C.
+fn on_signal() -> Result<CancellationToken, Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let token = CancellationToken::new();
+    let shutdown = token.clone();
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        shutdown.cancel();
+    });
+    Ok(token)
+}
+
+async fn serve(settings: Settings) -> Result<(), Failure> {
+    logging::start(&settings.log_level, settings.log_format == LogFormat::Json);
+    let shutdown = on_signal()?;
+    if settings.mode == Mode::Agent {
+        return combined::run_agent_alone(shutdown).await;
+    }
+    let server = Server::start(&settings).await?;
+    let urls = settings.public_urls(server.address());
+    let url = urls.first().cloned().unwrap_or_default();
+    println!("argosyd {} serves {url}", env!("CARGO_PKG_VERSION"));
+    println!("administrator's key: {}", server.admin_key().display());
+    println!("argosy login --server {url} --key-file {}", server.admin_key().display());
+    let local = match settings.mode {
+        Mode::Combined => Some(combined::start(&server, &settings, shutdown.clone()).await?),
+        Mode::Server | Mode::Agent => None,
+    };
+    server.run(shutdown).await;
+    if let Some(local) = local {
+        local.await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! Start and end of the server: from settings to a port that answers, and back.
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use argosy_config::host::{OsEntropy, SystemClock};
+use argosy_domain::{digest::Sha256, entropy::Entropy, time::Clock};
+use argosy_store::{Options, Store, StoreError, Target};
+use argosy_wire::token::Secret32;
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    app::{
+        App, Parts, Rules,
+        error::AppError,
+        hasher::TokenHasher,
+        keyring::{Keyring, KeyringError},
+        limits::FailureLimiter,
+        seal::{SealError, Sealer},
+        streams::CloseReason,
+    },
+    config::Settings,
+    http, serve, task,
+};
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory.
+    #[error("data directory {path}: {source}")]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The port.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The store.
+    #[error("store: {0}")]
+    Store(#[from] StoreError),
+    /// The server's keys.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// The master key.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The first start.
+    #[error("first start: {0}")]
+    App(#[from] AppError),
+}
+
+/// A server that listens.
+pub struct Server {
+    app: App,
+    address: SocketAddr,
+    admin_key: PathBuf,
+    listener: TcpListener,
+}
+
+/// Makes the data directory, for its owner alone.
+fn make_data_dir(path: &Path) -> Result<(), StartError> {
+    let failed = |source| StartError::DataDir { path: path.to_owned(), source };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+    let mode = std::fs::metadata(path).map_err(failed)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        let owner_only = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(path, owner_only).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Where the settings put the database.
+pub fn target(settings: &Settings) -> Target {
+    match &settings.database_url {
+        Some(url) => Target::Postgres(url.clone()),
+        None => Target::Sqlite(settings.data_dir.join("argosy.db")),
+    }
+}
+
+/// Opens the store of the settings.
+pub async fn open_store(settings: &Settings) -> Result<Store, StartError> {
+    make_data_dir(&settings.data_dir)?;
+    Ok(Store::open(target(settings), Options::default()).await?)
+}
+
+impl Server {
+    /// Opens store and keys, migrates, makes what a new store needs, and binds the port.
+    pub async fn start(settings: &Settings) -> Result<Self, StartError> {
+        let store = open_store(settings).await?;
+        store.migrate().await?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+        let master_key = settings
+            .master_key_file
+            .clone()
+            .unwrap_or_else(|| settings.data_dir.join("master.key"));
+        let sealer = Sealer::open(&master_key, entropy.as_ref())?;
+        let given = settings
+            .session_secret
+            .as_ref()
+            .map(|text| Secret32::new(Sha256::of(text.as_bytes()).0));
+        let keyring =
+            Keyring::open(&store, &sealer, entropy.as_ref(), clock.as_ref(), given.as_ref())
+                .await?;
+        let listen = settings.listen;
+        let failed = |source| StartError::Listen { address: listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let app = App::new(Parts {
+            store,
+            clock,
+            entropy,
+            keyring,
+            sealer,
+            hasher: TokenHasher::new(cores),
+            failures: FailureLimiter::new(settings.failures_per_minute),
+            rules: Rules {
+                public_urls: settings.public_urls(address),
+                auto_approve_agents: settings.auto_approve_agents,
+                heartbeat_interval_s: settings.heartbeat_interval_s,
+            },
+        });
+        let admin_key = settings.data_dir.join("admin.key");
+        app.initialise(&admin_key).await?;
+        app.forget_connections().await?;
+        Ok(Self { app, address, admin_key, listener })
+    }
+
+    /// Where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The file that holds the first administrator's key.
+    pub fn admin_key(&self) -> &Path {
+        &self.admin_key
+    }
+
+    /// The use cases.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Serves until `shutdown`; then streams are told to come back and requests end.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let routes = http::router(&self.app, axum::Router::new());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(task::run(self.app.clone(), shutdown.clone()));
+        let app = self.app.clone();
+        let drain = shutdown.clone();
+        tasks.spawn(async move {
+            drain.cancelled().await;
+            app.hub().close_all(CloseReason::Draining);
+        });
+        serve::serve(self.listener, routes, shutdown).await;
+        tasks.join_all().await;
+        self.app.close().await;
+    }
+}
