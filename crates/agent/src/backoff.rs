@@ -16,18 +16,24 @@ pub const CEILING_MAX: Duration = Duration::from_secs(60);
 pub struct Backoff {
     entropy: Arc<dyn Entropy>,
     ceiling: Duration,
+    ceiling_max: Duration,
 }
 
 impl Backoff {
     /// A series that has not failed yet.
     pub fn new(entropy: Arc<dyn Entropy>) -> Self {
-        Self { entropy, ceiling: CEILING_MIN }
+        Self::up_to(entropy, CEILING_MAX)
+    }
+
+    /// A series whose ceiling stays at or below `ceiling_max`.
+    pub fn up_to(entropy: Arc<dyn Entropy>, ceiling_max: Duration) -> Self {
+        Self { entropy, ceiling: CEILING_MIN, ceiling_max }
     }
 
     /// The delay after one more failure.
     pub fn next_delay(&mut self) -> Duration {
         let delay = fraction(self.entropy.as_ref(), self.ceiling);
-        self.ceiling = (self.ceiling * 2).min(CEILING_MAX);
+        self.ceiling = (self.ceiling * 2).min(self.ceiling_max);
         delay
     }
 

@@ -119,7 +119,9 @@ pub enum InvalidSetting {
     )]
     InsecureTransport,
     /// Not a token.
-    #[error("bootstrap_token is not an enrolment token: copy the whole text that begins with boot_")]
+    #[error(
+        "bootstrap_token is not an enrolment token: copy the whole text that begins with boot_"
+    )]
     Token,
     /// Not a name.
     #[error("agent_name {0}")]
@@ -140,7 +142,9 @@ pub enum InvalidSetting {
     #[error("server_pin must be the 43 characters that `argosyd keys show` prints as thumbprint")]
     Pin,
     /// The pin of the setting and the pin of the token differ.
-    #[error("server_pin and the pin in bootstrap_token name two different servers: ask for a new token")]
+    #[error(
+        "server_pin and the pin in bootstrap_token name two different servers: ask for a new token"
+    )]
     TwoPins,
     /// Neither configured nor known.
     #[error("state_dir is not set and there is no home directory to put it in")]

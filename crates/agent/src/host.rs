@@ -43,7 +43,8 @@ pub fn platform() -> String {
 pub fn machine_id(server_thumbprint: &Bytes32) -> Option<Bytes32> {
     let id = machine_uid::get().ok()?;
     let id = id.trim();
-    let blank = id.is_empty() || id.chars().all(|c| matches!(c, '0' | '-')) || id == "uninitialized";
+    let blank =
+        id.is_empty() || id.chars().all(|c| matches!(c, '0' | '-')) || id == "uninitialized";
     (!blank).then(|| salted_machine_id(server_thumbprint, id))
 }
 
@@ -64,8 +65,7 @@ fn state_dir_for(
     // XDG Base Directory Specification 0.8: relative paths are to be ignored.
     let xdg = xdg.map(Path::new).filter(|path| path.is_absolute()).map(Path::to_owned);
     let home = home.map(Path::new).filter(|path| path.is_absolute());
-    xdg.or_else(|| home.map(|home| home.join(".local/state")))
-        .map(|base| base.join("argosy-agent"))
+    xdg.or_else(|| home.map(|home| home.join(".local/state"))).map(|base| base.join("argosy-agent"))
 }
 
 #[cfg(test)]
@@ -76,9 +76,8 @@ mod tests {
     #[test]
     fn state_lives_where_the_host_expects_it() {
         let (xdg, home) = (Some(OsStr::new("/s")), Some(OsStr::new("/home/a")));
-        let found = |root, xdg, home| {
-            state_dir_for(root, xdg, home).map(|path| path.display().to_string())
-        };
+        let found =
+            |root, xdg, home| state_dir_for(root, xdg, home).map(|path| path.display().to_string());
         assert_eq!(found(true, xdg, home).as_deref(), Some("/var/lib/argosy-agent"));
         assert_eq!(found(false, xdg, home).as_deref(), Some("/s/argosy-agent"));
         let in_home = "/home/a/.local/state/argosy-agent";
@@ -89,7 +88,8 @@ mod tests {
 
     #[test]
     fn two_servers_see_two_machine_ids() {
-        let (one, two) = (Bytes32::from_slice(&[1; 32]).unwrap(), Bytes32::from_slice(&[2; 32]).unwrap());
+        let (one, two) =
+            (Bytes32::from_slice(&[1; 32]).unwrap(), Bytes32::from_slice(&[2; 32]).unwrap());
         if let Some(first) = machine_id(&one) {
             assert_ne!(Some(first), machine_id(&two));
             assert_eq!(Some(first), machine_id(&one));

@@ -147,6 +147,11 @@ impl StateDir {
         }
     }
 
+    /// Removes the journal of an agent that the server will not have any more.
+    pub fn forget_journal(&self) -> Result<(), StateDirError> {
+        self.remove(JOURNAL_FILE)
+    }
+
     /// The journal's file, made where there is none.
     pub(crate) fn journal_file(&self) -> Result<File, StateDirError> {
         if let Some(file) = self.files.open_existing(JOURNAL_FILE, OFlags::RDWR)? {

@@ -10,13 +10,12 @@ use argosy_domain::id::AgentId;
 use argosy_wire::{
     bytes::{Bytes32, Fixed},
     rpc::gateway,
-    sign::{InvalidSigned, Signed, thumbprint},
-    statement::{ChallengeStatement, EnrolmentReceipt, KeyCertificate},
+    sign::{InvalidSigned, Signed},
+    statement::{ChallengeStatement, EnrolmentReceipt},
 };
 use connectrpc::ConnectError;
 
-/// Use of the key that signs challenges and commands.
-const COMMAND_USE: &str = "command";
+use crate::{engine::ServerIdentity, transport::CallError};
 
 /// Why a server is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,108 +55,77 @@ pub enum Distrust {
     },
 }
 
-/// The identity of a server: its key, and the thumbprint by which agents pin it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ServerIdentity {
-    /// Raw Ed25519.
-    pub key: Bytes32,
-    /// SHA-256 of the key.
-    pub thumbprint: Bytes32,
-}
-
-impl ServerIdentity {
-    /// The identity with this key.
-    pub fn of(key: Bytes32) -> Self {
-        Self { key, thumbprint: thumbprint(&key) }
-    }
-
-    /// The identity that a server shows; refused where it is not the pinned one. Without a pin
-    /// this is trust at first contact.
-    pub fn shown(keys: &gateway::ServerKeys, pin: Option<&Bytes32>) -> Result<Self, Distrust> {
-        let key = Fixed::from_slice(&keys.identity_key).map_err(|_| Distrust::NoIdentity)?;
-        let identity = Self::of(key);
-        match pin {
-            Some(pin) if *pin != identity.thumbprint => {
-                Err(Distrust::OtherServer { shown: identity.thumbprint, pinned: *pin })
-            }
-            Some(_) | None => Ok(identity),
+/// The identity that a server shows; refused where it is not the pinned one. Without a pin this is
+/// trust at first contact.
+pub fn shown_identity(
+    keys: &gateway::ServerKeys,
+    pin: Option<&Bytes32>,
+) -> Result<ServerIdentity, Distrust> {
+    let key = Fixed::from_slice(&keys.identity_key).map_err(|_| Distrust::NoIdentity)?;
+    let identity = ServerIdentity::new(key);
+    match pin {
+        Some(pin) if pin != identity.thumbprint() => {
+            Err(Distrust::OtherServer { shown: *identity.thumbprint(), pinned: *pin })
         }
-    }
-
-    /// Verifies the server's answer to a registration of exactly these enrolment bytes.
-    pub fn verify_receipt(
-        &self,
-        receipt: &gateway::SignedStatement,
-        enrolment_sha256: &Bytes32,
-        agent: &AgentId,
-    ) -> Result<EnrolmentReceipt, Distrust> {
-        let what = "enrolment receipt";
-        let statement: EnrolmentReceipt =
-            signed(receipt, what)?.verify(&self.key).map_err(invalid(what))?;
-        same(what, "server", statement.server == self.thumbprint)?;
-        same(what, "enrolment", statement.enrolment_sha256 == *enrolment_sha256)?;
-        same(what, "agent", statement.agent_id == *agent)?;
-        Ok(statement)
-    }
-
-    /// Verifies the answer to the beginning of a handshake: a certified command key signed this
-    /// challenge, for this agent and for its own nonce.
-    pub fn verify_challenge(
-        &self,
-        answer: &gateway::BeginAuthHandshakeResponse,
-        agent: &AgentId,
-        agent_nonce: &Bytes32,
-    ) -> Result<ChallengeStatement, Distrust> {
-        let what = "challenge";
-        let challenge = Signed {
-            payload: answer.statement.clone(),
-            signature: Fixed::from_slice(&answer.signature)
-                .map_err(|_| Distrust::Missing(what))?,
-        };
-        let keys = answer.server_keys.as_option().ok_or(Distrust::NoIdentity)?;
-        Self::shown(keys, Some(&self.thumbprint))?;
-        let (certificate, statement) = keys
-            .certificates
-            .iter()
-            .filter_map(|certificate| self.command_key(certificate).ok())
-            .find_map(|certificate| {
-                let statement =
-                    challenge.verify::<ChallengeStatement>(&certificate.public_key).ok()?;
-                Some((certificate, statement))
-            })
-            .ok_or(Distrust::NoProof)?;
-        // By the signed server time: a host's clock may be years off before its first sync.
-        let time = statement.server_time;
-        same(what, "time", certificate.not_before <= time && time < certificate.not_after)?;
-        same(what, "server", statement.server == self.thumbprint)?;
-        same(what, "agent", statement.agent == *agent)?;
-        same(what, "nonce", statement.agent_nonce == *agent_nonce)?;
-        same(what, "challenge", statement.challenge.0.as_slice() == answer.challenge.as_slice())?;
-        Ok(statement)
-    }
-
-    fn command_key(
-        &self,
-        certificate: &gateway::SignedStatement,
-    ) -> Result<KeyCertificate, Distrust> {
-        let what = "key certificate";
-        let statement: KeyCertificate =
-            signed(certificate, what)?.verify(&self.key).map_err(invalid(what))?;
-        same(what, "server", statement.server == self.thumbprint)?;
-        same(what, "use", statement.usage == COMMAND_USE)?;
-        Ok(statement)
+        Some(_) | None => Ok(identity),
     }
 }
 
-/// A statement as it travelled, with a signature of the right length.
-fn signed(statement: &gateway::SignedStatement, what: &'static str) -> Result<Signed, Distrust> {
-    let signature =
-        Fixed::from_slice(&statement.signature).map_err(|_| Distrust::Missing(what))?;
-    Ok(Signed { payload: statement.payload.clone(), signature })
+/// Verifies the server's answer to a registration of exactly these enrolment bytes.
+pub fn verify_receipt(
+    server: &ServerIdentity,
+    receipt: &gateway::SignedStatement,
+    enrolment_sha256: &Bytes32,
+    agent: &AgentId,
+) -> Result<EnrolmentReceipt, Distrust> {
+    let what = "enrolment receipt";
+    let statement: EnrolmentReceipt = signed(receipt)
+        .ok_or(Distrust::Missing(what))?
+        .verify(server.key())
+        .map_err(|source| Distrust::Invalid { what, source })?;
+    same(what, "server", statement.server == *server.thumbprint())?;
+    same(what, "enrolment", statement.enrolment_sha256 == *enrolment_sha256)?;
+    same(what, "agent", statement.agent_id == *agent)?;
+    Ok(statement)
 }
 
-fn invalid(what: &'static str) -> impl Fn(InvalidSigned) -> Distrust {
-    move |source| Distrust::Invalid { what, source }
+/// Verifies the answer to the beginning of a handshake: a certified command key signed this
+/// challenge, for this agent and for its own nonce.
+pub fn verify_challenge(
+    server: &ServerIdentity,
+    answer: &gateway::BeginAuthHandshakeResponse,
+    agent: &AgentId,
+    agent_nonce: &Bytes32,
+) -> Result<ChallengeStatement, Distrust> {
+    let what = "challenge";
+    let signature = Fixed::from_slice(&answer.signature).map_err(|_| Distrust::Missing(what))?;
+    let challenge = Signed { payload: answer.statement.clone(), signature };
+    let keys = answer.server_keys.as_option().ok_or(Distrust::NoIdentity)?;
+    shown_identity(keys, Some(server.thumbprint()))?;
+    let (certificate, statement) = keys
+        .certificates
+        .iter()
+        .filter_map(signed)
+        .find_map(|certificate| {
+            let statement = server.verify::<ChallengeStatement>(&challenge, &certificate, None);
+            statement.ok().map(|statement| (certificate, statement))
+        })
+        .ok_or(Distrust::NoProof)?;
+    // By the signed server time: a host's clock may be years off before its first sync.
+    let in_time =
+        server.verify::<ChallengeStatement>(&challenge, &certificate, Some(statement.server_time));
+    same(what, "time", in_time.is_ok())?;
+    same(what, "server", statement.server == *server.thumbprint())?;
+    same(what, "agent", statement.agent == *agent)?;
+    same(what, "nonce", statement.agent_nonce == *agent_nonce)?;
+    same(what, "challenge", statement.challenge.0.as_slice() == answer.challenge.as_slice())?;
+    Ok(statement)
+}
+
+/// A statement as it travelled; none where its signature is no signature.
+pub(crate) fn signed(statement: &gateway::SignedStatement) -> Option<Signed> {
+    let signature = Fixed::from_slice(&statement.signature).ok()?;
+    Some(Signed { payload: statement.payload.clone(), signature })
 }
 
 fn same(what: &'static str, field: &'static str, holds: bool) -> Result<(), Distrust> {
@@ -169,7 +137,7 @@ fn same(what: &'static str, field: &'static str, holds: bool) -> Result<(), Dist
 pub enum TrustedCallError {
     /// The call failed.
     #[error(transparent)]
-    Call(#[from] crate::transport::CallError),
+    Call(#[from] CallError),
     /// It answered, and is not believed.
     #[error(transparent)]
     Distrust(#[from] Distrust),

@@ -20,7 +20,7 @@ use connectrpc::{
 use crate::{host, server_url::ServerUrl};
 
 pub use call_error::CallError;
-pub use proof::{ClockAndEntropy, Prover, Session};
+pub use proof::{Call, Prover, Session};
 pub use tls::TlsError;
 
 /// The generated client on our connection.

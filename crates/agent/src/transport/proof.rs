@@ -9,11 +9,7 @@ use std::{
     time::Duration,
 };
 
-use argosy_domain::{
-    digest::Sha256,
-    entropy::{Entropy, random_bytes},
-    time::Clock,
-};
+use argosy_domain::{digest::Sha256, entropy::random_bytes};
 use argosy_wire::{
     bytes::{Bytes32, Fixed},
     dpop::{self, ProofRequest},
@@ -23,22 +19,17 @@ use connectrpc::{
     ConnectError, Spec,
     client::{CallOptions, UnaryResponse},
 };
+use futures::future::BoxFuture;
 use http::HeaderMap;
 
 use super::{CALL_TIMEOUT, CallError, Link, call_error::metadata};
-use crate::{credentials::SecretText, keys::Keys};
+use crate::{credentials::SecretText, deps::Deps, keys::Keys};
 
 /// Metadata with the server's nonce.
 const NONCE_HEADER: &str = "dpop-nonce";
 
-/// Time and randomness, as they are passed through the agent.
-#[derive(Clone)]
-pub struct ClockAndEntropy {
-    /// What tells the time.
-    pub clock: Arc<dyn Clock>,
-    /// Where randomness comes from.
-    pub entropy: Arc<dyn Entropy>,
-}
+/// A call that is under way.
+pub type Call<'a, Answer> = BoxFuture<'a, Result<UnaryResponse<Answer>, ConnectError>>;
 
 /// A session with the server.
 #[derive(Clone)]
@@ -84,14 +75,14 @@ impl fmt::Debug for Session {
 /// Makes proofs, and remembers the server's nonce.
 pub struct Prover {
     keys: Arc<Keys>,
-    time: ClockAndEntropy,
+    deps: Deps,
     nonce: Mutex<Option<String>>,
 }
 
 impl Prover {
     /// A prover that knows no nonce yet.
-    pub fn new(keys: Arc<Keys>, time: ClockAndEntropy) -> Self {
-        Self { keys, time, nonce: Mutex::new(None) }
+    pub fn new(keys: Arc<Keys>, deps: Deps) -> Self {
+        Self { keys, deps, nonce: Mutex::new(None) }
     }
 
     /// Remembers a nonce that came in a message.
@@ -126,8 +117,8 @@ impl Prover {
             token: session.token(),
             nonce: nonce.as_deref(),
         };
-        let unique = random_bytes(self.time.entropy.as_ref());
-        dpop::make(self.keys.identity(), request, &unique, self.time.clock.now())
+        let unique = random_bytes(self.deps.entropy.as_ref());
+        dpop::make(self.keys.identity(), request, &unique, self.deps.clock.now())
             .map_err(|_| CallError::Protocol("a session token that cannot be proved"))
     }
 
@@ -146,12 +137,12 @@ impl Prover {
     }
 
     /// Makes a call under `session`, once more where the server asks for its nonce.
-    pub async fn call<Answer>(
+    pub async fn call<'a, Answer>(
         &self,
         link: &Link,
         rpc: Spec,
         session: &Session,
-        send: impl AsyncFn(CallOptions) -> Result<UnaryResponse<Answer>, ConnectError>,
+        send: impl Fn(CallOptions) -> Call<'a, Answer>,
     ) -> Result<Answer, CallError> {
         let mut repeated = false;
         loop {
@@ -181,9 +172,8 @@ mod tests {
     use http::HeaderValue;
 
     fn prover() -> Prover {
-        let time =
-            ClockAndEntropy { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
-        Prover::new(Arc::new(Keys::generate(&OsEntropy)), time)
+        let deps = Deps { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
+        Prover::new(Arc::new(Keys::generate(&OsEntropy)), deps)
     }
 
     fn nonce(value: &'static str) -> HeaderMap {

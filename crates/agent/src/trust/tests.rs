@@ -1,5 +1,5 @@
 use argosy_domain::time::Timestamp;
-use argosy_wire::sign::Statement;
+use argosy_wire::{sign::Statement, statement::KeyCertificate};
 use ed25519_dalek::SigningKey;
 
 use super::*;
@@ -25,20 +25,17 @@ fn wire<S: Statement>(key: &SigningKey, statement: &S) -> gateway::SignedStateme
 }
 
 fn server() -> Server {
-    Server {
-        identity: SigningKey::from_bytes(&[1; 32]),
-        command: SigningKey::from_bytes(&[2; 32]),
-    }
+    Server { identity: SigningKey::from_bytes(&[1; 32]), command: SigningKey::from_bytes(&[2; 32]) }
 }
 
 impl Server {
     fn identity(&self) -> ServerIdentity {
-        ServerIdentity::of(public(&self.identity))
+        ServerIdentity::new(public(&self.identity))
     }
 
     fn certificate(&self) -> KeyCertificate {
         KeyCertificate {
-            server: self.identity().thumbprint,
+            server: *self.identity().thumbprint(),
             usage: "command".into(),
             public_key: public(&self.command),
             serial: 1,
@@ -49,7 +46,7 @@ impl Server {
 
     fn challenge(&self) -> ChallengeStatement {
         ChallengeStatement {
-            server: self.identity().thumbprint,
+            server: *self.identity().thumbprint(),
             agent: agent(),
             agent_nonce: nonce(),
             challenge: Fixed([5; 32]),
@@ -91,7 +88,7 @@ fn nonce() -> Bytes32 {
 }
 
 fn verdict(answer: &gateway::BeginAuthHandshakeResponse) -> Result<(), Distrust> {
-    server().identity().verify_challenge(answer, &agent(), &nonce()).map(drop)
+    verify_challenge(&server().identity(), answer, &agent(), &nonce()).map(drop)
 }
 
 #[test]
@@ -120,8 +117,7 @@ fn a_command_key_counts_only_with_a_certificate_for_that_use_and_time() {
     let over = KeyCertificate { not_after: Timestamp::from_seconds(NOW), ..good() };
     assert_eq!(with(over), Err(Distrust::Names { what: "challenge", field: "time" }));
     let mut forged = server.honest();
-    forged.server_keys.get_or_insert_default().certificates =
-        vec![wire(&server.command, &good())];
+    forged.server_keys.get_or_insert_default().certificates = vec![wire(&server.command, &good())];
     assert_eq!(verdict(&forged), Err(Distrust::NoProof));
 }
 
@@ -145,14 +141,14 @@ fn a_receipt_holds_for_its_own_enrolment_only() {
     let server = server();
     let identity = server.identity();
     let good = EnrolmentReceipt {
-        server: identity.thumbprint,
+        server: *identity.thumbprint(),
         agent_id: agent(),
         enrolment_sha256: Fixed([6; 32]),
         status: "approved".into(),
         time: Timestamp::from_seconds(NOW),
     };
     let check = |receipt: &gateway::SignedStatement, digest: u8| {
-        identity.verify_receipt(receipt, &Fixed([digest; 32]), &agent())
+        verify_receipt(&identity, receipt, &Fixed([digest; 32]), &agent())
     };
     assert_eq!(check(&wire(&server.identity, &good), 6), Ok(good.clone()));
     assert!(check(&wire(&server.identity, &good), 7).is_err());

@@ -1,0 +1,125 @@
+//! The tasks of a running agent, kept apart: one that panics is logged and started again, and none
+//! takes another with it.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use argosy_domain::entropy::Entropy;
+use futures::FutureExt as _;
+use tokio::{task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{backoff::Backoff, error::AgentError};
+
+/// How long tasks may take to leave.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What becomes of a task that panics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterPanic {
+    /// It is started again.
+    Restart,
+    /// The agent ends: what the task keeps in memory cannot be trusted.
+    End,
+}
+
+/// The tasks.
+pub struct Crew {
+    tasks: JoinSet<Result<(), AgentError>>,
+    stop: CancellationToken,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl Crew {
+    /// No tasks yet; they are told to leave by `stop`.
+    pub fn new(stop: CancellationToken, entropy: Arc<dyn Entropy>) -> Self {
+        Self { tasks: JoinSet::new(), stop, entropy }
+    }
+
+    /// Starts a task. `make` begins its work, again after a panic. It is dropped when the crew is
+    /// told to stop and a moment has passed.
+    pub fn start<F, W>(&mut self, name: &'static str, after_panic: AfterPanic, make: F)
+    where
+        F: Fn() -> W + Send + 'static,
+        W: Future<Output = Result<(), AgentError>> + Send,
+    {
+        let mut backoff = Backoff::new(Arc::clone(&self.entropy));
+        self.tasks.spawn(async move {
+            loop {
+                match AssertUnwindSafe(make()).catch_unwind().await {
+                    Ok(ended) => return ended,
+                    Err(_) if after_panic == AfterPanic::End => {
+                        return Err(AgentError::Crashed(name));
+                    }
+                    Err(_) => {
+                        let delay = backoff.next_delay();
+                        tracing::error!(
+                            task = name,
+                            retry_in_ms = delay.as_millis(),
+                            "a task panicked"
+                        );
+                        tokio::time::sleep(delay).await;
+                    }
+                }
+            }
+        });
+    }
+
+    /// Waits until a task fails, or until the crew is told to stop. Then all leave.
+    pub async fn wait(mut self) -> Result<(), AgentError> {
+        let outcome = loop {
+            tokio::select! {
+                () = self.stop.cancelled() => break Ok(()),
+                ended = self.tasks.join_next() => match ended {
+                    Some(Ok(Ok(()))) => {}
+                    Some(Ok(Err(error))) => break Err(error),
+                    // Panics are caught inside; this one was cancelled with the runtime.
+                    Some(Err(_)) => {}
+                    None => break Ok(()),
+                },
+            }
+        };
+        self.stop.cancel();
+        let leaving = async { while self.tasks.join_next().await.is_some() {} };
+        if timeout(LEAVE_TIMEOUT, leaving).await.is_err() {
+            tracing::debug!("some tasks did not leave by themselves");
+        }
+        self.tasks.shutdown().await;
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use argosy_config::host::OsEntropy;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_panics_is_started_again_and_disturbs_nobody() {
+        let stop = CancellationToken::new();
+        let mut crew = Crew::new(stop.clone(), Arc::new(OsEntropy));
+        let starts = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&starts);
+        crew.start("unlucky", AfterPanic::Restart, move || {
+            let (counted, stop) = (Arc::clone(&counted), stop.clone());
+            async move {
+                assert!(counted.fetch_add(1, Ordering::SeqCst) >= 2, "unlucky");
+                stop.cancel();
+                Ok(())
+            }
+        });
+        assert!(crew.wait().await.is_ok());
+        assert_eq!(starts.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_failure_ends_all() {
+        let stop = CancellationToken::new();
+        let mut crew = Crew::new(stop.clone(), Arc::new(OsEntropy));
+        crew.start("patient", AfterPanic::Restart, std::future::pending);
+        crew.start("broken", AfterPanic::End, || async { panic!("broken") });
+        let error = crew.wait().await.unwrap_err();
+        assert!(matches!(error, AgentError::Crashed("broken")), "{error}");
+        assert!(stop.is_cancelled());
+    }
+}

@@ -1,0 +1,353 @@
+//! Enrolment: from a token to a registration that an operator can approve.
+//!
+//! ```text
+//! keys → pin (token, setting or first contact) → signed statement, durable → Register
+//!      → receipt verified against the pin → credentials, durable
+//! ```
+//! *Invariant:* the token itself never leaves this process: what travels is a proof that fits one
+//! statement only. A repeat after a crash sends the statement that was kept before the first
+//! attempt, so a machine registers once (PROTOCOL §3).
+
+use argosy_domain::{digest::Sha256, entropy::random_bytes, id::AgentId};
+use argosy_wire::{
+    bytes::{Bytes32, Fixed},
+    problem::Code,
+    rpc::gateway::{
+        EnrollmentStatus, KeyUse, RegisterRequest, RegisterResponse, RegisteredKey, SignedStatement,
+    },
+    sign::{self, Signed},
+    statement::{EnrolmentStatement, ServerPin},
+    token::TokenString,
+};
+use connectrpc::client::CallOptions;
+
+use crate::{
+    config::AgentConfig,
+    credentials::{Credentials, CredentialsError, Enrolling, Registered, SecretText},
+    deps::Deps,
+    engine::ServerIdentity,
+    host,
+    keys::Keys,
+    server_url::ServerUrl,
+    state_dir::StateDir,
+    transport::{CALL_TIMEOUT, CallError, FetchError, Link},
+    trust::{Distrust, TrustedCallError, shown_identity, verify_receipt},
+};
+
+/// Why a machine is not enrolled.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// Nothing to enrol with.
+    #[error("this machine is not enrolled and has no enrolment token")]
+    NoToken,
+    /// Nowhere to enrol.
+    #[error("server_url is not set")]
+    NoServer,
+    /// Credentials or keys cannot be kept.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The server's keys could not be fetched at first contact.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The registration failed, or the server is not believed.
+    #[error(transparent)]
+    Server(#[from] TrustedCallError),
+    /// The server has the registration and gave its key away before, to an answer that was lost.
+    #[error("the server knows this machine already, and its key was lost on the way")]
+    KeyLost,
+    /// The kept statement is not what this version wrote.
+    #[error("the registration that was begun cannot be continued")]
+    Stale,
+}
+
+impl From<Distrust> for EnrolError {
+    fn from(error: Distrust) -> Self {
+        Self::Server(error.into())
+    }
+}
+
+impl EnrolError {
+    /// Whether the same attempt may work later by itself.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Fetch(_) => true,
+            Self::Server(TrustedCallError::Call(error)) => !is_final(error),
+            Self::NoToken
+            | Self::NoServer
+            | Self::Credentials(_)
+            | Self::Server(TrustedCallError::Distrust(_))
+            | Self::KeyLost
+            | Self::Stale => false,
+        }
+    }
+
+    /// How long the answer asks to wait.
+    pub fn retry_after(&self) -> Option<std::time::Duration> {
+        match self {
+            Self::Server(TrustedCallError::Call(error)) => error.retry_after(),
+            Self::Server(TrustedCallError::Distrust(_))
+            | Self::Fetch(_)
+            | Self::NoToken
+            | Self::NoServer
+            | Self::Credentials(_)
+            | Self::KeyLost
+            | Self::Stale => None,
+        }
+    }
+}
+
+/// Whether the server's answer to a registration stands for good.
+fn is_final(error: &CallError) -> bool {
+    match error.code() {
+        Some(Code::RateLimited | Code::Unavailable | Code::Internal) | None => false,
+        Some(_) => true,
+    }
+}
+
+/// What became of an enrolment.
+#[derive(Debug, Clone)]
+pub struct Enrolled {
+    /// What is kept.
+    pub registered: Registered,
+    /// No operator is needed.
+    pub approved: bool,
+    /// The server was trusted at first contact, for want of a pin.
+    pub first_contact: bool,
+}
+
+/// What an enrolment works with.
+pub struct Enrolment<'a> {
+    /// Where keys and credentials are kept.
+    pub dir: &'a StateDir,
+    /// The agent's keys.
+    pub keys: &'a Keys,
+    /// The settings.
+    pub config: &'a AgentConfig,
+    /// Time and randomness.
+    pub deps: &'a Deps,
+}
+
+/// A pin, and how the agent came to it.
+struct Pin {
+    thumbprint: Bytes32,
+    named: ServerPin,
+}
+
+impl Enrolment<'_> {
+    /// Where to enrol: an attempt that was begun goes on where it began.
+    pub fn server(&self, state: &Credentials) -> Result<ServerUrl, EnrolError> {
+        if let (Credentials::Enrolling(begun), true) = (state, self.continues(state)) {
+            return begun.server_url.parse().map_err(|_| EnrolError::Stale);
+        }
+        self.config.server.clone().ok_or(EnrolError::NoServer)
+    }
+
+    /// Registers this machine, or continues a registration that was begun. One attempt.
+    pub async fn attempt(&self, link: &Link, state: Credentials) -> Result<Enrolled, EnrolError> {
+        let (state, expected) = if self.continues(&state) {
+            (state, None)
+        } else {
+            let token = self.config.token.as_ref().ok_or(EnrolError::NoToken)?;
+            let pin = self.pin(link).await?;
+            let state = self.begin(state, link, token, &pin)?;
+            (state, Some(pin.thumbprint))
+        };
+        let Credentials::Enrolling(begun) = &state else { return Err(EnrolError::Stale) };
+        let begun = begun.clone();
+        match self.register(link, &begun, expected).await {
+            Ok((registered, approved)) => {
+                let next = state.registered(registered.clone()).map_err(|_| EnrolError::Stale)?;
+                next.save(self.dir)?;
+                let first_contact = begun.pin == ServerPin::Tofu;
+                Ok(Enrolled { registered, approved, first_contact })
+            }
+            Err(error) => {
+                if self.is_over(&error) {
+                    state.abandon().save(self.dir)?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether a registration was begun with this token, or there is none to begin another with.
+    fn continues(&self, state: &Credentials) -> bool {
+        match state {
+            Credentials::Enrolling(begun) => {
+                self.config.token.as_ref().is_none_or(|token| token.id == begun.token_id)
+            }
+            Credentials::NotEnrolled | Credentials::Registered(_) => false,
+        }
+    }
+
+    /// Whether repeating the same statement is of no use: the next attempt begins a new one.
+    fn is_over(&self, error: &EnrolError) -> bool {
+        match error {
+            EnrolError::KeyLost | EnrolError::Stale => true,
+            EnrolError::Server(TrustedCallError::Call(error)) => is_final(error),
+            EnrolError::Server(TrustedCallError::Distrust(_))
+            | EnrolError::NoToken
+            | EnrolError::NoServer
+            | EnrolError::Credentials(_)
+            | EnrolError::Fetch(_) => false,
+        }
+    }
+
+    /// The pin of token or setting, else what the server shows at first contact.
+    async fn pin(&self, link: &Link) -> Result<Pin, EnrolError> {
+        if let Some(thumbprint) = self.config.pin {
+            return Ok(Pin { thumbprint, named: ServerPin::Pinned(thumbprint) });
+        }
+        let shown = link.server_keys().await?;
+        let key = shown.identity_key.parse().map_err(|_| Distrust::NoIdentity)?;
+        let thumbprint = *ServerIdentity::new(key).thumbprint();
+        Ok(Pin { thumbprint, named: ServerPin::Tofu })
+    }
+
+    /// Signs the statement and keeps it before anything is sent.
+    fn begin(
+        &self,
+        state: Credentials,
+        link: &Link,
+        token: &TokenString,
+        pin: &Pin,
+    ) -> Result<Credentials, EnrolError> {
+        let statement = EnrolmentStatement {
+            server: pin.named,
+            token_id: token.id.clone(),
+            name: self.config.name.clone(),
+            account_id: self.config.account,
+            identity_key: self.keys.identity_public(),
+            encryption_key: self.keys.encryption_public(),
+            device_signing_key: None,
+            machine_id: host::machine_id(&pin.thumbprint),
+            hostname: host::name(),
+            platform: host::platform(),
+            version: host::VERSION.to_owned(),
+            release_root_sha256: None,
+            nonce: Fixed(random_bytes(self.deps.entropy.as_ref())),
+        };
+        let signed = Signed::new(self.keys.identity(), &statement);
+        let enrolling = Enrolling {
+            server_url: link.url().to_string(),
+            pin: pin.named,
+            token_id: token.id.clone(),
+            proof: SecretText::new(token.prove(&signed.payload).to_text()),
+            name: statement.name,
+            statement: signed,
+        };
+        let next = state.abandon().begin(enrolling).map_err(|_| EnrolError::Stale)?;
+        next.save(self.dir)?;
+        Ok(next)
+    }
+
+    async fn register(
+        &self,
+        link: &Link,
+        begun: &Enrolling,
+        expected: Option<Bytes32>,
+    ) -> Result<(Registered, bool), EnrolError> {
+        let statement: EnrolmentStatement =
+            sign::read(&begun.statement.payload).map_err(|_| EnrolError::Stale)?;
+        if statement.identity_key != self.keys.identity_public() {
+            return Err(EnrolError::Stale);
+        }
+        let options = CallOptions::default().with_timeout(CALL_TIMEOUT);
+        let answer = link
+            .rpc()
+            .register_with_options(request(begun, &statement), options)
+            .await
+            .map_err(TrustedCallError::from)?
+            .into_owned();
+        let identity = believe(&answer, begun, &statement, expected)?;
+        let digest = Fixed(Sha256::of(&begun.statement.payload).0);
+        let agent_id: AgentId =
+            answer.agent_id.parse().map_err(|_| protocol("an agent id that is none"))?;
+        let receipt = answer.receipt.as_option().ok_or(Distrust::Missing("enrolment receipt"))?;
+        verify_receipt(&identity, receipt, &digest, &agent_id)?;
+        let fingerprint = EnrolmentStatement::fingerprint(&begun.statement.payload);
+        if answer.identity_fingerprint.parse() != Ok(fingerprint) {
+            return Err(Distrust::Names { what: "answer", field: "fingerprint" }.into());
+        }
+        let approved = approved(&answer)?;
+        let api_key = answer.api_key.filter(|key| !key.is_empty()).ok_or(EnrolError::KeyLost)?;
+        let registered = Registered {
+            server_url: link.url().to_string(),
+            server_thumbprint: *identity.thumbprint(),
+            server_identity_key: *identity.key(),
+            agent_id,
+            name: begun.name.clone(),
+            api_key: SecretText::new(api_key),
+            machine_id: statement.machine_id,
+            fingerprint,
+            statement_sha256: digest,
+            account_id: statement.account_id,
+            org: None,
+            continuation: None,
+        };
+        Ok((registered, approved))
+    }
+}
+
+/// The identity of the server that answered: the pinned one, or at first contact the one for which
+/// the statement was made.
+fn believe(
+    answer: &RegisterResponse,
+    begun: &Enrolling,
+    statement: &EnrolmentStatement,
+    expected: Option<Bytes32>,
+) -> Result<ServerIdentity, EnrolError> {
+    let keys = answer.server_keys.as_option().ok_or(Distrust::NoIdentity)?;
+    let pin = match begun.pin {
+        ServerPin::Pinned(pin) => Some(pin),
+        ServerPin::Tofu => expected,
+    };
+    let identity = shown_identity(keys, pin.as_ref())?;
+    // The machine id was salted with the identity of the first contact.
+    if pin.is_none() && statement.machine_id != host::machine_id(identity.thumbprint()) {
+        return Err(Distrust::Names { what: "answer", field: "server" }.into());
+    }
+    Ok(identity)
+}
+
+fn approved(answer: &RegisterResponse) -> Result<bool, EnrolError> {
+    match answer.enrollment_status.as_known() {
+        Some(EnrollmentStatus::ENROLLMENT_STATUS_CONFIRMED) => Ok(true),
+        Some(EnrollmentStatus::ENROLLMENT_STATUS_AWAITING_CONFIRMATION) => Ok(false),
+        Some(
+            EnrollmentStatus::ENROLLMENT_STATUS_UNSPECIFIED
+            | EnrollmentStatus::ENROLLMENT_STATUS_PENDING
+            | EnrollmentStatus::ENROLLMENT_STATUS_REJECTED
+            | EnrollmentStatus::ENROLLMENT_STATUS_EXPIRED
+            | EnrollmentStatus::ENROLLMENT_STATUS_CANCELLED,
+        )
+        | None => Err(protocol("an enrolment status that is no answer to a registration")),
+    }
+}
+
+fn protocol(what: &'static str) -> EnrolError {
+    EnrolError::Server(CallError::Protocol(what).into())
+}
+
+fn request(begun: &Enrolling, statement: &EnrolmentStatement) -> RegisterRequest {
+    let key = |usage: KeyUse, public_key: Bytes32| RegisteredKey {
+        r#use: usage.into(),
+        public_key: public_key.0.to_vec(),
+        ..Default::default()
+    };
+    let signed = SignedStatement {
+        payload: begun.statement.payload.clone(),
+        signature: begun.statement.signature.0.to_vec(),
+        ..Default::default()
+    };
+    RegisterRequest {
+        enrollment_token: begun.proof.expose().to_owned(),
+        name: begun.name.clone(),
+        statement: Some(signed).into(),
+        keys: vec![
+            key(KeyUse::KEY_USE_IDENTITY, statement.identity_key),
+            key(KeyUse::KEY_USE_ENCRYPTION, statement.encryption_key),
+        ],
+        ..Default::default()
+    }
+}

@@ -1,0 +1,210 @@
+//! Why the agent cannot go on, and what a person can do about it.
+
+use crate::{
+    boot::BootIdUnknown,
+    config::InvalidSetting,
+    credentials::CredentialsError,
+    enrol::EnrolError,
+    journal::JournalError,
+    keys::KeysError,
+    state_dir::StateDirError,
+    transport::{CallError, FetchError, TlsError},
+    trust::{Distrust, TrustedCallError},
+};
+use argosy_config::load::LoadError;
+use argosy_wire::problem::Code;
+
+/// Why the agent ended, or never began.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The configuration cannot be read.
+    #[error("the configuration could not be read")]
+    Configuration(#[from] LoadError),
+    /// A setting makes no sense.
+    #[error(transparent)]
+    Setting(#[from] InvalidSetting),
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
+    /// There are no keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The credentials cannot be read or kept.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The journal failed: nothing can be promised any more.
+    #[error("the journal of commands failed")]
+    Journal(#[from] JournalError),
+    /// The host does not tell its boot.
+    #[error(transparent)]
+    Boot(#[from] BootIdUnknown),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The machine could not be enrolled.
+    #[error("this machine could not be enrolled")]
+    Enrol(#[from] EnrolError),
+    /// The server will not have this agent.
+    #[error("the server does not accept this agent")]
+    Refused(#[source] TrustedCallError),
+    /// The policy file cannot be used.
+    #[error("{0}")]
+    Policy(String),
+    /// A part of the agent failed in a way that nobody expected.
+    #[error("the {0} crashed")]
+    Crashed(&'static str),
+    /// The operating system refused something that a program needs.
+    #[error("{action}")]
+    Host {
+        /// What could not be done.
+        action: &'static str,
+        /// Its reason.
+        source: std::io::Error,
+    },
+}
+
+impl AgentError {
+    /// What a person can do next, in a sentence or two.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Configuration(_) => {
+                "Correct the file or variable that is named above. `argosy-agent --help` lists the \
+                 settings."
+            }
+            Self::Setting(_) => {
+                "Settings come from --config FILE, then ARGOSY_* variables, then flags; correct the \
+                 one that is named above."
+            }
+            Self::StateDir(error) => advice_on_state(error),
+            Self::Keys(KeysError::StateDir(error))
+            | Self::Credentials(CredentialsError::StateDir(error)) => advice_on_state(error),
+            Self::Keys(KeysError::Damaged) | Self::Credentials(CredentialsError::Damaged) => {
+                "Restore the file from a backup, or remove it and enrol this machine again."
+            }
+            Self::Journal(_) => {
+                "Check that the disk is neither full nor failing, then start the agent again."
+            }
+            Self::Boot(_) => "The agent needs /proc. In a container, mount it.",
+            Self::Tls(_) => "Correct ca_file, or leave it out to trust the host's authorities.",
+            Self::Enrol(error) => advice_on_enrolment(error),
+            Self::Refused(error) => advice_on_refusal(error),
+            Self::Policy(_) => {
+                "Correct the file; `argosy-agent policy check FILE` says whether it is good. Until \
+                 then the agent refuses every command."
+            }
+            Self::Crashed(_) => "Start the agent again, and report what its log says.",
+            Self::Host { .. } => "Check the limits and permissions of this user on this host.",
+        }
+    }
+
+    /// The exit status of the program: 77 where only an operator of the server can help.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Refused(_) => 77,
+            Self::Configuration(_)
+            | Self::Setting(_)
+            | Self::StateDir(_)
+            | Self::Keys(_)
+            | Self::Credentials(_)
+            | Self::Journal(_)
+            | Self::Boot(_)
+            | Self::Tls(_)
+            | Self::Enrol(_)
+            | Self::Policy(_)
+            | Self::Crashed(_)
+            | Self::Host { .. } => 1,
+        }
+    }
+}
+
+fn advice_on_state(error: &StateDirError) -> &'static str {
+    match error {
+        StateDirError::Missing(_) => {
+            "Nothing was enrolled here yet: run `argosy-agent enroll`, or name another --state-dir."
+        }
+        StateDirError::Held { .. } => {
+            "An agent is running already. `argosy-agent status` shows it; stop it first to do \
+             something else here."
+        }
+        StateDirError::Symlink(_)
+        | StateDirError::WrongKind(_)
+        | StateDirError::Exposed { .. }
+        | StateDirError::TooLarge(_) => {
+            "Put it right as its owner, or name another --state-dir. The agent does not use what \
+             others could have changed."
+        }
+        StateDirError::Foreign { .. } => {
+            "Run as the user that owns it, or name another --state-dir."
+        }
+        StateDirError::Io { .. } => {
+            "Check permissions and free space, or name another --state-dir."
+        }
+    }
+}
+
+fn advice_on_enrolment(error: &EnrolError) -> &'static str {
+    match error {
+        EnrolError::NoToken => {
+            "Mint one on the server (`argosy token create`) and give it as ARGOSY_BOOTSTRAP_TOKEN."
+        }
+        EnrolError::NoServer => "Say where the server is: --server https://fleet.example.com",
+        EnrolError::Credentials(_) => "Check permissions and free space of the state directory.",
+        EnrolError::Fetch(FetchError::Unreachable { .. }) => {
+            "Check that the server runs and that this host reaches it, then run the same command \
+             again."
+        }
+        EnrolError::Fetch(FetchError::NotArgosy { .. } | FetchError::Malformed { .. }) => {
+            "Check --server: something else answers there."
+        }
+        EnrolError::Server(TrustedCallError::Distrust(_)) => ADVICE_ON_DISTRUST,
+        EnrolError::Server(TrustedCallError::Call(error)) => advice_on_registration(error),
+        EnrolError::KeyLost => {
+            "Ask for a fresh token and run `argosy-agent enroll` with it; the machine keeps its \
+             identity."
+        }
+        EnrolError::Stale => "Run `argosy-agent enroll` again with a fresh token.",
+    }
+}
+
+fn advice_on_registration(error: &CallError) -> &'static str {
+    match error.code() {
+        Some(Code::InvalidToken) => {
+            "The token is unknown, used up, expired or revoked. Ask for a fresh one."
+        }
+        Some(Code::DuplicateName) => {
+            "Choose another name with --name, or ask an operator to remove the agent that has it."
+        }
+        Some(Code::DuplicateKey) => {
+            "This machine is registered already: ask an operator to approve or remove that agent."
+        }
+        Some(Code::AccountMismatch) => "Give the --account-id that the token is for.",
+        Some(Code::RateLimited) => "Wait a minute, then run the same command again.",
+        Some(_) => "Correct what the server names, then run the same command again.",
+        None => {
+            "Check that the server runs and that this host reaches it, then run the same command \
+             again; it continues where it stopped."
+        }
+    }
+}
+
+const ADVICE_ON_DISTRUST: &str = "Do not go on before somebody has looked: either the address or \
+     the pin is that of another server, or something stands between. Nothing was signed for it.";
+
+fn advice_on_refusal(error: &TrustedCallError) -> &'static str {
+    let code = match error {
+        TrustedCallError::Distrust(Distrust::OtherServer { .. }) => return ADVICE_ON_DISTRUST,
+        TrustedCallError::Distrust(_) => return ADVICE_ON_DISTRUST,
+        TrustedCallError::Call(error) => error.code(),
+    };
+    match code {
+        Some(Code::MachineMismatch) => {
+            "This state directory was enrolled on another machine. Ask an operator to rebind the \
+             agent, or enrol this machine anew with an empty state directory."
+        }
+        Some(Code::UpgradeRequired) => "Install the version that the server asks for.",
+        Some(_) | None => {
+            "It was rejected, revoked or removed. Ask an operator why; to join again, get a fresh \
+             token and run `argosy-agent enroll` with it."
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! One open control stream, from hello to its end.
+//!
+//! Two halves run beside each other: what arrives is decided in order, and what leaves is queued,
+//! so that neither a slow disk nor a slow network keeps the heartbeat waiting.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use argosy_domain::text::clip;
+use argosy_wire::rpc::gateway::{
+    __buffa::view::ControlStreamResponseView,
+    AGENT_GATEWAY_SERVICE_CONTROL_STREAM_SPEC as CONTROL_STREAM, ControlStreamRequest, Goaway,
+    control_stream_response::Frame,
+};
+use connectrpc::{
+    ConnectError,
+    client::{BidiRecvHalf, BidiSendHalf, SharedHttp2Connection},
+};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{StreamParts, frames};
+use crate::{
+    engine::EngineEvent,
+    status::Connection,
+    transport::{CallError, Session},
+};
+
+/// Answers to what arrived that wait to leave.
+const ANSWERS_WAITING_MAX: usize = 8;
+/// The server's first frame.
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Characters of a goaway's reason that are believed to be for people.
+const REASON_CHARS_MAX: usize = 64;
+
+type SendHalf = BidiSendHalf<ControlStreamRequest>;
+type RecvHalf = BidiRecvHalf<
+    <SharedHttp2Connection as connectrpc::client::ClientTransport>::ResponseBody,
+    ControlStreamResponseView<'static>,
+>;
+
+/// How a stream ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The server asked for its nonce: open it again at once.
+    NonceAsked,
+    /// The call failed, or the connection was lost.
+    Failed(CallError),
+    /// The server said goodbye.
+    Goaway {
+        /// Its reason.
+        reason: String,
+        /// Not to be opened again before.
+        delay: Duration,
+    },
+    /// The server closed it without a word.
+    Closed,
+    /// The server has not answered a heartbeat.
+    Silent,
+    /// This process ends.
+    Stopped,
+}
+
+impl From<CallError> for End {
+    fn from(error: CallError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Opens a stream under `session` and stays until it ends. Whether it was ever accepted.
+pub(super) async fn connect(
+    parts: &StreamParts,
+    events: &mut mpsc::Receiver<EngineEvent>,
+    session: Session,
+    stop: &CancellationToken,
+) -> (End, bool) {
+    let opened = tokio::select! {
+        opened = open(parts, events, &session) => opened,
+        () = stop.cancelled() => return (End::Stopped, false),
+    };
+    let (send, recv, interval) = match opened {
+        Ok(opened) => opened,
+        Err(end) => return (end, false),
+    };
+    parts.board.connection(Connection::Connected);
+    tracing::info!(server = %parts.link.url(), "connected");
+    let acked = AtomicBool::new(true);
+    let (answers, waiting) = mpsc::channel(ANSWERS_WAITING_MAX);
+    let outgoing = Outgoing { parts, send, session, interval, acked: &acked };
+    let end = tokio::select! {
+        end = incoming(parts, recv, answers, &acked) => end,
+        end = outgoing.run(events, waiting) => end,
+        () = stop.cancelled() => End::Stopped,
+    };
+    (end, true)
+}
+
+/// Says hello and waits until the server has accepted.
+async fn open(
+    parts: &StreamParts,
+    events: &mut mpsc::Receiver<EngineEvent>,
+    session: &Session,
+) -> Result<(SendHalf, RecvHalf, Duration), End> {
+    let options = parts.prover.options(&parts.link, CONTROL_STREAM, session)?;
+    let stream =
+        parts.link.rpc().control_stream_with_options(options).await.map_err(CallError::from)?;
+    let (mut send, mut recv) = stream.into_split();
+    // What they said is part of what is asked from here on.
+    while events.try_recv().is_ok() {}
+    let engine = parts.engine.clone();
+    let policy = tokio::task::spawn_blocking(move || engine.policy()).await;
+    let policy = policy.map_err(|_| End::Stopped)?;
+    let hello = parts.engine.hello(session.sha256());
+    let hello = frames::hello(hello, &parts.engine.running(), policy.sha256.0);
+    // Where this fails, the reason comes with the first message.
+    let sent = send.send(hello).await;
+    let first = match timeout(ACCEPT_TIMEOUT, recv.message()).await {
+        Ok(Ok(Some(first))) => first.to_owned_message(),
+        Ok(Ok(None)) => return Err(End::Closed),
+        Ok(Err(error)) => return Err(refused(parts, &error)),
+        Err(_) => return Err(End::Silent),
+    };
+    if let Some(headers) = recv.headers() {
+        parts.prover.observe(headers, headers);
+    }
+    sent.map_err(CallError::from)?;
+    match first.frame {
+        Some(Frame::Accepted(accepted)) => {
+            let asked = Duration::from_secs(accepted.heartbeat_interval_s.into());
+            let own = parts.heartbeat_interval;
+            let interval = if asked.is_zero() { own } else { own.min(asked) };
+            Ok((send, recv, interval))
+        }
+        Some(Frame::Goaway(goaway)) => Err(end_of(&goaway)),
+        Some(
+            Frame::HeartbeatAck(_) | Frame::Command(_) | Frame::ResultAck(_) | Frame::Renewed(_),
+        )
+        | None => Err(CallError::Protocol("a stream that does not begin with accepted").into()),
+    }
+}
+
+fn refused(parts: &StreamParts, error: &ConnectError) -> End {
+    if parts.prover.observe_error(error) {
+        End::NonceAsked
+    } else {
+        End::Failed(error.clone().into())
+    }
+}
+
+fn end_of(goaway: &Goaway) -> End {
+    End::Goaway {
+        reason: clip(&goaway.reason, REASON_CHARS_MAX),
+        delay: Duration::from_millis(goaway.delay_ms.into()),
+    }
+}
+
+/// Reads until the stream ends; commands are decided in the order in which they came.
+async fn incoming(
+    parts: &StreamParts,
+    mut recv: RecvHalf,
+    answers: mpsc::Sender<ControlStreamRequest>,
+    acked: &AtomicBool,
+) -> End {
+    loop {
+        let frame = match recv.message().await {
+            Ok(Some(message)) => message.to_owned_message().frame,
+            Ok(None) => return End::Closed,
+            Err(error) => return refused(parts, &error),
+        };
+        match frame {
+            Some(Frame::Command(command)) => {
+                for answer in offer(parts, *command).await {
+                    if answers.send(answer).await.is_err() {
+                        return End::Closed;
+                    }
+                }
+            }
+            Some(Frame::ResultAck(ack)) => acknowledge(parts, &ack).await,
+            Some(Frame::HeartbeatAck(_)) => {
+                acked.store(true, Ordering::Relaxed);
+                parts.board.heartbeat();
+            }
+            Some(Frame::Renewed(renewed)) => {
+                parts.prover.learn(&renewed.dpop_nonce);
+                tracing::debug!("session renewed on the stream");
+            }
+            Some(Frame::Goaway(goaway)) => return end_of(&goaway),
+            // A frame of a newer server says nothing to this agent.
+            Some(Frame::Accepted(_)) | None => {}
+        }
+    }
+}
+
+async fn offer(
+    parts: &StreamParts,
+    command: argosy_wire::rpc::gateway::Command,
+) -> Vec<ControlStreamRequest> {
+    let Some((envelope, params, certificate)) = frames::command(command) else {
+        tracing::warn!("a command came without envelope or certificate");
+        return Vec::new();
+    };
+    let offered = parts.engine.offer(envelope, params, certificate).await;
+    parts.board.touch();
+    frames::answers(offered)
+}
+
+async fn acknowledge(parts: &StreamParts, ack: &argosy_wire::rpc::gateway::ResultAck) {
+    let Some((envelope, certificate)) = frames::result_ack(ack) else {
+        tracing::warn!("a result was acknowledged without envelope or certificate");
+        return;
+    };
+    match parts.engine.acknowledge(envelope, certificate).await {
+        Ok(id) => tracing::debug!(command = %id, "result acknowledged"),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "an acknowledgment of a result was not taken");
+        }
+    }
+    parts.board.touch();
+}
+
+/// The half that sends.
+struct Outgoing<'a> {
+    parts: &'a StreamParts,
+    send: SendHalf,
+    session: Session,
+    interval: Duration,
+    /// The last heartbeat was answered.
+    acked: &'a AtomicBool,
+}
+
+impl Outgoing<'_> {
+    async fn run(
+        mut self,
+        events: &mut mpsc::Receiver<EngineEvent>,
+        mut answers: mpsc::Receiver<ControlStreamRequest>,
+    ) -> End {
+        match self.send_all(events, &mut answers).await {
+            Ok(end) => end,
+            // The reason, where there is one, is read by the other half; it ends the stream then.
+            Err(Sent::Gone) => std::future::pending().await,
+            Err(Sent::Failed(error)) => End::Failed(error),
+        }
+    }
+
+    async fn send_all(
+        &mut self,
+        events: &mut mpsc::Receiver<EngineEvent>,
+        answers: &mut mpsc::Receiver<ControlStreamRequest>,
+    ) -> Result<End, Sent> {
+        let mut beat = tokio::time::interval(self.interval);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sessions = self.parts.sessions.subscribe();
+        beat.tick().await;
+        self.heartbeat().await?;
+        for id in self.parts.engine.unacknowledged() {
+            self.result(id).await?;
+        }
+        loop {
+            tokio::select! {
+                _ = beat.tick() => {
+                    if !self.acked.load(Ordering::Relaxed) {
+                        return Ok(End::Silent);
+                    }
+                    self.heartbeat().await?;
+                }
+                Some(answer) = answers.recv() => self.send(answer).await?,
+                Some(event) = events.recv() => {
+                    self.parts.board.touch();
+                    match event {
+                        EngineEvent::Started(id) => self.send(frames::started(&id)).await?,
+                        EngineEvent::Finished(id) => self.result(id).await?,
+                    }
+                }
+                changed = sessions.changed() => {
+                    if changed.is_err() {
+                        return Ok(End::Stopped);
+                    }
+                    let next = sessions.borrow_and_update().clone();
+                    self.renew(next).await?;
+                }
+            }
+        }
+    }
+
+    async fn heartbeat(&mut self) -> Result<(), Sent> {
+        self.acked.store(false, Ordering::Relaxed);
+        self.send(frames::heartbeat(self.parts.deps.clock.now())).await
+    }
+
+    async fn result(&mut self, id: argosy_domain::id::CommandId) -> Result<(), Sent> {
+        match self.parts.engine.result(id).await {
+            Ok(Some(finished)) => self.send(frames::result(finished)).await,
+            Ok(None) => Ok(()),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "a result could not be read from the journal");
+                Ok(())
+            }
+        }
+    }
+
+    /// Proves the next session, where there is one and it is not the present one.
+    async fn renew(&mut self, next: Option<Session>) -> Result<(), Sent> {
+        let Some(next) = next.filter(|next| !next.is(&self.session)) else { return Ok(()) };
+        let StreamParts { prover, link, .. } = self.parts;
+        let proof = prover.proof(link, CONTROL_STREAM, &next).map_err(Sent::Failed)?;
+        self.send(frames::renew(next.token(), proof)).await?;
+        self.session = next;
+        Ok(())
+    }
+
+    async fn send(&mut self, frame: ControlStreamRequest) -> Result<(), Sent> {
+        self.send.send(frame).await.map_err(|_| Sent::Gone)
+    }
+}
+
+/// Why something could not be sent.
+enum Sent {
+    /// The stream is over.
+    Gone,
+    /// It could not be made.
+    Failed(CallError),
+}

@@ -1,0 +1,198 @@
+//! The control stream: the agent's one long-lived connection, opened again whenever it ends.
+//!
+//! *Invariant:* whatever ends a stream, nothing is lost with it: results stay in the engine until
+//! they are acknowledged, and every stream begins by sending what is not.
+
+mod connection;
+mod frames;
+
+use std::{sync::Arc, time::Duration};
+
+use argosy_wire::{
+    problem::Code,
+    rpc::gateway::{AGENT_GATEWAY_SERVICE_UPLOAD_HEARTBEAT_SPEC, UploadHeartbeatRequest},
+};
+use futures::FutureExt as _;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    backoff::{Backoff, CEILING_MAX},
+    deps::Deps,
+    engine::{Engine, EngineEvent},
+    session::Sessions,
+    status::{Connection, StatusBoard},
+    transport::{CallError, Link, Prover, Session},
+};
+use connection::{End, connect};
+
+/// What a stream works with.
+#[derive(Clone)]
+pub struct StreamParts {
+    /// The way to the server.
+    pub link: Link,
+    /// Makes proofs.
+    pub prover: Arc<Prover>,
+    /// Sessions to open streams under.
+    pub sessions: Arc<Sessions>,
+    /// Takes commands.
+    pub engine: Engine,
+    /// Shows what happens.
+    pub board: Arc<StatusBoard>,
+    /// Time from heartbeat to heartbeat.
+    pub heartbeat_interval: Duration,
+    /// Time and randomness.
+    pub deps: Deps,
+}
+
+/// What to do after a stream has ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// Open it again at once.
+    AtOnce,
+    /// Open it again after at least this long, where that is said.
+    After(Option<Duration>),
+    /// The session is void: another is needed.
+    NewSession,
+    /// Nothing is handed out: only show that the agent is alive.
+    Rest,
+    /// Leave.
+    Stop,
+}
+
+fn next(end: &End) -> Next {
+    match end {
+        End::NonceAsked => Next::AtOnce,
+        End::Stopped => Next::Stop,
+        End::Closed | End::Silent => Next::After(None),
+        End::Goaway { reason, delay } => match reason.as_str() {
+            "session_ended" | "revoked" => Next::NewSession,
+            // Somebody else holds a stream with this identity: no race for it.
+            "replaced" => Next::After(Some((*delay).max(CEILING_MAX))),
+            _ => Next::After(Some(*delay)),
+        },
+        End::Failed(error) => after_failure(error),
+    }
+}
+
+fn after_failure(error: &CallError) -> Next {
+    match error.code() {
+        Some(Code::InvalidSession | Code::InvalidProof | Code::Unauthenticated) => Next::NewSession,
+        Some(Code::Quarantined) => Next::Rest,
+        Some(_) | None => Next::After(error.retry_after()),
+    }
+}
+
+impl StreamParts {
+    /// Keeps a stream open until `stop`. `events` are the engine's.
+    pub async fn keep(&self, events: &mut mpsc::Receiver<EngineEvent>, stop: &CancellationToken) {
+        let mut backoff = Backoff::new(Arc::clone(&self.deps.entropy));
+        let mut asked_for_nonce = false;
+        loop {
+            let session = tokio::select! {
+                session = self.sessions.wait() => session,
+                () = stop.cancelled() => return,
+            };
+            let live = self.board.live();
+            if matches!(live.connection, Connection::Starting | Connection::AwaitingApproval) {
+                self.board.connection(Connection::Connecting);
+            }
+            let before = live.last_heartbeat_at;
+            let (end, accepted) = connect(self, events, session.clone(), stop).await;
+            if accepted && self.board.live().last_heartbeat_at > before {
+                backoff.reset();
+            }
+            let delay = match next(&end) {
+                Next::Stop => return,
+                // Once: a server that asks for ever is treated like any other failure.
+                Next::AtOnce if !asked_for_nonce => {
+                    asked_for_nonce = true;
+                    continue;
+                }
+                Next::AtOnce => backoff.next_delay(),
+                Next::NewSession => {
+                    self.sessions.refuse(&session);
+                    Duration::ZERO
+                }
+                Next::Rest => {
+                    self.rest(&session).await;
+                    self.heartbeat_interval
+                }
+                Next::After(asked) => backoff.next_delay_after(asked),
+            };
+            asked_for_nonce = false;
+            self.tell(&end, delay);
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// A heartbeat without a stream.
+    async fn rest(&self, session: &Session) {
+        let rpc = AGENT_GATEWAY_SERVICE_UPLOAD_HEARTBEAT_SPEC;
+        let link = &self.link;
+        let send = |options| {
+            let sent_at = self.deps.clock.now().to_string();
+            let request = UploadHeartbeatRequest { sent_at, ..Default::default() };
+            async move { link.rpc().upload_heartbeat_with_options(request, options).await }.boxed()
+        };
+        match self.prover.call(link, rpc, session, send).await {
+            Ok(_) => self.board.heartbeat(),
+            Err(error) => {
+                if after_failure(&error) == Next::NewSession {
+                    self.sessions.refuse(session);
+                }
+                tracing::warn!(error = %error, "a heartbeat was not taken");
+            }
+        }
+    }
+
+    fn tell(&self, end: &End, delay: Duration) {
+        let retry_in_ms = delay.as_millis();
+        let why = match end {
+            End::Failed(error) if error.code() == Some(Code::Quarantined) => {
+                if self.board.connection(Connection::Quarantined) {
+                    tracing::warn!("quarantined: an operator has to look at this agent");
+                }
+                return;
+            }
+            End::Failed(error) => error.to_string(),
+            End::Goaway { reason, .. } => format!("the server closed the stream: {reason}"),
+            End::Closed | End::NonceAsked => "the server closed the stream".to_owned(),
+            End::Silent => "the server does not answer".to_owned(),
+            End::Stopped => return,
+        };
+        tracing::warn!(retry_in_ms, "{why}");
+        self.board.connection(Connection::Trouble(why));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(code: Code) -> End {
+        End::Failed(CallError::Refused { code, message: "no".into(), retry_after: None })
+    }
+
+    fn goaway(reason: &str) -> End {
+        End::Goaway { reason: reason.into(), delay: Duration::from_secs(3) }
+    }
+
+    #[test]
+    fn what_follows_from_an_end() {
+        assert_eq!(next(&failed(Code::InvalidSession)), Next::NewSession);
+        assert_eq!(next(&goaway("session_ended")), Next::NewSession);
+        assert_eq!(next(&goaway("draining")), Next::After(Some(Duration::from_secs(3))));
+        assert_eq!(next(&failed(Code::Quarantined)), Next::Rest);
+        assert_eq!(next(&failed(Code::Unavailable)), Next::After(None));
+        assert_eq!(next(&End::Closed), Next::After(None));
+    }
+
+    #[test]
+    fn two_bearers_of_one_identity_do_not_race_for_the_stream() {
+        assert_eq!(next(&goaway("replaced")), Next::After(Some(CEILING_MAX)));
+    }
+}

@@ -1,0 +1,153 @@
+//! Inventory: what the subsystems found goes to the server, and waits while there is none.
+//!
+//! *Invariant:* a report is forgotten only when the server has it durably or a later one of the
+//! same subsystem has taken its place.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use argosy_domain::{
+    limits::{ERROR_TEXT_CHARS_MAX, PAYLOAD_BYTES_MAX},
+    subsystem::Subsystem,
+    text::clip,
+};
+use argosy_wire::{
+    problem::Code,
+    rpc::gateway::{AGENT_GATEWAY_SERVICE_UPLOAD_INVENTORY_SPEC, UploadInventoryRequest},
+};
+use connectrpc::client::stream_iter;
+use futures::FutureExt as _;
+
+use crate::{
+    backoff::Backoff,
+    deps::Deps,
+    scheduler::{InventoryOutcome, Mailbox},
+    session::Sessions,
+    status::StatusBoard,
+    transport::{CallError, Link, Prover, Session},
+};
+
+/// Between two attempts while the server hands nothing out and takes nothing.
+const QUARANTINE_PAUSE: Duration = Duration::from_secs(60);
+
+/// What uploads work with.
+pub struct Uploader {
+    /// The way to the server.
+    pub link: Link,
+    /// Makes proofs.
+    pub prover: Arc<Prover>,
+    /// Sessions to upload under.
+    pub sessions: Arc<Sessions>,
+    /// Where outcomes wait.
+    pub mailbox: Mailbox,
+    /// Shows the outcomes on the host itself.
+    pub board: Arc<StatusBoard>,
+    /// Time and randomness.
+    pub deps: Deps,
+}
+
+impl Uploader {
+    /// Sends what waits, for ever.
+    pub async fn keep(&self) {
+        let mut backoff = Backoff::new(Arc::clone(&self.deps.entropy));
+        loop {
+            let (outcomes, session) = self.next().await;
+            match self.upload(&session, &outcomes).await {
+                Ok(()) => backoff.reset(),
+                Err(error) => {
+                    self.mailbox.put_back(outcomes);
+                    let delay = self.after(&error, &session, &mut backoff);
+                    tokio::time::sleep(delay).await;
+                }
+            }
+        }
+    }
+
+    /// Waits for something to send and a session to send it under. What is replaced meanwhile is
+    /// not sent.
+    async fn next(&self) -> (Vec<InventoryOutcome>, Session) {
+        let mut latest: BTreeMap<Subsystem, InventoryOutcome> = BTreeMap::new();
+        loop {
+            let taken = tokio::select! {
+                taken = self.mailbox.take() => taken,
+                session = self.sessions.wait(), if !latest.is_empty() => {
+                    return (latest.into_values().collect(), session);
+                }
+            };
+            self.board.outcomes(&taken);
+            latest.extend(taken.into_iter().map(|outcome| (outcome.subsystem, outcome)));
+        }
+    }
+
+    async fn upload(
+        &self,
+        session: &Session,
+        outcomes: &[InventoryOutcome],
+    ) -> Result<(), CallError> {
+        let rpc = AGENT_GATEWAY_SERVICE_UPLOAD_INVENTORY_SPEC;
+        let link = &self.link;
+        let send = |options| {
+            let reports: Vec<_> = outcomes.iter().map(report).collect();
+            async move {
+                link.rpc().upload_inventory_with_options(stream_iter(reports), options).await
+            }
+            .boxed()
+        };
+        self.prover.call(link, rpc, session, send).await?;
+        tracing::debug!(reports = outcomes.len(), "inventory uploaded");
+        Ok(())
+    }
+
+    fn after(&self, error: &CallError, session: &Session, backoff: &mut Backoff) -> Duration {
+        tracing::warn!(error = %error, "inventory was not taken; it is kept");
+        match error.code() {
+            Some(Code::InvalidSession | Code::InvalidProof | Code::Unauthenticated) => {
+                self.sessions.refuse(session);
+                backoff.next_delay()
+            }
+            Some(Code::Quarantined) => QUARANTINE_PAUSE,
+            Some(_) | None => backoff.next_delay_after(error.retry_after()),
+        }
+    }
+}
+
+/// The contract's shape of an outcome.
+fn report(outcome: &InventoryOutcome) -> UploadInventoryRequest {
+    let (report, error) = match &outcome.report {
+        Ok(report) if report.len() <= PAYLOAD_BYTES_MAX => (report.clone(), String::new()),
+        Ok(_) => (Vec::new(), format!("the report is larger than {PAYLOAD_BYTES_MAX} bytes")),
+        Err(error) => (Vec::new(), clip(error, ERROR_TEXT_CHARS_MAX)),
+    };
+    UploadInventoryRequest {
+        subsystem: outcome.subsystem.as_str().to_owned(),
+        captured_at: outcome.captured_at.to_string(),
+        duration_ms: u32::try_from(outcome.took.as_millis()).unwrap_or(u32::MAX),
+        report,
+        error,
+        breaker: outcome.breaker.to_owned(),
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use argosy_domain::time::Timestamp;
+
+    #[test]
+    fn an_outcome_is_a_report_or_a_reason() {
+        let outcome = |report| InventoryOutcome {
+            subsystem: Subsystem::System,
+            captured_at: Timestamp::from_seconds(1),
+            took: Duration::from_millis(20),
+            report,
+            breaker: "closed",
+        };
+        let good = report(&outcome(Ok(b"{}".to_vec())));
+        assert_eq!((good.report.as_slice(), good.error.as_str()), (&b"{}"[..], ""));
+        assert_eq!((good.duration_ms, good.subsystem.as_str()), (20, "system"));
+        let failed = report(&outcome(Err("no such tool".into())));
+        assert_eq!((failed.report.len(), failed.error.as_str()), (0, "no such tool"));
+        let huge = report(&outcome(Ok(vec![0; PAYLOAD_BYTES_MAX + 1])));
+        assert!(huge.report.is_empty() && huge.error.contains("larger"), "{}", huge.error);
+    }
+}
