@@ -69,8 +69,11 @@ pub fn load<T: Settings>(
         .prefix_separator("_")
         .separator("__")
         .try_parsing(true)
-        .list_separator(",")
         .source(Some(known));
+    // Without a key that is a list, a separator would make a list of every value.
+    if !T::LISTS.is_empty() {
+        variables = variables.list_separator(",");
+    }
     for list in T::LISTS {
         variables = variables.with_list_parse_key(list);
     }
