@@ -97,12 +97,19 @@ pub async fn open_store(settings: &Settings) -> Result<Store, StartError> {
 }
 
 impl Server {
-    /// Opens store and keys, migrates, makes what a new store needs, and binds the port.
+    /// Starts with the host's clock and randomness.
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
+        Self::start_with(settings, Arc::new(SystemClock), Arc::new(OsEntropy)).await
+    }
+
+    /// Opens store and keys, migrates, makes what a new store needs, and binds the port.
+    pub async fn start_with(
+        settings: &Settings,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, StartError> {
         let store = open_store(settings).await?;
         store.migrate().await?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
         let master_key = settings
             .master_key_file
             .clone()

@@ -198,7 +198,7 @@ impl App {
         let none = || AppError::not_found("receipt of this command yet");
         let command = reader.commands().get(org, id).await?;
         let command = command.ok_or_else(|| AppError::not_found("command"))?;
-        if !command.result.as_ref().is_some_and(|result| result.receipt.is_some()) {
+        if command.result.as_ref().is_none_or(|result| result.receipt.is_none()) {
             return Err(none());
         }
         let agent = reader.agents().get(org, &command.agent).await?;

@@ -48,7 +48,7 @@ impl FailureLimiter {
         let Some(source) = source else { return Ok(()) };
         let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(until) = blocked.get(&source) else { return Ok(()) };
-        let left: Duration = until.duration_since(self.clock.now()).into();
+        let left: Duration = until.duration_since(self.clock.now());
         if left.is_zero() {
             blocked.remove(&source);
             return Ok(());
@@ -64,7 +64,7 @@ impl FailureLimiter {
             let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
             if blocked.len() >= BLOCKED_SOURCES_MAX {
                 let now = self.clock.now();
-                blocked.retain(|_, until| !Duration::from(until.duration_since(now)).is_zero());
+                blocked.retain(|_, until| !until.duration_since(now).is_zero());
             }
             if blocked.len() < BLOCKED_SOURCES_MAX {
                 blocked.insert(source, until);

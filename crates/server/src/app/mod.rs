@@ -212,7 +212,7 @@ impl App {
     }
 
     /// The caller's own organisation, after checking `permission` in it.
-    pub(crate) fn own_org<'c>(caller: &'c Caller, permission: Permission) -> AppResult<&'c OrgId> {
+    pub(crate) fn own_org(caller: &Caller, permission: Permission) -> AppResult<&OrgId> {
         let org = caller.org().ok_or_else(|| AppError::new(Code::Forbidden))?;
         Self::authorize(caller, permission, Target { org, agent: None }, "organisation")?;
         Ok(org)

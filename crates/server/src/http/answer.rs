@@ -64,12 +64,14 @@ fn problem(error: &AppError) -> Problem {
 }
 
 fn challenge(code: Code) -> Option<&'static str> {
-    match code {
-        Code::UseDpopNonce => Some(r#"DPoP error="use_dpop_nonce""#),
-        Code::InvalidProof => Some(r#"DPoP error="invalid_dpop_proof""#),
-        Code::InvalidSession | Code::ProofRequired => Some(r#"DPoP error="invalid_token""#),
-        code if code.http() == 401 => Some("Bearer"),
-        _ => None,
+    if code == Code::UseDpopNonce {
+        Some(r#"DPoP error="use_dpop_nonce""#)
+    } else if code == Code::InvalidProof {
+        Some(r#"DPoP error="invalid_dpop_proof""#)
+    } else if [Code::InvalidSession, Code::ProofRequired].contains(&code) {
+        Some(r#"DPoP error="invalid_token""#)
+    } else {
+        (code.http() == 401).then_some("Bearer")
     }
 }
 

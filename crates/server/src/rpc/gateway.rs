@@ -1,0 +1,170 @@
+//! The agents' service: each method reads a message, calls a use case, and answers.
+
+use std::time::Duration;
+
+use argosy_wire::{
+    problem::Code,
+    rest::agents::Heartbeat,
+    rpc::gateway::{
+        AGENT_GATEWAY_SERVICE_CONTROL_STREAM_SPEC as CONTROL_STREAM,
+        AGENT_GATEWAY_SERVICE_UPLOAD_HEARTBEAT_SPEC as UPLOAD_HEARTBEAT,
+        AGENT_GATEWAY_SERVICE_UPLOAD_INVENTORY_SPEC as UPLOAD_INVENTORY, AgentGatewayService,
+        BeginAuthHandshakeRequest, BeginAuthHandshakeResponse, CompleteAuthHandshakeRequest,
+        CompleteAuthHandshakeResponse, ControlStreamRequest, ControlStreamResponse,
+        RegisterRequest, RegisterResponse, UploadHeartbeatRequest, UploadHeartbeatResponse,
+        UploadInventoryRequest, UploadInventoryResponse,
+    },
+};
+use connectrpc::{
+    Encodable, InboundStream, RequestContext, Response, ServiceRequest, ServiceResult,
+    ServiceStream,
+};
+use futures::StreamExt as _;
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    call, control_stream, convert,
+    status::{self, refuse},
+};
+use crate::app::{
+    App,
+    error::{AppError, AppResult},
+};
+
+/// How long one upload of reports may take.
+const UPLOAD_WITHIN: Duration = Duration::from_secs(120);
+/// How long an upload may pause between two reports.
+const UPLOAD_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Reports in one upload.
+pub(super) const UPLOAD_REPORTS_MAX: u32 = 256;
+
+/// The agents' service.
+pub(super) struct Gateway(pub(super) App);
+
+impl Gateway {
+    /// The answer to a session call: with the nonce for the next proof, whatever it says.
+    fn answer<T>(&self, outcome: AppResult<T>) -> ServiceResult<T> {
+        match outcome {
+            Ok(body) => Ok(self.with_nonce(Response::new(body))),
+            Err(error) => Err(refuse(call::with_nonce(&self.0, error))),
+        }
+    }
+
+    fn with_nonce<T>(&self, mut response: Response<T>) -> Response<T> {
+        if let Ok(nonce) = self.0.dpop_nonce().parse() {
+            response.headers.insert(status::NONCE, nonce);
+        }
+        response
+    }
+
+    async fn take_heartbeat(
+        &self,
+        ctx: &RequestContext,
+        sent_at: &str,
+    ) -> AppResult<UploadHeartbeatResponse> {
+        let caller = call::agent(&self.0, ctx, UPLOAD_HEARTBEAT).await?;
+        convert::check_time("sent_at", sent_at)?;
+        let received = self.0.heartbeat(&caller, &Heartbeat::default()).await?;
+        Ok(UploadHeartbeatResponse {
+            received_at: received.at.to_string(),
+            commands_pending: received.commands_pending,
+            ..Default::default()
+        })
+    }
+
+    async fn take_reports(
+        &self,
+        ctx: &RequestContext,
+        mut reports: InboundStream<UploadInventoryRequest>,
+    ) -> AppResult<UploadInventoryResponse> {
+        let caller = call::agent(&self.0, ctx, UPLOAD_INVENTORY).await?;
+        let ends_at = Instant::now() + UPLOAD_WITHIN;
+        let mut accepted_count = 0;
+        loop {
+            let pause_ends_at = ends_at.min(Instant::now() + UPLOAD_PAUSE_MAX);
+            let next = timeout_at(pause_ends_at, reports.next()).await;
+            let Some(report) = next.map_err(|_| AppError::because(Code::Malformed, "too slow"))?
+            else {
+                return Ok(UploadInventoryResponse { accepted_count, ..Default::default() });
+            };
+            if accepted_count == UPLOAD_REPORTS_MAX {
+                let detail = format!("at most {UPLOAD_REPORTS_MAX} reports in one call");
+                return Err(AppError::because(Code::TooLarge, detail));
+            }
+            let report = report.map_err(|error| status::unreadable(&error))?;
+            self.0.take_report(&caller, convert::run(report.to_owned_message())?).await?;
+            accepted_count += 1;
+        }
+    }
+}
+
+impl AgentGatewayService for Gateway {
+    async fn register<'a>(
+        &'a self,
+        ctx: RequestContext,
+        request: ServiceRequest<'_, RegisterRequest>,
+    ) -> ServiceResult<impl Encodable<RegisterResponse> + Send + use<'a>> {
+        let request = convert::register(request.to_owned_message());
+        let registered = self.0.register(&call::origin(&ctx), &request).await.map_err(|error| {
+            refuse(status::with_field_names(error, convert::REGISTER_FIELDS))
+        })?;
+        Response::ok(convert::registered(&registered, self.0.keyring()))
+    }
+
+    async fn begin_auth_handshake<'a>(
+        &'a self,
+        ctx: RequestContext,
+        request: ServiceRequest<'_, BeginAuthHandshakeRequest>,
+    ) -> ServiceResult<impl Encodable<BeginAuthHandshakeResponse> + Send + use<'a>> {
+        let begin = convert::begin(request.to_owned_message()).map_err(refuse)?;
+        let issued = self.0.begin_handshake(&call::origin(&ctx), &begin).await.map_err(refuse)?;
+        Response::ok(convert::challenge(issued, self.0.keyring()))
+    }
+
+    async fn complete_auth_handshake<'a>(
+        &'a self,
+        ctx: RequestContext,
+        request: ServiceRequest<'_, CompleteAuthHandshakeRequest>,
+    ) -> ServiceResult<impl Encodable<CompleteAuthHandshakeResponse> + Send + use<'a>> {
+        let complete = convert::complete(request.to_owned_message()).map_err(refuse)?;
+        let origin = call::origin(&ctx);
+        let established = self.0.complete_handshake(&origin, &complete).await.map_err(refuse)?;
+        let response = CompleteAuthHandshakeResponse {
+            session_token: established.session.token,
+            expires_at: established.session.expires_at.to_string(),
+            continuation: established.continuation.0.to_vec(),
+            dpop_nonce: self.0.dpop_nonce(),
+            ..Default::default()
+        };
+        Ok(self.with_nonce(Response::new(response)))
+    }
+
+    async fn upload_heartbeat<'a>(
+        &'a self,
+        ctx: RequestContext,
+        request: ServiceRequest<'_, UploadHeartbeatRequest>,
+    ) -> ServiceResult<impl Encodable<UploadHeartbeatResponse> + Send + use<'a>> {
+        self.answer(self.take_heartbeat(&ctx, request.sent_at).await)
+    }
+
+    async fn upload_inventory<'a>(
+        &'a self,
+        ctx: RequestContext,
+        requests: InboundStream<UploadInventoryRequest>,
+    ) -> ServiceResult<impl Encodable<UploadInventoryResponse> + Send + use<'a>> {
+        self.answer(self.take_reports(&ctx, requests).await)
+    }
+
+    async fn control_stream(
+        &self,
+        ctx: RequestContext,
+        requests: InboundStream<ControlStreamRequest>,
+    ) -> ServiceResult<ServiceStream<impl Encodable<ControlStreamResponse> + Send + use<>>> {
+        let session = call::stream_session(&self.0, &ctx, CONTROL_STREAM).await;
+        let (proved, token) = session.map_err(|e| refuse(call::with_nonce(&self.0, e)))?;
+        let origin = call::origin(&ctx);
+        let opening = control_stream::Opening { origin, proved, token, frames: requests };
+        let frames = control_stream::start(self.0.clone(), opening);
+        Ok(self.with_nonce(Response::stream(frames)))
+    }
+}
