@@ -270,14 +270,15 @@ impl Enrolment<'_> {
             return Err(Distrust::Names { what: "answer", field: "fingerprint" }.into());
         }
         let approved = approved(&answer)?;
-        let api_key = answer.api_key.filter(|key| !key.is_empty()).ok_or(EnrolError::KeyLost)?;
+        let given = answer.api_key.filter(|key| !key.is_empty()).map(SecretText::new);
+        let api_key = given.or_else(|| self.config.api_key.clone()).ok_or(EnrolError::KeyLost)?;
         let registered = Registered {
             server_url: link.url().to_string(),
             server_thumbprint: *identity.thumbprint(),
             server_identity_key: *identity.key(),
             agent_id,
             name: begun.name.clone(),
-            api_key: SecretText::new(api_key),
+            api_key,
             machine_id: statement.machine_id,
             fingerprint,
             statement_sha256: digest,

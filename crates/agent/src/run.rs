@@ -58,6 +58,7 @@ pub async fn run_and_tell(
     ready: impl FnOnce(),
 ) -> Result<(), AgentError> {
     let config = settings.check()?;
+    drop(settings);
     let home = Home::open(&config, &deps)?;
     ready();
     tracing::info!(
@@ -70,7 +71,7 @@ pub async fn run_and_tell(
     }
     let writer = StatusWriter::new(&home, PolicyFile::at(&config.policy_file), deps.clone());
     let outcome = tokio::select! {
-        outcome = live(&config, &home, &deps, &shutdown, &writer) => outcome,
+        outcome = live(config, &home, &deps, &shutdown, &writer) => outcome,
         never = writer.keep() => match never {},
     };
     let why = outcome.as_ref().err().map(chain);
@@ -116,7 +117,7 @@ impl Home {
 
 /// Enrols where that is needed, then works.
 async fn live(
-    config: &AgentConfig,
+    mut config: AgentConfig,
     home: &Home,
     deps: &Deps,
     shutdown: &CancellationToken,
@@ -126,14 +127,19 @@ async fn live(
         Credentials::Registered(registered) => registered,
         state @ (Credentials::NotEnrolled | Credentials::Enrolling(_)) => {
             tokio::select! {
-                enrolled = enrol(config, home, deps, state) => enrolled?,
+                enrolled = enrol(&config, home, deps, state) => enrolled?,
                 () = shutdown.cancelled() => return Ok(()),
             }
         }
     };
-    let url = server_of(config, &registered)?;
+    if config.token.take().is_some() {
+        tracing::info!(
+            "the enrolment token is not needed any more; remove it from the configuration"
+        );
+    }
+    let url = server_of(&config, &registered)?;
     let link = Link::new(url, config.ca_file.as_deref())?;
-    work(config, home, deps, shutdown.child_token(), writer, registered, link).await
+    work(&config, home, deps, shutdown.child_token(), writer, registered, link).await
 }
 
 /// Where the agent's server is: a setting may say that it has moved; its pin stays.

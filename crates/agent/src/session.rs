@@ -326,7 +326,10 @@ impl SessionKeeper {
             TrustedCallError::Distrust(_) => None,
         };
         let delay = backoff.next_delay_after(asked);
-        self.board.connection(Connection::Trouble(error.to_string()));
+        // With a session that still holds, the stream knows better how things stand.
+        if self.sessions.subscribe().borrow().is_none() {
+            self.board.connection(Connection::Trouble(error.to_string()));
+        }
         tracing::warn!(error = %error, retry_in_ms = delay.as_millis(), "no session with the server");
         delay
     }

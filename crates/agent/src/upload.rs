@@ -50,13 +50,20 @@ impl Uploader {
     pub async fn keep(&self) {
         let mut backoff = Backoff::new(Arc::clone(&self.deps.entropy));
         loop {
-            let (outcomes, session) = self.next().await;
-            match self.upload(&session, &outcomes).await {
-                Ok(()) => backoff.reset(),
-                Err(error) => {
-                    self.mailbox.put_back(outcomes);
-                    let delay = self.after(&error, &session, &mut backoff);
-                    tokio::time::sleep(delay).await;
+            let (mut outcomes, session) = self.next().await;
+            while let Some(outcome) = outcomes.pop() {
+                match self.upload(&session, &outcome).await {
+                    Ok(()) => backoff.reset(),
+                    Err(error) if is_final(&error) => {
+                        let subsystem = outcome.subsystem.as_str();
+                        tracing::error!(error = %error, subsystem, "a report was refused and is given up");
+                    }
+                    Err(error) => {
+                        outcomes.push(outcome);
+                        self.mailbox.put_back(std::mem::take(&mut outcomes));
+                        let delay = self.after(&error, &session, &mut backoff);
+                        tokio::time::sleep(delay).await;
+                    }
                 }
             }
         }
@@ -78,22 +85,16 @@ impl Uploader {
         }
     }
 
-    async fn upload(
-        &self,
-        session: &Session,
-        outcomes: &[InventoryOutcome],
-    ) -> Result<(), CallError> {
+    /// One report in one call; it is durable when this returns.
+    async fn upload(&self, session: &Session, outcome: &InventoryOutcome) -> Result<(), CallError> {
         let rpc = AGENT_GATEWAY_SERVICE_UPLOAD_INVENTORY_SPEC;
         let link = &self.link;
         let send = |options| {
-            let reports: Vec<_> = outcomes.iter().map(report).collect();
-            async move {
-                link.rpc().upload_inventory_with_options(stream_iter(reports), options).await
-            }
-            .boxed()
+            let reports = stream_iter([report(outcome)]);
+            async move { link.rpc().upload_inventory_with_options(reports, options).await }.boxed()
         };
         self.prover.call(link, rpc, session, send).await?;
-        tracing::debug!(reports = outcomes.len(), "inventory uploaded");
+        tracing::debug!(subsystem = outcome.subsystem.as_str(), "inventory uploaded");
         Ok(())
     }
 
@@ -108,6 +109,11 @@ impl Uploader {
             Some(_) | None => backoff.next_delay_after(error.retry_after()),
         }
     }
+}
+
+/// Whether the server will never take this report.
+fn is_final(error: &CallError) -> bool {
+    matches!(error.code(), Some(Code::Invalid | Code::Malformed | Code::TooLarge))
 }
 
 /// The contract's shape of an outcome.

@@ -1,6 +1,10 @@
 //! Writes `status.json` when something has changed, at most twice a second.
 
-use std::{convert::Infallible, sync::Arc, sync::OnceLock, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use argosy_domain::time::Timestamp;
 
@@ -9,72 +13,89 @@ use crate::{
     engine::Engine,
     host,
     policy_file::{LoadedPolicy, PolicyFile},
-    state_dir::StateDir,
+    state_dir::{StateDir, StateDirError},
     status::{Commands, PolicyInForce, STATUS_FILE, StatusBoard, StatusFile},
 };
 
 /// Changes within this span are one.
 const GATHER: Duration = Duration::from_millis(500);
 
-/// Writes the file.
+/// Writes the file. Clones share one.
+#[derive(Clone)]
 pub(super) struct StatusWriter {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     dir: Arc<StateDir>,
     board: Arc<StatusBoard>,
     policy: PolicyFile,
     engine: OnceLock<Engine>,
     started_at: Timestamp,
     deps: Deps,
+    /// Held while the file is made and written, so that the last one is the latest.
+    writing: Mutex<()>,
 }
 
 impl StatusWriter {
     pub(super) fn new(home: &Home, policy: PolicyFile, deps: Deps) -> Self {
-        let started_at = deps.clock.now();
-        let (dir, board) = (Arc::clone(&home.dir), Arc::clone(&home.board));
-        Self { dir, board, policy, engine: OnceLock::new(), started_at, deps }
+        let shared = Shared {
+            dir: Arc::clone(&home.dir),
+            board: Arc::clone(&home.board),
+            policy,
+            engine: OnceLock::new(),
+            started_at: deps.clock.now(),
+            deps,
+            writing: Mutex::default(),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// From now on the engine's commands are shown too.
     pub(super) fn observe(&self, engine: Engine) {
-        let first = self.engine.set(engine).is_ok();
+        let first = self.shared.engine.set(engine).is_ok();
         debug_assert!(first, "an agent has one engine");
-        self.board.touch();
+        self.shared.board.touch();
     }
 
     /// Writes the file whenever something has changed, for ever.
     pub(super) async fn keep(&self) -> Infallible {
         loop {
             self.write().await;
-            self.board.changed().await;
+            self.shared.board.changed().await;
             tokio::time::sleep(GATHER).await;
         }
     }
 
     /// Writes the file now.
     pub(super) async fn write(&self) {
+        let shared = Arc::clone(&self.shared);
+        let written = tokio::task::spawn_blocking(move || shared.write());
+        if let Ok(Err(error)) = written.await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "{STATUS_FILE} could not be written");
+        }
+    }
+}
+
+impl Shared {
+    fn write(&self) -> Result<(), StateDirError> {
+        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let commands = self.engine.get().map(|engine| Commands {
             running: engine.running().len(),
             unacknowledged: engine.unacknowledged().len(),
         });
-        let mut file = StatusFile {
+        let file = StatusFile {
             version: host::VERSION.to_owned(),
             pid: std::process::id(),
             started_at: self.started_at,
             updated_at: self.deps.clock.now(),
             live: self.board.live(),
             commands: commands.unwrap_or_default(),
-            policy: None,
+            policy: Some(in_force(&self.policy.load())),
             subsystems: self.board.subsystems(),
         };
-        let (dir, policy) = (Arc::clone(&self.dir), self.policy.clone());
-        let written = tokio::task::spawn_blocking(move || {
-            file.policy = Some(in_force(&policy.load()));
-            let json = serde_json::to_vec_pretty(&file).unwrap_or_default();
-            dir.write(STATUS_FILE, &json)
-        });
-        if let Ok(Err(error)) = written.await {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "{STATUS_FILE} could not be written");
-        }
+        self.dir.write(STATUS_FILE, &serde_json::to_vec_pretty(&file).unwrap_or_default())
     }
 }
 

@@ -112,7 +112,7 @@ impl StreamParts {
                 Next::AtOnce => backoff.next_delay(),
                 Next::NewSession => {
                     self.sessions.refuse(&session);
-                    Duration::ZERO
+                    backoff.next_delay()
                 }
                 Next::Rest => {
                     self.rest(&session).await;
