@@ -177,16 +177,17 @@ impl Peek {
 
 /// Makes the directory (and those above it), private from its first moment.
 fn create(path: &Path) -> Result<(), StateDirError> {
+    let failed = |action| move |source| StateDirError::Io { action, path: path.to_owned(), source };
     match fs::symlink_metadata(path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::DirBuilder::new().recursive(true).mode(DIR_MODE).create(path).map_err(|source| {
-                StateDirError::Io { action: "made", path: path.to_owned(), source }
-            })
-        }
-        Err(source) => {
-            Err(StateDirError::Io { action: "looked at", path: path.to_owned(), source })
-        }
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed("looked at")(error)),
+    }
+    fs::DirBuilder::new().recursive(true).mode(DIR_MODE).create(path).map_err(failed("made"))?;
+    // What is made durable inside it is lost with its own name.
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => File::open(parent).and_then(|dir| dir.sync_all()).map_err(failed("made")),
+        None => Ok(()),
     }
 }
 

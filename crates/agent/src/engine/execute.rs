@@ -22,8 +22,10 @@ use super::{
     receive::{admitted, expired},
     recover::interrupted,
 };
-use crate::journal::{CommandRecord, JournalError, Received, RecordState};
-use crate::policy_file::LoadedPolicy;
+use crate::{
+    journal::{CommandRecord, JournalError, Received, RecordState},
+    policy_file::LoadedPolicy,
+};
 
 /// How often ids of old commands are looked through.
 const PURGE_EVERY: Duration = Duration::from_secs(24 * 3600);
@@ -74,11 +76,11 @@ async fn carry_out(
     sequence: CommandSeq,
     id: CommandId,
 ) -> Result<(), JournalError> {
-    let begun = {
+    let turn = {
         let id = id.clone();
         blocking(&inner, move |inner| inner.begin(&id)).await?
     };
-    if let Begun::Run { record, params, started_at, policy_sha256 } = begun {
+    if let Some(Turn { record, params, started_at, policy_sha256 }) = turn {
         inner.emit(EngineEvent::Started(id.clone()));
         let ending = work(&inner, &id, params).await;
         blocking(&inner, move |inner| {
@@ -111,23 +113,18 @@ async fn work(inner: &Inner, id: &CommandId, params: CommandParams) -> Ending {
     }
 }
 
-/// How a command's turn begins.
-enum Begun {
-    /// It is marked as started: do it.
-    Run {
-        record: CommandRecord,
-        params: CommandParams,
-        started_at: Timestamp,
-        policy_sha256: Sha256,
-    },
-    /// It is over already, and journalled so.
-    Over,
+/// A command that is marked as started and is to be done now.
+struct Turn {
+    record: CommandRecord,
+    params: CommandParams,
+    started_at: Timestamp,
+    policy_sha256: Sha256,
 }
 
 impl Inner {
     /// Looks at the command, the clock and the policy once more, and makes `started` (or the end)
-    /// durable.
-    fn begin(&self, id: &CommandId) -> Result<Begun, JournalError> {
+    /// durable. None when it is over.
+    fn begin(&self, id: &CommandId) -> Result<Option<Turn>, JournalError> {
         let journal = &self.parts.journal;
         let unknown = || JournalError::Unknown { id: id.clone() };
         let record = journal.get(id)?.ok_or_else(unknown)?;
@@ -148,12 +145,12 @@ impl Inner {
                     }
                 }
             }
-            RecordState::Finished(_) | RecordState::Acknowledged(_) => return Ok(Begun::Over),
+            RecordState::Finished(_) | RecordState::Acknowledged(_) => return Ok(None),
         };
         let state = state.map_err(|_| unknown())?;
         let record = CommandRecord { state, ..record };
         journal.update(&record)?;
-        Ok(Begun::Run { record, params, started_at, policy_sha256: policy.sha256 })
+        Ok(Some(Turn { record, params, started_at, policy_sha256: policy.sha256 }))
     }
 
     fn may_start(
@@ -176,16 +173,18 @@ impl Inner {
         started_at: Option<Timestamp>,
         policy_sha256: Sha256,
         ending: Ending,
-    ) -> Result<Begun, JournalError> {
+    ) -> Result<Option<Turn>, JournalError> {
         let finished = self.finished(&record, started_at, policy_sha256, ending);
         let state = RecordState::Finished(finished);
         self.parts.journal.update(&CommandRecord { state, ..record })?;
-        Ok(Begun::Over)
+        Ok(None)
     }
 
     fn purge(&self) {
-        if let Err(error) = self.parts.journal.purge(self.parts.clock.now()) {
-            self.fail(error);
+        match self.parts.journal.purge(self.parts.clock.now()) {
+            Ok(0) => {}
+            Ok(forgotten) => tracing::info!(forgotten, "ids of old commands were forgotten"),
+            Err(error) => self.fail(error),
         }
     }
 }

@@ -37,10 +37,6 @@ impl Inner {
                 RecordState::Acknowledged(_) => {}
             }
         }
-        let forgotten = self.parts.journal.purge(self.parts.clock.now())?;
-        if forgotten > 0 {
-            tracing::info!(forgotten, "ids of old commands were forgotten");
-        }
         Ok(())
     }
 }

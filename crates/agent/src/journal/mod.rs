@@ -8,6 +8,7 @@
 //! falls; an id is in one table at most; the journal's own id is made once.
 
 mod encoding;
+mod memory;
 mod record;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,7 +21,7 @@ use argosy_domain::{
 };
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction,
-    backends::{FileBackend, InMemoryBackend},
+    backends::FileBackend,
 };
 
 pub use record::{
@@ -108,7 +109,7 @@ impl Journal {
 
     /// A journal that is gone with the process, for simulated agents.
     pub fn in_memory(ids: &IdSource) -> Result<Self, JournalError> {
-        let backend = InMemoryBackend::new();
+        let backend = memory::SparseMemory::default();
         let db = builder().create_with_backend(backend).map_err(failed("opened"))?;
         Self::start(db, ids)
     }

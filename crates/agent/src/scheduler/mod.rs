@@ -87,8 +87,16 @@ impl Scheduler {
             let stagger = FIRST_RUN_STAGGER * u32::try_from(at).unwrap_or(0);
             tasks.spawn(async move { shared.keep_running(subsystem, stagger).await });
         }
-        // Leaving drops the tasks, and with them the runs that are under way.
-        stop.cancelled().await;
+        // Leaving drops the tasks, and with them the runs that are under way. No task ends by
+        // itself, and collectors are contained: a panic here is the scheduler's own.
+        tokio::select! {
+            () = stop.cancelled() => {}
+            Some(Err(error)) = tasks.join_next(), if !tasks.is_empty() => {
+                if error.is_panic() {
+                    std::panic::resume_unwind(error.into_panic());
+                }
+            }
+        }
     }
 
     /// Runs a subsystem now, whatever its breaker says, and returns its report as JSON. The report
