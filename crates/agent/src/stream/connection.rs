@@ -4,7 +4,7 @@
 //! so that neither a slow disk nor a slow network keeps the heartbeat waiting.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -35,6 +35,8 @@ use crate::{
 const ANSWERS_WAITING_MAX: usize = 8;
 /// The server's first frame.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Heartbeats in a row without an answer after which nobody is believed to be there.
+const UNANSWERED_MAX: u32 = 2;
 /// Characters of a goaway's reason that are believed to be for people.
 const REASON_CHARS_MAX: usize = 64;
 
@@ -89,11 +91,11 @@ pub(super) async fn connect(
     };
     parts.board.connection(Connection::Connected);
     tracing::info!(server = %parts.link.url(), "connected");
-    let acked = AtomicBool::new(true);
+    let unanswered = AtomicU32::new(0);
     let (answers, waiting) = mpsc::channel(ANSWERS_WAITING_MAX);
-    let outgoing = Outgoing { parts, send, session, interval, acked: &acked };
+    let outgoing = Outgoing { parts, send, session, interval, unanswered: &unanswered };
     let end = tokio::select! {
-        end = incoming(parts, recv, answers, &acked) => end,
+        end = incoming(parts, recv, answers, &unanswered) => end,
         end = outgoing.run(events, waiting) => end,
         () = stop.cancelled() => End::Stopped,
     };
@@ -164,7 +166,7 @@ async fn incoming(
     parts: &StreamParts,
     mut recv: RecvHalf,
     answers: mpsc::Sender<ControlStreamRequest>,
-    acked: &AtomicBool,
+    unanswered: &AtomicU32,
 ) -> End {
     loop {
         let frame = match recv.message().await {
@@ -182,7 +184,7 @@ async fn incoming(
             }
             Some(Frame::ResultAck(ack)) => acknowledge(parts, &ack).await,
             Some(Frame::HeartbeatAck(_)) => {
-                acked.store(true, Ordering::Relaxed);
+                unanswered.store(0, Ordering::Relaxed);
                 parts.board.heartbeat();
             }
             Some(Frame::Renewed(renewed)) => {
@@ -230,8 +232,8 @@ struct Outgoing<'a> {
     send: SendHalf,
     session: Session,
     interval: Duration,
-    /// The last heartbeat was answered.
-    acked: &'a AtomicBool,
+    /// Heartbeats since the last answer to one.
+    unanswered: &'a AtomicU32,
 }
 
 impl Outgoing<'_> {
@@ -264,7 +266,7 @@ impl Outgoing<'_> {
         loop {
             tokio::select! {
                 _ = beat.tick() => {
-                    if !self.acked.load(Ordering::Relaxed) {
+                    if self.unanswered.load(Ordering::Relaxed) >= UNANSWERED_MAX {
                         return Ok(End::Silent);
                     }
                     self.heartbeat().await?;
@@ -289,7 +291,7 @@ impl Outgoing<'_> {
     }
 
     async fn heartbeat(&mut self) -> Result<(), Sent> {
-        self.acked.store(false, Ordering::Relaxed);
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
         self.send(frames::heartbeat(self.parts.deps.clock.now())).await
     }
 
