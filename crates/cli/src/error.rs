@@ -81,6 +81,14 @@ pub enum CliError {
         /// As typed.
         name: String,
     },
+    /// Not there, for a reason that is known.
+    #[error("{message}")]
+    Missing {
+        /// What is not there.
+        message: String,
+        /// How it comes to be.
+        hint: String,
+    },
     /// More than one of that name.
     #[error("{name:?} is ambiguous: {} agents are called so", .ids.len())]
     Ambiguous {
@@ -150,6 +158,7 @@ impl CliError {
             | Self::Refused { .. }
             | Self::Foreign { .. }
             | Self::Unknown { .. }
+            | Self::Missing { .. }
             | Self::Ambiguous { .. }
             | Self::Declined
             | Self::StillOpen { .. }
@@ -174,6 +183,7 @@ impl CliError {
             Self::Usage { .. }
             | Self::NotLoggedIn { .. }
             | Self::Unknown { .. }
+            | Self::Missing { .. }
             | Self::Ambiguous { .. }
             | Self::Declined
             | Self::NotSucceeded { .. }
@@ -188,7 +198,7 @@ impl CliError {
     /// What to know and to do next, a line each.
     pub fn hints(&self) -> Vec<String> {
         match self {
-            Self::Usage { hint, .. } => vec![hint.clone()],
+            Self::Usage { hint, .. } | Self::Missing { hint, .. } => vec![hint.clone()],
             Self::NotLoggedIn { server } => {
                 let url = server.as_deref().unwrap_or("URL");
                 vec![format!("log in with `argosy login --server {url}`")]
@@ -238,8 +248,9 @@ impl Silence {
 
 /// Hints for a problem: the fields first, then what to do about the code.
 fn refused(problem: &Problem, retry_after_s: Option<u64>) -> Vec<String> {
-    let mut hints: Vec<String> =
-        problem.errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
+    // A single field is often the whole detail.
+    let new = problem.errors.iter().filter(|e| !problem.detail.contains(&e.message));
+    let mut hints: Vec<String> = new.map(|e| format!("{}: {}", e.field, e.message)).collect();
     let code = Code::ALL.iter().copied().find(|code| code.as_str() == problem.code);
     hints.extend(code.and_then(|code| next_step(code, problem, retry_after_s)));
     hints
@@ -261,8 +272,8 @@ fn next_step(code: Code, problem: &Problem, retry_after_s: Option<u64>) -> Optio
         Code::DuplicateName => Some("choose another name".into()),
         Code::DuplicateKey => Some("revoke the agent that has the key first".into()),
         Code::FingerprintMismatch => Some(
-            "do not approve: this may be another machine; look at it with `argosy agent show`, \
-             then `argosy agent reject`"
+            "this may be another machine: look at it with `argosy agent show`, then turn it away \
+             with `argosy agent reject`"
                 .into(),
         ),
         Code::IdempotencyConflict => Some("use a fresh --idempotency-key".into()),
@@ -339,6 +350,10 @@ mod tests {
         let error = refused(invalid, None);
         assert_eq!(error.hints(), ["name: must not be empty", "max_uses: must be 1 or more"]);
         assert_eq!(error.to_string(), "as the server says");
+        let field = FieldProblem { field: "name".into(), message: "must not be empty".into() };
+        let detail = "name must not be empty".to_owned();
+        let single = Problem { detail, errors: vec![field], ..problem(Code::Invalid) };
+        assert_eq!(refused(single, None).hints().len(), 0, "nothing is said twice");
     }
 
     #[test]
@@ -348,7 +363,7 @@ mod tests {
         assert!(hint(Code::Forbidden).contains("--profile"));
         assert!(hint(Code::NotFound).contains("list"));
         assert!(hint(Code::WrongState).contains("show"));
-        assert!(hint(Code::FingerprintMismatch).contains("do not approve"));
+        assert!(hint(Code::FingerprintMismatch).contains("argosy agent reject"));
         assert!(hint(Code::RateLimited).contains("wait 7 s"));
         assert!(hint(Code::Internal).contains("t-1"));
     }

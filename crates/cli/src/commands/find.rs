@@ -36,16 +36,18 @@ fn looks_made(id: &str) -> bool {
     id.len() == 36 && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
 }
 
-/// The agent, where there is only one.
+/// The agent that was let in, where there is only one.
 pub async fn only_agent(client: &Client) -> Result<Agent, CliError> {
-    let mut live = client.list::<Agent>("/api/v1/agents", &[], LOOK_AT).await?.items;
-    live.retain(is_live);
-    match <[Agent; 1]>::try_from(live) {
+    let mut admitted = client.list::<Agent>("/api/v1/agents", &[], LOOK_AT).await?.items;
+    admitted.retain(|agent| matches!(agent.status.as_str(), "approved" | "quarantined"));
+    match <[Agent; 1]>::try_from(admitted) {
         Ok([agent]) => Ok(agent),
-        Err(none) if none.is_empty() => Err(CliError::usage(
-            "there are no agents yet",
-            "mint a token with `argosy token create NAME` and run its command on a machine",
-        )),
+        Err(none) if none.is_empty() => Err(CliError::Missing {
+            message: "no agent has been let in yet".into(),
+            hint: "see who waits with `argosy agent list`, or mint a token with `argosy token \
+                   create NAME`"
+                .into(),
+        }),
         Err(many) => {
             let names: Vec<&str> = many.iter().take(10).map(|a| a.name.as_str()).collect();
             let names = names.join(", ");

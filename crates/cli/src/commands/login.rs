@@ -73,7 +73,7 @@ fn find_key(
         return Err(CliError::usage(
             "there is no key, and nobody to ask for one",
             "give --key-file PATH or ARGOSY_KEY; a fresh server keeps its first key in \
-             admin.key of its data directory",
+             admin.key of its data directory (argosy-data)",
         ));
     }
     let answer = ask.secret(&format!("API key for {server}")).map_err(CliError::Output)?;

@@ -9,7 +9,9 @@ pub mod membership;
 pub mod receipt;
 pub mod watch;
 
+use argosy_domain::subsystem::Subsystem;
 use argosy_wire::rest::{
+    agents::Agent,
     inventory::{Inventory, InventoryReport},
     system::FleetStatus,
 };
@@ -59,6 +61,18 @@ pub async fn run(context: &Context<'_>, command: Online) -> Result<(), CliError>
     }
 }
 
+/// The agent is known, so what is not found is its report.
+fn not_reported(error: CliError, agent: &Agent, subsystem: Subsystem) -> CliError {
+    if !error.is_not_found() {
+        return error;
+    }
+    let subsystem = subsystem.as_str();
+    CliError::Missing {
+        message: format!("{} has not reported {subsystem} yet", agent.name),
+        hint: inventory::how_to_get(agent, subsystem),
+    }
+}
+
 async fn status(context: &Context<'_>) -> Result<(), CliError> {
     let status: FleetStatus = context.client.get("/api/v1/status", &[]).await?;
     context.printer.show(&status, |view| fleet::status(view, &context.client.server(), &status))
@@ -77,13 +91,14 @@ async fn inventory_of(
     match subsystem {
         None => {
             let all: Inventory = context.client.get(&path, &[]).await?;
-            context.printer.show(&all, |view| inventory::inventory(view, &agent.name, &all))
+            context.printer.show(&all, |view| inventory::inventory(view, &agent, &all))
         }
         Some(name) => {
-            let subsystem = argosy_domain::subsystem::Subsystem::parse(name)
+            let subsystem = Subsystem::parse(name)
                 .map_err(|error| CliError::usage(error.to_string(), "name one of them"))?;
             let path = format!("{path}/{}", subsystem.as_str());
-            let one: InventoryReport = context.client.get(&path, &[]).await?;
+            let one = context.client.get::<InventoryReport>(&path, &[]).await;
+            let one = one.map_err(|error| not_reported(error, &agent, subsystem))?;
             context.printer.show(&one, |view| inventory::report(view, &agent.name, &one))
         }
     }

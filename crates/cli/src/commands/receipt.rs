@@ -85,7 +85,8 @@ pub async fn show(
     let receipt: Receipt = match from {
         From::Server(id) => {
             let path = format!("/api/v1/commands/{id}/receipt");
-            let receipt: Receipt = context.client.get(&path, &[]).await?;
+            let receipt = context.client.get::<Receipt>(&path, &[]).await;
+            let receipt = receipt.map_err(|error| no_receipt(error, &id))?;
             if receipt.command_id != id.as_str() {
                 return Err(CliError::Receipt("the server sent that of another command".into()));
             }
@@ -95,6 +96,18 @@ pub async fn show(
     };
     let shown = if check { verify(&receipt, expected.as_ref())? } else { read(&receipt)? };
     context.printer.show(&receipt, |view| commands::receipt(view, &shown, check))
+}
+
+fn no_receipt(error: CliError, id: &CommandId) -> CliError {
+    if !error.is_not_found() {
+        return error;
+    }
+    CliError::Missing {
+        message: format!("there is no receipt of command {id}"),
+        hint: format!(
+            "`argosy command show {id}` says whether it has ended; agents without keys sign nothing"
+        ),
+    }
 }
 
 fn load(path: &PathBuf) -> Result<Receipt, CliError> {

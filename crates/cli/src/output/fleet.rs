@@ -200,4 +200,4 @@ pub fn status(view: &View, server: &str, status: &FleetStatus) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

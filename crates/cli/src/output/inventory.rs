@@ -7,7 +7,10 @@ use argosy_wire::{
     report::{
         PackageManager, StorageLevel, StorageReport, SubsystemReport, SystemReport, UpdatesReport,
     },
-    rest::inventory::{Inventory, InventoryReport},
+    rest::{
+        agents::Agent,
+        inventory::{Inventory, InventoryReport},
+    },
 };
 use serde_json::Value;
 
@@ -23,14 +26,11 @@ const PACKAGES_SHOWN: usize = 15;
 const PROCESSES_SHOWN: usize = 5;
 
 /// `argosy inventory AGENT`
-pub fn inventory(view: &View, name: &str, inventory: &Inventory) -> String {
+pub fn inventory(view: &View, agent: &Agent, inventory: &Inventory) -> String {
+    let name = &agent.name;
     if inventory.items.is_empty() {
-        return format!(
-            "{} has reported nothing yet. Ask it: `argosy command send {} subsystem.run --param \
-             subsystem=system --wait`",
-            clean(name),
-            clean(&inventory.agent_id)
-        );
+        let next = how_to_get(agent, Subsystem::System.as_str());
+        return format!("{} has reported nothing yet: {next}", clean(name));
     }
     let place = |item: &InventoryReport| {
         Subsystem::ALL.iter().position(|s| s.as_str() == item.subsystem).unwrap_or(usize::MAX)
@@ -39,6 +39,18 @@ pub fn inventory(view: &View, name: &str, inventory: &Inventory) -> String {
     items.sort_by_key(|item| place(item));
     let parts: Vec<String> = items.iter().map(|item| section(view, name, item, false)).collect();
     parts.join("\n\n")
+}
+
+/// How a report that is not there comes to be.
+pub fn how_to_get(agent: &Agent, subsystem: &str) -> String {
+    if agent.connected {
+        let id = clean(&agent.agent_id);
+        format!(
+            "ask it with `argosy command send {id} subsystem.run --param subsystem={subsystem} --wait`"
+        )
+    } else {
+        "it is not connected, and reports when it is".into()
+    }
 }
 
 /// `argosy inventory AGENT SUBSYSTEM`: everything of one report.

@@ -6,6 +6,7 @@ use argosy_wire::rest::{
     system::AuditEntry,
     tokens::{CreatedToken, Token},
 };
+use serde_json::Value;
 
 use super::{
     View, clean,
@@ -114,20 +115,31 @@ pub fn audit(view: &View, entries: &[AuditEntry]) -> String {
     let headings = ["WHEN", "WHO", "WHAT", "TO", "FROM", "DETAIL"];
     let mut sheet = Sheet::new(view, &headings);
     for entry in entries {
-        let silent =
-            entry.detail.is_null() || entry.detail.as_object().is_some_and(|map| map.is_empty());
-        let detail =
-            if silent { "-".into() } else { clip(&entry.detail.to_string(), DETAIL_CHARS) };
         sheet.row([
             plain(age_of(Some(&entry.at), view.now)),
             plain(&entry.actor),
             plain(&entry.action),
             maybe(entry.target.as_deref()),
             maybe(entry.source.as_deref()),
-            plain(detail),
+            plain(clip(&detail(&entry.detail), DETAIL_CHARS)),
         ]);
     }
     sheet.finish()
+}
+
+/// `key=value` of what is not null; the JSON itself where it is no object.
+fn detail(detail: &Value) -> String {
+    let Some(map) = detail.as_object() else {
+        return if detail.is_null() { "-".into() } else { detail.to_string() };
+    };
+    let said = map.iter().filter(|(_, value)| !value.is_null());
+    let pairs: Vec<String> = said
+        .map(|(key, value)| match value.as_str() {
+            Some(text) => format!("{key}={text}"),
+            None => format!("{key}={value}"),
+        })
+        .collect();
+    if pairs.is_empty() { "-".into() } else { pairs.join(" ") }
 }
 
 /// `argosy resources list`

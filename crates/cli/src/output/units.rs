@@ -64,7 +64,15 @@ pub fn span(span: Duration) -> String {
 /// `3m ago`, `just now`, `in 5h`.
 pub fn age(at: Timestamp, now: Timestamp) -> String {
     if at > now {
-        return format!("in {}", short_span(at.since(now)));
+        // Rounded: a day from now is still `in 24h` a moment later.
+        let left = at.since(now);
+        let half_unit = match left.as_secs() {
+            0..90 => 0,
+            90..5_400 => 30,
+            5_400..172_800 => 1_800,
+            _ => 43_200,
+        };
+        return format!("in {}", short_span(left + Duration::from_secs(half_unit)));
     }
     let past = now.since(at);
     if past < Duration::from_secs(1) {
@@ -121,8 +129,8 @@ mod tests {
         let now = Timestamp::from_seconds(1_000_000);
         let at = |s: i64| age(Timestamp::from_seconds(1_000_000 - s), now);
         assert_eq!(
-            [at(0), at(59), at(180), at(7_200), at(86_400 * 3), at(-90)],
-            ["just now", "59s ago", "3m ago", "2h ago", "3d ago", "in 1m"]
+            [at(0), at(59), at(180), at(7_200), at(86_400 * 3), at(-100), at(-86_399)],
+            ["just now", "59s ago", "3m ago", "2h ago", "3d ago", "in 2m", "in 24h"]
         );
         assert_eq!(age_of(None, now), "-");
     }

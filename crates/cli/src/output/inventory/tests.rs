@@ -1,5 +1,5 @@
 use super::*;
-use crate::output::tests::plain as view;
+use crate::output::{fleet::tests::web, tests::plain as view};
 use serde_json::json;
 
 fn item(subsystem: &str, report: Value) -> InventoryReport {
@@ -100,7 +100,7 @@ fn the_overview_is_short_and_says_what_it_leaves_out() {
         agent_id: "a-1".into(),
         items: vec![item("updates", updates_json(&packages, 40)), item("system", system_json())],
     };
-    let text = inventory(&view(), "web-1", &all);
+    let text = inventory(&view(), &web("approved"), &all);
     assert!(text.find("system of").unwrap() < text.find("updates of").unwrap(), "{text}");
     assert!(text.contains("p39") && text.contains("… and 25 more"), "{text}");
     let whole = report(&view(), "web-1", &all.items[0]);
@@ -126,5 +126,8 @@ fn a_report_of_another_version_is_shown_as_it_is() {
 #[test]
 fn a_silent_machine_can_be_asked() {
     let none = Inventory { agent_id: "a-1".into(), items: Vec::new() };
-    assert!(inventory(&view(), "web-1", &none).contains("argosy command send a-1"));
+    let text = inventory(&view(), &web("approved"), &none);
+    assert!(text.contains("argosy command send 0195-web-1"), "{text}");
+    let away = Agent { connected: false, ..web("approved") };
+    assert!(inventory(&view(), &away, &none).contains("not connected"));
 }

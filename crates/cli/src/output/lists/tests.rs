@@ -72,12 +72,12 @@ fn audit_details_are_short_and_cannot_steer_the_terminal() {
         actor: "user:ada".into(),
         action: "agent.approved".into(),
         target: Some("agent:a\u{1b}[2J".into()),
-        detail: serde_json::json!({"name": "x".repeat(200)}),
+        detail: serde_json::json!({"from": null, "name": "x".repeat(200)}),
         source: None,
         trace_id: None,
     };
     let text = audit(&view(), &[entry]);
-    assert!(text.contains('…') && !text.contains('\u{1b}'), "{text}");
+    assert!(text.contains("name=xxx") && text.contains('…') && !text.contains('\u{1b}'), "{text}");
 }
 
 #[test]
