@@ -1,0 +1,46 @@
+# The everyday commands. CONTRIBUTING.md tells what each is for; .ci/run is the whole gate.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Debug builds: the first one takes minutes instead of a quarter of an hour, and is fast enough for
+# one machine. For measuring and for use, build with --release.
+BIN := target/debug
+SERVE := --mode combined --data-dir .run
+
+.PHONY: help run dev test fmt lint docs deny check
+
+help: ## Show the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
+
+run: ## Build, then run server and local agent on 127.0.0.1:8080 with SQLite in .run
+	cargo build --workspace --bins
+	@printf '\nIn another terminal, in this directory:\n  export PATH="$$PWD/$(BIN):$$PATH"\n\n'
+	@exec $(BIN)/argosyd $(SERVE)
+
+dev: ## The same, built and started again on every change
+	@exec scripts/dev $(SERVE)
+
+test: ## Every test, on SQLite and PostgreSQL; installs what is missing
+	scripts/install-test-deps
+	"$$(scripts/python-env)" e2e/python/check_vectors.py
+	cargo build --workspace --all-targets
+	cargo test --workspace --doc --quiet
+	scripts/with-postgres cargo nextest run --workspace --no-fail-fast
+
+fmt: ## Format the code
+	cargo fmt --all
+
+lint: ## Check the format, and lint with warnings as errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+docs: ## Build the documentation of the code with warnings as errors
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace
+
+deny: ## Check licences, bans and sources of dependencies
+	scripts/install-test-deps cargo-deny
+	cargo deny --log-level error check bans licenses sources
+
+check: lint docs deny test ## All of the above, as .ci/run does
