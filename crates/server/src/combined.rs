@@ -1,25 +1,75 @@
-//! The agent of this very host, in the server's process.
+//! The agent of this very host, in the server's process; and the agent alone.
+//!
+//! The local agent is an agent like any other: it enrols, proves its key and keeps a stream over
+//! loopback. It is approved by one token that lives in memory only. *Invariant:* whoever holds the
+//! server holds this agent, so its policy stays read-only unless the host's owner says otherwise.
 
+use std::{net::SocketAddr, sync::Arc};
+
+use argosy_agent::{
+    config::AgentSettings,
+    credentials::{Credentials, SecretText},
+    run::{Deps, run},
+};
+use argosy_config::{
+    host::{OsEntropy, SystemClock},
+    load::{Settings as Loadable, load},
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{config::Settings, start::Server};
 
 /// Variables of the agent, which `argosyd` leaves to it.
-pub const AGENT_KEYS: &[&str] = &[];
+pub const AGENT_KEYS: &[&str] = AgentSettings::KEYS;
 
+/// Anything that keeps the agent from starting.
 type Failure = Box<dyn std::error::Error>;
 
-/// Starts the local agent.
-pub async fn start(
-    _server: &Server,
-    _settings: &Settings,
-    shutdown: CancellationToken,
-) -> Result<JoinHandle<()>, Failure> {
-    Ok(tokio::spawn(async move { shutdown.cancelled().await }))
+fn agent_settings() -> Result<AgentSettings, Failure> {
+    Ok(load::<AgentSettings>(None, std::env::vars(), &[], Settings::KEYS)?.settings)
 }
 
-/// The agent alone.
-pub async fn run_agent_alone(_shutdown: CancellationToken) -> Result<(), Failure> {
-    Err("not there yet".into())
+fn deps() -> Deps {
+    Deps { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) }
+}
+
+/// The address at which this host reaches its own server.
+pub fn local_origin(listening: SocketAddr) -> String {
+    if listening.ip().is_unspecified() {
+        format!("http://127.0.0.1:{}", listening.port())
+    } else {
+        format!("http://{listening}")
+    }
+}
+
+/// Starts the local agent; the handle answers when it has ended.
+pub async fn start(
+    server: &Server,
+    settings: &Settings,
+    shutdown: CancellationToken,
+) -> Result<JoinHandle<()>, Failure> {
+    let state_dir = settings.data_dir.join("agent");
+    let enrolled = matches!(Credentials::peek(&state_dir), Ok(Credentials::Registered(_)));
+    let token = if enrolled { None } else { Some(server.app().mint_local_token().await?) };
+    let local = AgentSettings {
+        server_url: Some(local_origin(server.address())),
+        bootstrap_token: token.map(SecretText::new),
+        api_key: None,
+        server_pin: None,
+        state_dir: Some(state_dir),
+        // What goes to an address of this very host does not leave it.
+        allow_insecure_transport: true,
+        ..agent_settings()?
+    };
+    Ok(tokio::spawn(async move {
+        if let Err(error) = run(local, deps(), shutdown).await {
+            tracing::error!(%error, "the local agent ended");
+        }
+    }))
+}
+
+/// The agent alone: the same code as `argosy-agent run`.
+pub async fn run_agent_alone(shutdown: CancellationToken) -> Result<(), Failure> {
+    Ok(run(agent_settings()?, deps(), shutdown).await?)
 }

@@ -7,7 +7,9 @@ pub mod app;
 pub mod combined;
 pub mod config;
 pub mod http;
-// pub mod rpc;
+pub mod rpc;
 pub mod serve;
 pub mod start;
 mod task;
+#[cfg(test)]
+mod testing;

@@ -25,8 +25,9 @@ use crate::{
         seal::{SealError, Sealer},
         streams::CloseReason,
     },
-    config::Settings,
-    http, serve, task,
+    combined::local_origin,
+    config::{Mode, Settings},
+    http, rpc, serve, task,
 };
 
 /// Why the server did not start.
@@ -126,6 +127,11 @@ impl Server {
         let failed = |source| StartError::Listen { address: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        let mut public_urls = settings.public_urls(address);
+        let local = local_origin(address);
+        if settings.mode == Mode::Combined && !public_urls.contains(&local) {
+            public_urls.push(local);
+        }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let app = App::new(Parts {
             store,
@@ -136,7 +142,7 @@ impl Server {
             hasher: TokenHasher::new(cores),
             failures: FailureLimiter::new(settings.failures_per_minute),
             rules: Rules {
-                public_urls: settings.public_urls(address),
+                public_urls,
                 auto_approve_agents: settings.auto_approve_agents,
                 heartbeat_interval_s: settings.heartbeat_interval_s,
             },
@@ -164,7 +170,7 @@ impl Server {
 
     /// Serves until `shutdown`; then streams are told to come back and requests end.
     pub async fn run(self, shutdown: CancellationToken) {
-        let routes = http::router(&self.app, axum::Router::new());
+        let routes = http::router(&self.app, rpc::router(&self.app));
         let mut tasks = JoinSet::new();
         tasks.spawn(task::run(self.app.clone(), shutdown.clone()));
         let app = self.app.clone();

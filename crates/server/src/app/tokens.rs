@@ -37,6 +37,9 @@ pub struct MintedToken {
     pub secret: TokenString,
 }
 
+/// Life of the token that the local agent of combined mode enrols with.
+const LOCAL_TOKEN_LIFE: Duration = Duration::from_secs(600);
+
 fn life(expires_in: Option<&str>) -> AppResult<Duration> {
     let Some(text) = expires_in else { return Ok(TOKEN_LIFE_DEFAULT) };
     let life = parse_span(text).map_err(|error| AppError::field("expires_in", error))?;
@@ -76,6 +79,27 @@ impl App {
             return Err(AppError::field("max_uses", limit));
         }
         self.mint(&caller.actor(), origin, token).await
+    }
+
+    /// A token for the agent of this very host: one seat, approved at once, ten minutes. Its text
+    /// is never written anywhere.
+    pub async fn mint_local_token(&self) -> AppResult<String> {
+        let now = self.now();
+        let token = EnrolmentToken {
+            id: self.ids().fresh(),
+            org: OrgId::default_org(),
+            account: Some(AccountId::DEFAULT),
+            name: "local agent".to_owned(),
+            created_by: "server".to_owned(),
+            created_at: now,
+            expires_at: now.plus(LOCAL_TOKEN_LIFE),
+            seats: Seats { used: 0, max: 1 },
+            auto_approve: true,
+            require_proof: true,
+            labels: Labels::default(),
+            revoked_at: None,
+        };
+        Ok(self.mint("server", &Origin::default(), token).await?.secret.reveal())
     }
 
     /// Makes the secret of a token and stores both.

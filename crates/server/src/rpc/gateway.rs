@@ -105,9 +105,10 @@ impl AgentGatewayService for Gateway {
         request: ServiceRequest<'_, RegisterRequest>,
     ) -> ServiceResult<impl Encodable<RegisterResponse> + Send + use<'a>> {
         let request = convert::register(request.to_owned_message());
-        let registered = self.0.register(&call::origin(&ctx), &request).await.map_err(|error| {
-            refuse(status::with_field_names(error, convert::REGISTER_FIELDS))
-        })?;
+        let registered =
+            self.0.register(&call::origin(&ctx), &request).await.map_err(|error| {
+                refuse(status::with_field_names(error, convert::REGISTER_FIELDS))
+            })?;
         Response::ok(convert::registered(&registered, self.0.keyring()))
     }
 

@@ -14,7 +14,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use argosy_domain::limits::PAYLOAD_BYTES_MAX;
 use argosy_wire::rpc::{
@@ -39,7 +39,7 @@ use argosy_wire::rpc::{
         AGENT_GATEWAY_SERVICE_UPLOAD_INVENTORY_SPEC as UPLOAD_INVENTORY,
     },
 };
-use connectrpc::{ConnectRpcService, DeadlinePolicy, Limits, Router as Methods, Spec};
+use connectrpc::{ConnectRpcService, DeadlinePolicy, Limits, Router as Methods, Spec, StreamType};
 use connectrpc_health::wire::{HEALTH_CHECK_SPEC, HEALTH_WATCH_SPEC};
 use connectrpc_reflection::{
     Reflector, SERVER_REFLECTION_SERVICE_NAME, SERVER_REFLECTION_V1ALPHA_SERVICE_NAME,
@@ -95,9 +95,12 @@ fn limits(message_bytes_max: usize) -> Limits {
 
 /// All methods with their own limits.
 fn methods(app: &App) -> Methods {
-    let (methods, _always_serving) = connectrpc_health::install_static(Methods::new(), [GATEWAY, ADMIN]);
+    let (methods, _always_serving) =
+        connectrpc_health::install_static(Methods::new(), [GATEWAY, ADMIN]);
     let reflector = Reflector::from_descriptor_set_bytes(FILE_DESCRIPTOR_SET)
-        .expect("the committed contract is a descriptor set: a test of wire holds it equal to proto/")
+        .expect(
+            "the committed contract is a descriptor set: a test of wire holds it equal to proto/",
+        )
         .with_services([
             GATEWAY,
             ADMIN,
@@ -117,9 +120,24 @@ fn methods(app: &App) -> Methods {
 /// Both services, health and reflection, to be merged beside REST. Expects the peer's address as
 /// `ConnectInfo<SocketAddr>` and the trace id as [`TraceId`](crate::http::TraceId) among the
 /// extensions of a request.
-pub fn router(app: App) -> axum::Router {
-    let streams = ConnectRpcService::new(methods(&app)).with_limits(limits(MESSAGE_BYTES_MAX));
+pub fn router(app: &App) -> axum::Router {
+    let streams = ConnectRpcService::new(methods(app)).with_limits(limits(MESSAGE_BYTES_MAX));
     let deadline = DeadlinePolicy::new().with_max(CALL_WITHIN).with_default_timeout(CALL_WITHIN);
     let calls = streams.clone().with_deadline_policy(deadline);
-    procedures().iter().fold(axum::Router::new(), |router, procedure| router)
+    let mut router = axum::Router::new();
+    let mut services = BTreeSet::new();
+    for spec in OWN.iter().chain(&PUBLIC) {
+        let service = match spec.stream_type {
+            StreamType::Unary => calls.clone(),
+            StreamType::ClientStream | StreamType::ServerStream | StreamType::BidiStream => {
+                streams.clone()
+            }
+        };
+        router = router.route_service(spec.procedure, service);
+        services.extend(spec.procedure.rsplit_once('/').map(|(service, _)| service));
+    }
+    // Another method of a known service is UNIMPLEMENTED, in the caller's own protocol.
+    services.into_iter().fold(router, |router, service| {
+        router.route_service(&format!("{service}/{{method}}"), calls.clone())
+    })
 }

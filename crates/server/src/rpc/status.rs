@@ -90,8 +90,7 @@ mod tests {
 
     #[test]
     fn nonce_and_delay_are_told_where_there_are_any() {
-        let error =
-            AppError { dpop_nonce: Some("n-1".to_owned()), ..AppError::rate_limited(7) };
+        let error = AppError { dpop_nonce: Some("n-1".to_owned()), ..AppError::rate_limited(7) };
         let refused = refuse(error);
         for metadata in [refused.response_headers(), refused.trailers()] {
             assert_eq!(metadata[&NONCE], "n-1");

@@ -1,0 +1,50 @@
+//! An application over a store of its own, for the tests of this crate.
+
+use std::{num::NonZeroU32, sync::Arc};
+
+use argosy_config::host::{OsEntropy, SystemClock};
+use argosy_domain::limits::FAILURES_PER_MINUTE_MAX;
+use argosy_store::{Options, Store, Target};
+
+use crate::app::{
+    App, Parts, Rules, hasher::TokenHasher, keyring::Keyring, limits::FailureLimiter, seal::Sealer,
+};
+
+/// The origin under which agents of a test name the server, wherever it listens.
+pub(crate) const PUBLIC_URL: &str = "http://argosy.test";
+
+/// An application and the directory that it lives in.
+pub(crate) struct TestApp {
+    pub(crate) app: App,
+    /// The first administrator's key.
+    pub(crate) admin_key: String,
+    _dir: tempfile::TempDir,
+}
+
+/// A fresh application on SQLite, initialised.
+pub(crate) async fn test_app() -> TestApp {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Target::Sqlite(dir.path().join("argosy.db"));
+    let store = Store::open(store, Options::default()).await.unwrap();
+    store.migrate().await.unwrap();
+    let sealer = Sealer::open(&dir.path().join("master.key"), &OsEntropy).unwrap();
+    let keyring = Keyring::open(&store, &sealer, &OsEntropy, &SystemClock, None).await.unwrap();
+    let app = App::new(Parts {
+        store,
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(OsEntropy),
+        keyring,
+        sealer,
+        hasher: TokenHasher::new(2),
+        failures: FailureLimiter::new(NonZeroU32::new(FAILURES_PER_MINUTE_MAX).unwrap()),
+        rules: Rules {
+            public_urls: vec![PUBLIC_URL.to_owned()],
+            auto_approve_agents: false,
+            heartbeat_interval_s: 60,
+        },
+    });
+    let admin_key = dir.path().join("admin.key");
+    assert!(app.initialise(&admin_key).await.unwrap());
+    let admin_key = std::fs::read_to_string(admin_key).unwrap().trim().to_owned();
+    TestApp { app, admin_key, _dir: dir }
+}
