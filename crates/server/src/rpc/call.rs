@@ -15,11 +15,10 @@ use connectrpc::{RequestContext, Spec};
 
 use crate::{
     app::{
-        App, Origin,
+        App, Origin, TraceId,
         error::{AppError, AppResult},
         sessions::{ProvedSession, SessionCall},
     },
-    http::TraceId,
 };
 
 /// The HTTP method of every call.

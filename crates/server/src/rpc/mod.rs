@@ -118,7 +118,7 @@ fn methods(app: &App) -> Methods {
 }
 
 /// Both services, health and reflection, to be merged beside REST. Expects the peer's address as
-/// `ConnectInfo<SocketAddr>` and the trace id as [`TraceId`](crate::http::TraceId) among the
+/// `ConnectInfo<SocketAddr>` and the trace id as [`TraceId`](crate::app::TraceId) among the
 /// extensions of a request.
 pub fn router(app: &App) -> axum::Router {
     let streams = ConnectRpcService::new(methods(app)).with_limits(limits(MESSAGE_BYTES_MAX));

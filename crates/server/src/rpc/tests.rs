@@ -305,17 +305,18 @@ async fn a_message_that_is_too_large_is_refused() {
 #[tokio::test]
 async fn health_answers_in_plain_json_and_unknown_methods_are_unimplemented() {
     let test = test_app().await;
-    let ask = |path: &str| {
-        let request = Request::post(path.to_owned()).header("content-type", "application/json");
+    let ask = |path: &str, media_type: &str| {
+        let request = Request::post(path.to_owned()).header("content-type", media_type);
         router(&test.app).oneshot(request.body(Body::from("{}")).unwrap())
     };
-    let healthy = ask("/grpc.health.v1.Health/Check").await.unwrap();
+    let healthy = ask("/grpc.health.v1.Health/Check", "application/json").await.unwrap();
     assert_eq!(healthy.status(), StatusCode::OK);
     let body = axum::body::to_bytes(healthy.into_body(), 1_000).await.unwrap();
     assert!(String::from_utf8_lossy(&body).contains("SERVING"), "{body:?}");
-    let unknown = ask("/agentgateway.v1.AgentGatewayService/Nothing").await.unwrap();
-    assert_eq!(unknown.status(), StatusCode::NOT_IMPLEMENTED);
-    assert_eq!(ask("/some.other.Service/Do").await.unwrap().status(), StatusCode::NOT_FOUND);
+    let unknown = ask("/agentgateway.v1.AgentGatewayService/Nothing", "application/grpc").await;
+    assert_eq!(unknown.unwrap().headers()["grpc-status"], "12");
+    let elsewhere = ask("/some.other.Service/Do", "application/grpc").await.unwrap();
+    assert_eq!(elsewhere.status(), StatusCode::NOT_FOUND, "left to REST");
 }
 
 #[tokio::test]
