@@ -53,6 +53,10 @@ use self::{
     streams::Hub,
 };
 
+/// Finds a request in the log; transports hand it from the edge to [`Origin`].
+#[derive(Debug, Clone)]
+pub struct TraceId(pub String);
+
 /// Where a request came from: for audit entries and rate limits, never for decisions.
 #[derive(Debug, Clone, Default)]
 pub struct Origin {

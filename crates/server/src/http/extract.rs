@@ -11,9 +11,9 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{answer::Refusal, trace::TraceId};
+use super::answer::Refusal;
 use crate::app::{
-    App, Origin,
+    App, Origin, TraceId,
     error::{AppError, AppResult},
     paging::PageQuery,
     sessions::SessionCall,

@@ -33,8 +33,6 @@ use crate::app::{App, error::AppError};
 
 use self::answer::Refusal;
 
-pub use self::trace::TraceId;
-
 #[derive(OpenApi)]
 #[openapi(
     info(

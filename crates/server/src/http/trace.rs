@@ -12,11 +12,7 @@ use futures::FutureExt as _;
 use tracing::Instrument as _;
 
 use super::answer::Refusal;
-use crate::app::{App, error::AppError};
-
-/// Finds a request in the log.
-#[derive(Debug, Clone)]
-pub struct TraceId(pub String);
+use crate::app::{App, TraceId, error::AppError};
 
 tokio::task_local! {
     static CURRENT: String;

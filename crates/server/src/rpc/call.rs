@@ -13,12 +13,10 @@ use axum::{
 };
 use connectrpc::{RequestContext, Spec};
 
-use crate::{
-    app::{
-        App, Origin, TraceId,
-        error::{AppError, AppResult},
-        sessions::{ProvedSession, SessionCall},
-    },
+use crate::app::{
+    App, Origin, TraceId,
+    error::{AppError, AppResult},
+    sessions::{ProvedSession, SessionCall},
 };
 
 /// The HTTP method of every call.
