@@ -259,9 +259,11 @@ fn refused(problem: &Problem, retry_after_s: Option<u64>) -> Vec<String> {
 fn next_step(code: Code, problem: &Problem, retry_after_s: Option<u64>) -> Option<String> {
     let wait = retry_after_s.map_or("wait a moment".to_owned(), |s| format!("wait {s} s"));
     match code {
-        Code::Unauthenticated => {
-            Some("the key was not accepted; log in again with `argosy login`".into())
-        }
+        Code::Unauthenticated => Some(
+            "the key was not accepted: check --key or ARGOSY_KEY if you set one, or log in again \
+             with `argosy login`"
+                .into(),
+        ),
         Code::Forbidden | Code::AccountMismatch => Some(
             "your key may not do this; use one that may (`argosy login --profile NAME`), or ask \
              an admin"

@@ -8,7 +8,6 @@ use std::{
 };
 
 use argosy_config::host::SystemClock;
-use argosy_domain::time::Clock as _;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::{
@@ -16,7 +15,7 @@ use crate::{
     client::Client,
     commands::{self, Context, login},
     error::CliError,
-    output::{Printer, View, clean},
+    output::{Printer, clean},
     profile::{self, Profiles},
     target::{Environment, resolve},
     terminal::Terminal,
@@ -73,8 +72,7 @@ fn wants_colour() -> bool {
 
 async fn run(args: Args) -> Result<(), CliError> {
     let Args { global, command } = args;
-    let view = View { colour: wants_colour(), now: SystemClock.now() };
-    let printer = Printer { format: global.output, view };
+    let printer = Printer { format: global.output, colour: wants_colour(), clock: &SystemClock };
     let environment = environment();
     match command {
         Command::Completions { shell } => {

@@ -98,7 +98,7 @@ pub async fn audit(context: &Context<'_>, command: Audit) -> Result<(), CliError
     let Context { client, printer, .. } = context;
     match command {
         Audit::List { actor, action, target, since, limit } => {
-            let since = since.map(|text| since_when(&text, printer.view.now)).transpose()?;
+            let since = since.map(|text| since_when(&text, printer.view().now)).transpose()?;
             let mut query = Vec::new();
             query.extend(actor.map(|actor| ("actor", actor)));
             query.extend(action.map(|action| ("action", action)));

@@ -60,7 +60,7 @@ pub async fn approve(
         // The server says why an agent that does not wait cannot be approved.
         None if yes || agent.status != "pending" => None,
         None if context.ask.present() => {
-            let question = fleet::approval_question(&context.printer.view, &agent);
+            let question = fleet::approval_question(&context.printer.view(), &agent);
             if !context.ask.confirm(&question).map_err(CliError::Output)? {
                 context.printer.note(&format!(
                     "If it is not your machine, turn it away: `argosy agent reject {}`",

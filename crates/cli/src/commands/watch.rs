@@ -2,8 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use argosy_config::host::SystemClock;
-use argosy_domain::time::{Clock as _, Timestamp};
+use argosy_domain::time::Timestamp;
 use argosy_wire::rest::agents::Agent;
 use serde::Serialize;
 
@@ -67,7 +66,7 @@ pub async fn watch(
             context.printer.note("note: the server answers again");
         }
         silent = false;
-        for change in changes(&before, &now, SystemClock.now()) {
+        for change in changes(&before, &now, context.printer.view().now) {
             context.printer.event(&change, |view| line(view, &change))?;
         }
         before = now;

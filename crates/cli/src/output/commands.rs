@@ -1,10 +1,12 @@
 //! Commands and receipts for people.
 
-use argosy_wire::rest::commands::Command;
+use argosy_wire::{report::SubsystemReport, rest::commands::Command};
+use serde_json::Value;
 
 use super::{
     Tone, View, clean,
-    table::{Facts, Sheet, indent, plain, state},
+    inventory::{self, Extent},
+    table::{Facts, Sheet, plain, state},
     units::{age_of, moment},
 };
 use crate::commands::receipt::Verified;
@@ -53,9 +55,11 @@ pub fn command(view: &View, command: &Command) -> String {
     let title = format!("{} {}", clean(&command.kind), clean(&command.id));
     let mut text = format!("{}\n{facts}", view.heading(&title));
     if let Some(result) = &command.result {
-        let json = serde_json::to_string_pretty(result).unwrap_or_default();
-        let lines: Vec<String> = json.lines().map(clean).collect();
-        text.push_str(&format!("\n\n{}\n{}", view.heading("Result"), indent(&lines.join("\n"))));
+        let drawn = match report_in(result) {
+            Some(report) => inventory::draw(view, &report, &Extent::Whole),
+            None => inventory::json(result),
+        };
+        text.push_str(&format!("\n\n{}\n{drawn}", view.heading("Result")));
     }
     if command.receipt_available {
         text.push_str(&format!(
@@ -66,6 +70,12 @@ pub fn command(view: &View, command: &Command) -> String {
         text.push_str(&format!("\n\nFollow it: `argosy command show {}`", clean(&command.id)));
     }
     text
+}
+
+/// The report that `subsystem.run` brings back, if that is all that there is.
+fn report_in(result: &Value) -> Option<SubsystemReport> {
+    let fields = result.as_object().filter(|fields| fields.len() == 1)?;
+    serde_json::from_value(fields.get("report")?.clone()).ok()
 }
 
 /// A receipt: what the agent says, and whether its signature was checked here.
@@ -168,6 +178,17 @@ mod tests {
         {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_report_that_comes_back_is_drawn() {
+        let report = serde_json::json!({"report": {
+            "subsystem": "storage", "mounts": [], "truncated": false,
+            "unreadable": [{"mount_point": "/mnt", "reason": "stale file handle"}]
+        }});
+        let ended = Command { result: Some(report), ..run("succeeded") };
+        let text = command(&view(), &ended);
+        assert!(text.contains("/mnt could not be asked: stale file handle"), "{text}");
     }
 
     #[test]

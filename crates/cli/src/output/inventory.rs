@@ -25,6 +25,27 @@ const PACKAGES_SHOWN: usize = 15;
 /// Processes shown where the system is one part of many.
 const PROCESSES_SHOWN: usize = 5;
 
+/// How much of a report to draw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// As much as fits beside others.
+    Part {
+        /// The command that shows all.
+        all: String,
+    },
+}
+
+impl Extent {
+    fn items(&self, in_part: usize) -> usize {
+        match self {
+            Self::Whole => usize::MAX,
+            Self::Part { .. } => in_part,
+        }
+    }
+}
+
 /// `argosy inventory AGENT`
 pub fn inventory(view: &View, agent: &Agent, inventory: &Inventory) -> String {
     let name = &agent.name;
@@ -37,8 +58,11 @@ pub fn inventory(view: &View, agent: &Agent, inventory: &Inventory) -> String {
     };
     let mut items: Vec<&InventoryReport> = inventory.items.iter().collect();
     items.sort_by_key(|item| place(item));
-    let parts: Vec<String> = items.iter().map(|item| section(view, name, item, false)).collect();
-    parts.join("\n\n")
+    let part = |item: &&InventoryReport| {
+        let all = format!("argosy inventory {} {}", clean(name), clean(&item.subsystem));
+        section(view, name, item, &Extent::Part { all })
+    };
+    items.iter().map(part).collect::<Vec<_>>().join("\n\n")
 }
 
 /// How a report that is not there comes to be.
@@ -55,20 +79,27 @@ pub fn how_to_get(agent: &Agent, subsystem: &str) -> String {
 
 /// `argosy inventory AGENT SUBSYSTEM`: everything of one report.
 pub fn report(view: &View, name: &str, item: &InventoryReport) -> String {
-    section(view, name, item, true)
+    section(view, name, item, &Extent::Whole)
 }
 
-fn section(view: &View, name: &str, item: &InventoryReport, whole: bool) -> String {
+fn section(view: &View, name: &str, item: &InventoryReport, extent: &Extent) -> String {
     let title = view.heading(&format!("{} of {}", clean(&item.subsystem), clean(name)));
     let when =
         format!("{}, took {} ms", age_of(Some(&item.captured_at), view.now), item.duration_ms);
     let body = match read(item) {
-        Some(SubsystemReport::System(report)) => system(view, &report, whole),
-        Some(SubsystemReport::Storage(report)) => storage(view, &report),
-        Some(SubsystemReport::Updates(report)) => updates(view, &report, whole),
-        None => unknown(&item.report),
+        Some(report) => draw(view, &report, extent),
+        None => json(&item.report),
     };
     format!("{title}  {}\n\n{body}", view.paint(&when, Tone::Dim))
+}
+
+/// One report.
+pub fn draw(view: &View, report: &SubsystemReport, extent: &Extent) -> String {
+    match report {
+        SubsystemReport::System(report) => system(view, report, extent),
+        SubsystemReport::Storage(report) => storage(view, report),
+        SubsystemReport::Updates(report) => updates(view, report, extent),
+    }
 }
 
 /// A report of a shape that this version knows.
@@ -79,12 +110,13 @@ fn read(item: &InventoryReport) -> Option<SubsystemReport> {
     serde_json::from_value(report).ok()
 }
 
-fn unknown(report: &Value) -> String {
-    let json = serde_json::to_string_pretty(report).unwrap_or_default();
+/// A document of a shape that this version does not know.
+pub fn json(document: &Value) -> String {
+    let json = serde_json::to_string_pretty(document).unwrap_or_default();
     indent(&json.lines().map(clean).collect::<Vec<_>>().join("\n"))
 }
 
-fn system(view: &View, report: &SystemReport, whole: bool) -> String {
+fn system(view: &View, report: &SystemReport, extent: &Extent) -> String {
     let memory = &report.memory;
     let used = percent_of(memory.used_bytes, memory.total_bytes);
     let memory_text = format!(
@@ -126,7 +158,7 @@ fn system(view: &View, report: &SystemReport, whole: bool) -> String {
         .fact("swap", plain(swap))
         .fact("processes", plain(report.processes.count.to_string()))
         .finish();
-    let shown = if whole { usize::MAX } else { PROCESSES_SHOWN };
+    let shown = extent.items(PROCESSES_SHOWN);
     let mut sheet =
         Sheet::new(view, &["LARGEST PROCESSES", "MEMORY", "CPU", "PID"]).right(&[1, 2, 3]);
     for process in report.processes.top_by_memory.iter().take(shown) {
@@ -192,7 +224,7 @@ fn level(level: StorageLevel) -> (&'static str, Tone) {
     }
 }
 
-fn updates(view: &View, report: &UpdatesReport, whole: bool) -> String {
+fn updates(view: &View, report: &UpdatesReport, extent: &Extent) -> String {
     let manager = match report.manager {
         PackageManager::Apt => "apt",
         PackageManager::Dnf => "dnf",
@@ -212,7 +244,7 @@ fn updates(view: &View, report: &UpdatesReport, whole: bool) -> String {
     let pending = count(report.pending.into(), "package", "packages");
     let mut packages: Vec<_> = report.packages.iter().collect();
     packages.sort_by(|a, b| b.security.cmp(&a.security).then_with(|| a.name.cmp(&b.name)));
-    let shown = if whole { packages.len() } else { packages.len().min(PACKAGES_SHOWN) };
+    let shown = packages.len().min(extent.items(PACKAGES_SHOWN));
     let mut sheet = Sheet::new(view, &["PACKAGE", "SECURITY", "INSTALLED", "AVAILABLE", "FROM"]);
     for package in packages.iter().take(shown) {
         let security = if package.security { ("yes".to_owned(), Tone::Bad) } else { plain("-") };
@@ -221,7 +253,7 @@ fn updates(view: &View, report: &UpdatesReport, whole: bool) -> String {
             security,
             plain(&package.current),
             plain(&package.available),
-            plain(&package.repository),
+            plain(without_scheme(&package.repository)),
         ]);
     }
     let mut text = format!("  {pending} pending, {security} ({lists})");
@@ -230,11 +262,18 @@ fn updates(view: &View, report: &UpdatesReport, whole: bool) -> String {
     }
     let left = (report.pending as usize).saturating_sub(shown);
     if left > 0 {
-        let why =
-            if whole { "beyond the report's limit" } else { "name the subsystem to see them" };
-        text.push_str(&format!("\n  … and {left} more ({why})"));
+        let where_to = match extent {
+            Extent::Whole => " beyond the report's limit".to_owned(),
+            Extent::Part { all } => format!(": `{all}`"),
+        };
+        text.push_str(&format!("\n  … and {left} more{where_to}"));
     }
     text
+}
+
+fn without_scheme(repository: &str) -> &str {
+    let rest = repository.strip_prefix("https://").or(repository.strip_prefix("http://"));
+    rest.unwrap_or(repository)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ pub mod units;
 
 use std::io::{self, Write as _};
 
-use argosy_domain::time::Timestamp;
+use argosy_domain::time::{Clock, Timestamp};
 use serde::Serialize;
 
 use crate::{args::Format, error::CliError};
@@ -91,15 +91,22 @@ pub fn clean(text: &str) -> String {
 }
 
 /// Prints in the format that was asked for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Printer {
     /// The format.
     pub format: Format,
-    /// For people.
-    pub view: View,
+    /// Standard output is a terminal that wants colour.
+    pub colour: bool,
+    /// What ages are counted with.
+    pub clock: &'static dyn Clock,
 }
 
 impl Printer {
+    /// How people see things at this moment.
+    pub fn view(&self) -> View {
+        View { colour: self.colour, now: self.clock.now() }
+    }
+
     /// Prints a value; `text` draws it for people.
     pub fn show<T: Serialize>(
         &self,
@@ -108,7 +115,7 @@ impl Printer {
     ) -> Result<(), CliError> {
         let broken = |error: &dyn std::fmt::Display| CliError::Local(error.to_string());
         match self.format {
-            Format::Table => self.line(text(&self.view).trim_end()),
+            Format::Table => self.line(text(&self.view()).trim_end()),
             Format::Json => {
                 let json = serde_json::to_string_pretty(value).map_err(|e| broken(&e))?;
                 self.line(&json)

@@ -63,6 +63,10 @@ pub fn span(span: Duration) -> String {
 
 /// `3m ago`, `just now`, `in 5h`.
 pub fn age(at: Timestamp, now: Timestamp) -> String {
+    // Two clocks never agree to the second.
+    if at.since(now).max(now.since(at)) < Duration::from_secs(1) {
+        return "just now".to_owned();
+    }
     if at > now {
         // Rounded: a day from now is still `in 24h` a moment later.
         let left = at.since(now);
@@ -74,12 +78,7 @@ pub fn age(at: Timestamp, now: Timestamp) -> String {
         };
         return format!("in {}", short_span(left + Duration::from_secs(half_unit)));
     }
-    let past = now.since(at);
-    if past < Duration::from_secs(1) {
-        "just now".to_owned()
-    } else {
-        format!("{} ago", short_span(past))
-    }
+    format!("{} ago", short_span(now.since(at)))
 }
 
 /// The age of a time as the server wrote it; `-` where there is none, the text itself where it is

@@ -102,7 +102,10 @@ fn the_overview_is_short_and_says_what_it_leaves_out() {
     };
     let text = inventory(&view(), &web("approved"), &all);
     assert!(text.find("system of").unwrap() < text.find("updates of").unwrap(), "{text}");
-    assert!(text.contains("p39") && text.contains("… and 25 more"), "{text}");
+    assert!(
+        text.contains("p39") && text.contains("… and 25 more: `argosy inventory web-1 updates`"),
+        "{text}"
+    );
     let whole = report(&view(), "web-1", &all.items[0]);
     assert!(whole.contains("p38") && !whole.contains("more"), "{whole}");
 }
