@@ -136,7 +136,6 @@ impl App {
     ) -> AppResult<AgentSnapshot> {
         let org = Self::own_org(caller, Permission::AgentsApprove)?;
         let compared: Option<Fingerprint> = fingerprint
-            .filter(|text| !text.is_empty())
             .map(|text| text.parse().map_err(|error| AppError::field("fingerprint", error)))
             .transpose()?;
         let mut tx = self.store().write("agents.approve").await?;

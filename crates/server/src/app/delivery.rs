@@ -16,7 +16,7 @@ use argosy_domain::{
 };
 use argosy_store::Tx;
 use argosy_wire::{
-    bytes::Fixed,
+    bytes::{Bytes32, Fixed},
     problem::Code,
     sign::Signed,
     statement::{CommandStatement, ReceiptStatement, ResultAckStatement, digest},
@@ -180,26 +180,28 @@ impl App {
         if result.payload.len() > PAYLOAD_BYTES_MAX {
             return Err(AppError::because(Code::TooLarge, "a result is at most 1 MiB"));
         }
-        let result_sha256 = Sha256::of(&result.payload);
         let mut tx = self.store().write("delivery.result").await?;
         let command = tx.commands().get(&agent.org, &result.command).await?;
-        let refusal = match &command {
-            Some(command) if command.agent != agent.id => Some("the command is another agent's"),
-            Some(command) => check_receipt(agent, command, &result, result_sha256).err(),
+        let verdict = match &command {
+            Some(command) if command.agent != agent.id => Err("the command is another agent's"),
+            Some(command) => check_receipt(agent, command, &result),
             // Nothing is kept of it any more: the agent may forget it too.
-            None => None,
+            None => Ok(digest(Sha256::of(&result.payload))),
         };
-        if let Some(reason) = refusal {
-            let event = Event {
-                action: AuditAction::ReceiptRefused,
-                org: &agent.org,
-                target: Some(format!("command:{}", result.command)),
-                detail: json!({ "reason": reason }),
-            };
-            self.record(&mut tx, &format!("agent:{}", agent.id), origin, event).await?;
-            tx.commit().await?;
-            return Ok(None);
-        }
+        let result_sha256 = match verdict {
+            Ok(result_sha256) => result_sha256,
+            Err(reason) => {
+                let event = Event {
+                    action: AuditAction::ReceiptRefused,
+                    org: &agent.org,
+                    target: Some(format!("command:{}", result.command)),
+                    detail: json!({ "reason": reason }),
+                };
+                self.record(&mut tx, &format!("agent:{}", agent.id), origin, event).await?;
+                tx.commit().await?;
+                return Ok(None);
+            }
+        };
         if let Some(command) = command {
             self.end_command(&mut tx, command, &result).await?;
         }
@@ -208,7 +210,7 @@ impl App {
             server: self.keyring().thumbprint(),
             agent: agent.id.clone(),
             command_id: result.command,
-            result_sha256: Fixed(result_sha256.0),
+            result_sha256,
         })))
     }
 
@@ -244,13 +246,15 @@ async fn own_command(tx: &mut Tx, agent: &Agent, id: &CommandId) -> AppResult<Co
         .ok_or_else(|| AppError::not_found("command"))
 }
 
-/// The receipt must be the agent's own word about exactly this command and this result.
+/// The receipt must be the agent's own word about exactly this command and this result. A result
+/// without its document is one that the agent was once told to forget: this server was restored
+/// from a backup, and the receipt alone still says how the command ended. Answers the digest of
+/// the result document.
 fn check_receipt(
     agent: &Agent,
     command: &Command,
     result: &IncomingResult,
-    result_sha256: Sha256,
-) -> Result<(), &'static str> {
+) -> Result<Bytes32, &'static str> {
     let identity = agent.identity.as_ref().ok_or("the agent has no keys")?;
     let receipt = result.receipt.as_ref().ok_or("the receipt is missing")?;
     let statement: ReceiptStatement = receipt
@@ -258,16 +262,17 @@ fn check_receipt(
         .map_err(|_| "the signature does not verify")?;
     let known_outcome = Outcome::parse(&statement.outcome)
         .is_some_and(|outcome| ![Outcome::Lost, Outcome::Cancelled].contains(&outcome));
+    let forgotten = result.payload.is_empty();
     if statement.agent != agent.id || statement.command_id != command.id {
         Err("the receipt is about another command")
     } else if statement.params_sha256 != digest(command.params_sha256) {
         Err("the receipt is about other parameters")
-    } else if statement.result_sha256 != digest(result_sha256) {
+    } else if !forgotten && statement.result_sha256 != digest(Sha256::of(&result.payload)) {
         Err("the receipt is about another result")
     } else if statement.outcome != result.outcome || !known_outcome {
         Err("the outcome is not the receipt's")
     } else {
-        Ok(())
+        Ok(statement.result_sha256)
     }
 }
 

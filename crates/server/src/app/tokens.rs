@@ -160,12 +160,8 @@ impl App {
         let org = Self::own_org(caller, Permission::TokensRevoke)?;
         let now = self.now();
         let mut tx = self.store().write("tokens.revoke").await?;
-        let Some(token) = tx.tokens().revoke(org, id, now).await? else {
-            return match tx.tokens().get(org, id).await? {
-                Some(_) => Err(AppError::wrong_state("the token is revoked already")),
-                None => Err(AppError::not_found("enrolment token")),
-            };
-        };
+        let token = tx.tokens().revoke(org, id, now).await?;
+        let token = token.ok_or_else(|| AppError::not_found("enrolment token"))?;
         let cancelled = self.cancel_pending(&mut tx, org, id, now).await?;
         let event = Event {
             action: AuditAction::TokenRevoked,

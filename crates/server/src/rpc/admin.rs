@@ -156,7 +156,8 @@ impl Admin {
         let caller = call::operator(&self.0, ctx).await?;
         let id = convert::id("agent_id", agent_id)?;
         let origin = call::origin(ctx);
-        self.0.approve_agent(&caller, &origin, &id, Some(fingerprint)).await.map(agent)
+        let fingerprint = (!fingerprint.is_empty()).then_some(fingerprint);
+        self.0.approve_agent(&caller, &origin, &id, fingerprint).await.map(agent)
     }
 
     async fn reject(&self, ctx: &RequestContext, agent_id: &str, reason: &str) -> AppResult<Agent> {

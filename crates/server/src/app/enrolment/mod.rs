@@ -12,7 +12,7 @@ use argosy_domain::{
     agent::{Agent, AgentState, AgentStatus, Approval, Closure, Decider},
     audit::AuditAction,
     digest::Sha256,
-    id::{AccountId, OrgId},
+    id::{AccountId, AgentId, OrgId, TokenId},
     limits::REGISTRATION_LIFE,
     token::EnrolmentToken,
 };
@@ -26,12 +26,13 @@ use argosy_wire::{
 };
 use serde_json::json;
 
-pub use request::{Registration, read as read_registration};
+pub use request::{Presented, Registration, read as read_registration};
 
 use super::{
     App, Origin,
     audit::Event,
     error::{AppError, AppResult},
+    streams::CloseReason,
 };
 
 /// The answer to a registration.
@@ -68,53 +69,73 @@ impl App {
     }
 
     async fn try_register(&self, origin: &Origin, request: &Register) -> AppResult<Registered> {
-        let registration = read_registration(request, self.keyring().thumbprint())?;
-        let judged = self.judge_token(&registration).await?;
-        let Some(token) = judged.token else {
-            return self.refuse(origin, judged.org, &registration, Code::InvalidToken).await;
+        let registration = match read_registration(request, self.keyring().thumbprint()) {
+            Ok(registration) => registration,
+            // Somebody changed the statement on its way, or never had the key.
+            Err(error) if error.code == Code::Unauthenticated => {
+                let presented = Presented::read(&request.bootstrap_token);
+                let org = self.org_of(&presented).await?;
+                return Err(self.refused(origin, &org, &presented, &request.name, error).await);
+            }
+            Err(error) => return Err(error),
         };
+        let judged = self.judge_token(&registration).await?;
+        let outcome = match judged.token {
+            Some(token) => self.use_token(origin, token, judged.earlier, &registration).await,
+            None => Err(AppError::new(Code::InvalidToken)),
+        };
+        match outcome {
+            Err(error) if error.code.http() < 500 => {
+                let (presented, name) = (&registration.presented, &registration.name);
+                Err(self.refused(origin, &judged.org, presented, name, error).await)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// What a machine may do with a token that is its own.
+    async fn use_token(
+        &self,
+        origin: &Origin,
+        token: EnrolmentToken,
+        earlier: Option<Agent>,
+        registration: &Registration,
+    ) -> AppResult<Registered> {
         if token.require_proof && registration.signed.is_none() {
             let problem = "is missing: this token asks for an agent with keys";
             return Err(AppError::field("statement", problem));
         }
         let account = match (token.account, registration.account) {
             (Some(bound), Some(asked)) if bound != asked => {
-                return self.refuse(origin, token.org, &registration, Code::AccountMismatch).await;
+                return Err(AppError::new(Code::AccountMismatch));
             }
             (Some(account), _) | (None, Some(account)) => account,
             (None, None) => AccountId::DEFAULT,
         };
-        if let Some(agent) = judged.earlier {
-            return self.repeat(origin, agent, &registration).await;
-        }
-        let org = token.org.clone();
-        match self.admit(origin, &token, account, &registration).await {
-            Err(error) if [Code::DuplicateName, Code::DuplicateKey].contains(&error.code) => {
-                self.refuse(origin, org, &registration, error.code).await
-            }
-            Err(error) if error.code == Code::InvalidToken => {
-                self.refuse(origin, org, &registration, error.code).await
-            }
-            outcome => outcome,
+        match earlier {
+            Some(agent) => self.repeat(origin, agent, registration).await,
+            None => self.admit(origin, &token, account, registration).await,
         }
     }
 
-    /// Records a refusal and answers it.
-    async fn refuse(
+    /// Records a refusal and gives it back; a record that fails is the failure.
+    async fn refused(
         &self,
         origin: &Origin,
-        org: OrgId,
-        registration: &Registration,
-        code: Code,
-    ) -> AppResult<Registered> {
+        org: &OrgId,
+        presented: &Presented,
+        name: &str,
+        error: AppError,
+    ) -> AppError {
+        let token = presented.token_id().map_or("-", TokenId::as_str);
         let event = Event {
             action: AuditAction::EnrolmentRefused,
-            org: &org,
-            target: Some(format!("token:{}", registration.token_id())),
-            detail: json!({ "code": code.as_str(), "name": registration.name }),
+            org,
+            target: Some(format!("token:{token}")),
+            detail: json!({ "code": error.code.as_str(), "name": name, "reason": error.detail }),
         };
-        self.record_alone("register", "anonymous", origin, event).await?;
-        Err(AppError::new(code))
+        let recorded = self.record_alone("register", "anonymous", origin, event).await;
+        recorded.err().unwrap_or(error)
     }
 
     /// The same statement again: the same agent, and only while it waits a new API key, which
@@ -157,13 +178,23 @@ impl App {
     ) -> AppResult<Registered> {
         let now = self.now();
         let mut tx = self.store().write("register").await?;
-        if !tx.tokens().take_seat(&token.id, now).await? {
+        let seated = tx.tokens().take_seat(&token.id, now).await?;
+        // Two copies of one statement may arrive at once: whoever waited for the seat finds here
+        // what the other has made, and gives the seat back.
+        if let Some(signed) = &registration.signed {
+            let digest = Sha256::of(&signed.payload);
+            if let Some(made) = tx.agents().find_by_statement(&token.org, &token.id, digest).await? {
+                drop(tx);
+                return self.repeat(origin, made, registration).await;
+            }
+        }
+        if !seated {
             return Err(AppError::new(Code::InvalidToken));
         }
         if tx.accounts().get(&token.org, account).await?.is_none() {
             return Err(AppError::field("account_id", "is no account of this organisation"));
         }
-        self.retire_earlier_self(&mut tx, origin, token, registration).await?;
+        let retired = self.retire_earlier_self(&mut tx, origin, token, registration).await?;
         let approval = |by: String| Approval { by: Decider(by), at: now, fingerprint: None };
         let state = if token.auto_approve {
             AgentState::Approved(approval(format!("token:{}", token.id)))
@@ -202,23 +233,27 @@ impl App {
             self.record(&mut tx, &approval.by.0, origin, event).await?;
         }
         tx.commit().await?;
+        if let Some(retired) = retired {
+            self.hub().close(&retired, CloseReason::Revoked);
+        }
         let receipt = self.receipt(&agent, registration);
         Ok(Registered { agent, api_key: Some(api_key), receipt })
     }
 
     /// After lost credentials a machine enrols again with the same key, the same name and a fresh
-    /// token: it has proved the key, so its earlier self is revoked to make room.
+    /// token: it has proved the key, so its earlier self is revoked to make room. Answers that
+    /// one, whose stream is to be closed once this is durable.
     async fn retire_earlier_self(
         &self,
         tx: &mut Tx,
         origin: &Origin,
         token: &EnrolmentToken,
         registration: &Registration,
-    ) -> AppResult<()> {
-        let Some(identity) = registration.identity() else { return Ok(()) };
+    ) -> AppResult<Option<AgentId>> {
+        let Some(identity) = registration.identity() else { return Ok(None) };
         let earlier =
             tx.agents().find_by_identity_key_live(&token.org, &identity.identity_key).await?;
-        let Some(mut earlier) = earlier else { return Ok(()) };
+        let Some(mut earlier) = earlier else { return Ok(None) };
         if earlier.name != registration.name {
             return Err(AppError::new(Code::DuplicateKey));
         }
@@ -247,7 +282,8 @@ impl App {
             target: Some(format!("agent:{}", earlier.id)),
             detail: json!({ "reason": "enrolled again", "token": token.id }),
         };
-        self.record(tx, &format!("agent:{}", earlier.id), origin, event).await
+        self.record(tx, &format!("agent:{}", earlier.id), origin, event).await?;
+        Ok(Some(earlier.id))
     }
 
     async fn store_agent_key(&self, tx: &mut Tx, agent: &Agent) -> AppResult<ApiKeyString> {

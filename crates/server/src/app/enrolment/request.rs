@@ -13,20 +13,38 @@ use argosy_wire::{
     rest::enrolment::{Register, RegisteredKey},
     sign::{Purpose, Signed, read as read_statement, verify_payload},
     statement::{EnrolmentStatement, ServerPin},
-    token::{Malformed, TokenProof, TokenString},
+    token::{TokenProof, TokenString},
 };
 
 use crate::app::error::{AppError, AppResult};
 
-/// What was presented as a token.
+/// What was presented as a token; `None` where the text only claims to be one. It is judged with
+/// the same work as the others of its kind.
 #[derive(Debug, Clone)]
 pub enum Presented {
     /// The token itself.
-    Raw(TokenString),
+    Raw(Option<TokenString>),
     /// A proof over the enrolment bytes.
-    Proof(TokenProof),
-    /// Something that is neither. Judged with the same work as the others.
-    Malformed,
+    Proof(Option<TokenProof>),
+}
+
+impl Presented {
+    /// Reads what stands in the request.
+    pub fn read(text: &str) -> Self {
+        if text.starts_with("bootproof_") {
+            Self::Proof(TokenProof::parse(text).ok())
+        } else {
+            Self::Raw(TokenString::parse(text).ok())
+        }
+    }
+
+    /// The token that is named.
+    pub fn token_id(&self) -> Option<&TokenId> {
+        match self {
+            Self::Raw(token) => token.as_ref().map(|token| &token.id),
+            Self::Proof(proof) => proof.as_ref().map(|proof| &proof.id),
+        }
+    }
 }
 
 /// A request that may be judged.
@@ -51,15 +69,6 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// The token that the request names, for the record; `-` where it names none.
-    pub fn token_id(&self) -> String {
-        match &self.presented {
-            Presented::Raw(token) => token.id.to_string(),
-            Presented::Proof(proof) => proof.id.to_string(),
-            Presented::Malformed => "-".to_owned(),
-        }
-    }
-
     /// The identity that the statement makes.
     pub fn identity(&self) -> Option<AgentIdentity> {
         let (statement, signed) = (self.statement.as_ref()?, self.signed.as_ref()?);
@@ -73,19 +82,10 @@ impl Registration {
     }
 }
 
-fn presented(text: &str) -> Presented {
-    let read = if text.starts_with("bootproof_") {
-        TokenProof::parse(text).map(Presented::Proof)
-    } else {
-        TokenString::parse(text).map(Presented::Raw)
-    };
-    read.unwrap_or_else(|Malformed| Presented::Malformed)
-}
-
 /// Reads a request. A bad token is not noticed here: it is judged with the others.
 pub fn read(request: &Register, own_thumbprint: Bytes32) -> AppResult<Registration> {
     let mut registration = Registration {
-        presented: presented(&request.bootstrap_token),
+        presented: Presented::read(&request.bootstrap_token),
         name: text::name(&request.name).map_err(|error| AppError::field("name", error))?,
         account: request.account_id.map(AccountId),
         version: optional("version", request.version.as_ref())?,
@@ -151,12 +151,7 @@ fn same_as_request(
             return Err(AppError::field("statement.server", "names another server"));
         }
     }
-    let token_id: Option<&TokenId> = match presented {
-        Presented::Raw(token) => Some(&token.id),
-        Presented::Proof(proof) => Some(&proof.id),
-        Presented::Malformed => None,
-    };
-    if token_id.is_some_and(|id| *id != statement.token_id) {
+    if presented.token_id().is_some_and(|id| *id != statement.token_id) {
         return differs("bootstrap_token");
     }
     let machine_id = statement.machine_id.map(|id| id.to_string());

@@ -10,7 +10,10 @@ use argosy_domain::{
     id::{OrgId, TokenId},
     token::{EnrolmentToken, TokenStatus},
 };
-use argosy_wire::token::Secret32;
+use argosy_wire::{
+    bytes::Fixed,
+    token::{Secret32, TokenProof},
+};
 
 use super::request::{Presented, Registration};
 use crate::app::{
@@ -30,37 +33,37 @@ pub(super) struct Judged {
 
 /// Looked up when the request names no token, so that naming none costs the same.
 const NO_TOKEN: &str = "none";
+/// Hashed, or compared with, where there is no secret.
+const NO_SECRET: [u8; 32] = [0; 32];
 
 impl App {
     pub(super) async fn judge_token(&self, registration: &Registration) -> AppResult<Judged> {
+        let presented = &registration.presented;
         let unnamed: TokenId = NO_TOKEN.parse().map_err(AppError::internal)?;
-        let id = match &registration.presented {
-            Presented::Raw(token) => &token.id,
-            Presented::Proof(proof) => &proof.id,
-            Presented::Malformed => &unnamed,
-        };
+        let id = presented.token_id().unwrap_or(&unnamed);
         // No connection is held while a hash is made: others need it meanwhile.
         let found = self.store().read("register").await?.tokens().find(id).await?;
-        let hash = found.as_ref().map(|(_, secret)| secret.hash.as_str());
-        let genuine = match &registration.presented {
-            Presented::Raw(token) => self.hasher().verify(&token.secret, hash).await?,
-            Presented::Malformed if registration.signed.is_none() => {
-                self.hasher().verify(&Secret32::new([0; 32]), None).await?
+        let fits = match presented {
+            Presented::Raw(token) => {
+                let hash = found.as_ref().map(|(_, secret)| secret.hash.as_str());
+                let given = token.as_ref().map_or(&NO_SECRET, |token| token.secret.expose());
+                self.hasher().verify(&Secret32::new(*given), hash).await?
             }
-            Presented::Malformed => false,
             Presented::Proof(proof) => {
                 let bytes = registration.signed.as_ref().map_or(&[][..], |signed| &signed.payload);
-                let sealed = found.as_ref().map(|(_, secret)| secret.sealed_mac_key.as_slice());
-                let key = match sealed {
-                    Some(sealed) => self
+                let key = match &found {
+                    Some((_, secret)) => self
                         .sealer()
-                        .open_sealed("enrolment", id.as_str(), sealed)
+                        .open_sealed("enrolment", id.as_str(), &secret.sealed_mac_key)
                         .map_err(AppError::internal)?,
-                    None => Secret32::new([0; 32]),
+                    None => Secret32::new(NO_SECRET),
                 };
-                proof.verifies(&key, bytes) && found.is_some() && registration.signed.is_some()
+                let mac = proof.as_ref().map_or(Fixed(NO_SECRET), |proof| proof.mac);
+                let proof = TokenProof { id: id.clone(), mac };
+                proof.verifies(&key, bytes) && registration.signed.is_some()
             }
         };
+        let genuine = fits && presented.token_id().is_some() && found.is_some();
         let org = found.as_ref().map_or_else(OrgId::default_org, |(token, _)| token.org.clone());
         let earlier = match &registration.signed {
             Some(signed) => {
@@ -80,5 +83,12 @@ impl App {
         });
         let earlier = earlier.filter(|_| token.is_some());
         Ok(Judged { token, org, earlier })
+    }
+
+    /// The organisation whose record keeps a refusal that comes before the token is judged.
+    pub(super) async fn org_of(&self, presented: &Presented) -> AppResult<OrgId> {
+        let Some(id) = presented.token_id() else { return Ok(OrgId::default_org()) };
+        let found = self.store().read("register").await?.tokens().find(id).await?;
+        Ok(found.map_or_else(OrgId::default_org, |(token, _)| token.org))
     }
 }

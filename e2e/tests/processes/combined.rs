@@ -1,0 +1,55 @@
+//! Combined mode: a server that manages its own host, with no question asked.
+
+use argosy_e2e::{
+    database::Place,
+    on_both,
+    process::{run, until},
+};
+use serde_json::Value;
+
+use crate::fleet::Fleet;
+
+async fn this_host_shows_its_real_self(place: Place) {
+    let fleet = Fleet::start(&place, "combined").await;
+    let agent = fleet.agent("this host to be healthy", |a| a["health"] == "healthy").await;
+    assert_eq!(agent["status"], "approved");
+    assert_eq!(agent["assurance"], "proof_of_possession");
+    let id = agent["agent_id"].as_str().unwrap();
+    let inventory = until("all three reports", || async {
+        let inventory = fleet.get(&format!("/api/v1/agents/{id}/inventory")).await;
+        (inventory["items"].as_array().unwrap().len() == 3).then_some(inventory)
+    })
+    .await;
+    let report = |name: &str| -> Value {
+        let items = inventory["items"].as_array().unwrap();
+        items.iter().find(|item| item["subsystem"] == name).unwrap()["report"].clone()
+    };
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    assert_eq!(report("system")["kernel"], kernel.trim());
+    assert!(report("system")["memory"]["total_bytes"].as_u64().unwrap() > 0);
+    assert!(!report("storage")["mounts"].as_array().unwrap().is_empty());
+    assert_eq!(report("updates")["manager"], "apt");
+
+    let login = [("ARGOSY_SERVER", fleet.url.clone()), ("ARGOSY_KEY", fleet.admin_key())];
+    let login = login.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let status = run("argosy", &["status"], &login).await;
+    assert!(status.contains("1 approved") && status.contains("1 healthy"), "{status}");
+    let list: Value =
+        serde_json::from_str(&run("argosy", &["agent", "list", "--output", "json"], &login).await)
+            .unwrap();
+    assert!(list.to_string().contains(id), "{list}");
+    let shown = run("argosy", &["inventory", id], &login).await;
+    assert!(shown.contains(kernel.trim()), "{shown}");
+}
+
+async fn it_comes_back_as_the_same_agent(place: Place) {
+    let mut fleet = Fleet::start(&place, "combined").await;
+    let agent = fleet.agent("this host to be connected", |a| a["connected"] == true).await;
+    fleet.kill_server().await;
+    fleet.start_server().await;
+    let again = fleet.agent("this host to be connected again", |a| a["connected"] == true).await;
+    assert_eq!(agent["agent_id"], again["agent_id"]);
+    assert_eq!(again["status"], "approved");
+}
+
+on_both!(this_host_shows_its_real_self, it_comes_back_as_the_same_agent);

@@ -1,0 +1,151 @@
+//! A server process and what a test does with it.
+
+use std::path::{Path, PathBuf};
+
+use argosy_e2e::{
+    database::Place,
+    http::Client,
+    process::{Process, free_port, until},
+};
+use serde_json::{Value, json};
+
+/// `argosyd` as a process that can be killed and started again on the same state and port.
+pub(crate) struct Fleet {
+    pub(crate) url: String,
+    pub(crate) client: Client,
+    pub(crate) folder: PathBuf,
+    mode: &'static str,
+    port: u16,
+    place: Place,
+    server: Option<Process>,
+}
+
+impl Fleet {
+    /// Starts the server and waits until it is ready.
+    pub(crate) async fn start(place: &Place, mode: &'static str) -> Self {
+        let port = free_port();
+        let url = format!("http://127.0.0.1:{port}");
+        let folder = place.data_dir.parent().unwrap().to_owned();
+        let client = Client::new(&url);
+        let place = place.clone();
+        let mut fleet = Self { url, client, folder, mode, port, place, server: None };
+        fleet.start_server().await;
+        fleet
+    }
+
+    /// Starts the server process (again).
+    pub(crate) async fn start_server(&mut self) {
+        let listen = format!("127.0.0.1:{}", self.port);
+        let data_dir = self.place.data_dir.to_str().unwrap();
+        let arguments = ["--mode", self.mode, "--listen", &listen, "--data-dir", data_dir];
+        let policy = self.folder.join("policy.toml");
+        let mut variables = vec![("ARGOSY_POLICY_FILE", policy.to_str().unwrap())];
+        if let Some(url) = &self.place.database_url {
+            variables.push(("ARGOSY_DATABASE_URL", url));
+        }
+        let log = self.folder.join("server.log");
+        self.server = Some(Process::start("argosyd", &arguments, &variables, &log));
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let ready = format!("{}/ready", self.url);
+        until("the server to be ready", || async {
+            let answer = http.get(&ready).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
+    }
+
+    /// `kill -9` of the server process.
+    pub(crate) async fn kill_server(&mut self) {
+        self.server.take().unwrap().kill().await;
+    }
+
+    /// The administrator's key.
+    pub(crate) fn admin_key(&self) -> String {
+        let path = self.place.data_dir.join("admin.key");
+        std::fs::read_to_string(path).unwrap().trim().to_owned()
+    }
+
+    /// `GET` as the administrator.
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        self.client.get(path, &self.admin_key()).await.expect(200)
+    }
+
+    /// A token; fields that are not given are the defaults.
+    pub(crate) async fn token(&self, fields: Value) -> String {
+        let mut body = json!({ "name": "test", "require_proof": true });
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let answer = self.client.post("/api/v1/bootstrap-tokens", &self.admin_key(), &body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.text("token")
+    }
+
+    /// The one agent that satisfies a condition, once there is one.
+    pub(crate) async fn agent(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        until(what, || async {
+            let page = self.get("/api/v1/agents").await;
+            page["items"].as_array().unwrap().iter().find(|agent| fits(agent)).cloned()
+        })
+        .await
+    }
+
+    /// Gives a command.
+    pub(crate) async fn command(&self, agent: &str, subsystem: &str) -> String {
+        let path = format!("/api/v1/agents/{agent}/commands");
+        let body = json!({ "kind": "subsystem.run", "params": { "subsystem": subsystem } });
+        let answer = self.client.post(&path, &self.admin_key(), &body).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        answer.text("id")
+    }
+
+    /// The command once its state is one of those named.
+    pub(crate) async fn command_in(&self, id: &str, states: &[&str]) -> Value {
+        until(&format!("command {id} to be one of {states:?}"), || async {
+            let command = self.get(&format!("/api/v1/commands/{id}")).await;
+            states.contains(&command["state"].as_str().unwrap()).then_some(command)
+        })
+        .await
+    }
+}
+
+/// `argosy-agent` as a process.
+pub(crate) struct AgentProcess {
+    state_dir: PathBuf,
+    folder: PathBuf,
+    url: String,
+    token: String,
+    process: Option<Process>,
+}
+
+impl AgentProcess {
+    /// Starts an agent that enrols by itself with a token.
+    pub(crate) fn start(fleet: &Fleet, token: &str) -> Self {
+        let mut agent = Self {
+            state_dir: fleet.folder.join("agent"),
+            folder: fleet.folder.clone(),
+            url: fleet.url.clone(),
+            token: token.to_owned(),
+            process: None,
+        };
+        agent.start_again();
+        agent
+    }
+
+    /// Starts the process (again) on the same state.
+    pub(crate) fn start_again(&mut self) {
+        let policy = self.folder.join("policy.toml");
+        let variables = [
+            ("ARGOSY_SERVER_URL", self.url.as_str()),
+            ("ARGOSY_STATE_DIR", self.state_dir.to_str().unwrap()),
+            ("ARGOSY_BOOTSTRAP_TOKEN", self.token.as_str()),
+            ("ARGOSY_AGENT_NAME", "crash-test"),
+            ("ARGOSY_POLICY_FILE", policy.to_str().unwrap()),
+        ];
+        let log: &Path = &self.folder.join("agent.log");
+        self.process = Some(Process::start("argosy-agent", &["run"], &variables, log));
+    }
+
+    /// `kill -9`.
+    pub(crate) async fn kill(&mut self) {
+        self.process.take().unwrap().kill().await;
+    }
+}
