@@ -1229,7 +1229,7 @@ pub struct RegisterRequest {
         skip_serializing_if = "::buffa::json_helpers::skip_if::is_default_enum_value"
     )]
     pub key_delivery: ::buffa::EnumValue<KeyDelivery>,
-    /// Read only where there is no statement.
+    /// Must be equal to the statement's, where there is one.
     ///
     /// Field 6: `account_id`
     #[serde(
@@ -7566,7 +7566,7 @@ pub mod __buffa {
             >,
             /// Field 5: `key_delivery`
             pub key_delivery: ::buffa::EnumValue<super::super::KeyDelivery>,
-            /// Read only where there is no statement.
+            /// Must be equal to the statement's, where there is one.
             ///
             /// Field 6: `account_id`
             pub account_id: ::core::option::Option<i64>,
@@ -8060,7 +8060,7 @@ pub mod __buffa {
             pub fn key_delivery(&self) -> ::buffa::EnumValue<super::super::KeyDelivery> {
                 self.0.reborrow().key_delivery
             }
-            /// Read only where there is no statement.
+            /// Must be equal to the statement's, where there is one.
             ///
             /// Field 6: `account_id`
             #[must_use]
