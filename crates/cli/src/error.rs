@@ -212,6 +212,10 @@ impl CliError {
             Self::Ambiguous { ids, .. } => {
                 vec![format!("name it by its id: {}", ids.join(", "))]
             }
+            Self::StillOpen { id, state } if state == "queued" => vec![format!(
+                "it waits for its agent: `argosy command show {id}`, or withdraw it with `argosy \
+                 command cancel {id}`"
+            )],
             Self::StillOpen { id, .. } => {
                 vec![format!("follow it with `argosy command show {id}`")]
             }
