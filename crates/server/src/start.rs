@@ -23,7 +23,6 @@ use crate::{
         keyring::{Keyring, KeyringError},
         limits::FailureLimiter,
         seal::{SealError, Sealer},
-        streams::CloseReason,
     },
     combined::local_origin,
     config::{Mode, Settings},
@@ -177,7 +176,7 @@ impl Server {
         let drain = shutdown.clone();
         tasks.spawn(async move {
             drain.cancelled().await;
-            app.hub().close_all(CloseReason::Draining);
+            app.hub().drain();
         });
         serve::serve(self.listener, routes, shutdown).await;
         tasks.join_all().await;

@@ -17,7 +17,7 @@ use argosy_wire::{
 use super::{
     App,
     error::{AppError, AppResult},
-    heartbeat::must_be_own,
+    heartbeat::{must_be_own, still_approved},
     paging::PageQuery,
 };
 
@@ -119,6 +119,9 @@ impl App {
             error: None,
         };
         let mut tx = self.store().write("discovery.ingest").await?;
+        if let Some(agent) = &job.agent {
+            still_approved(&mut tx, agent).await?;
+        }
         if tx.accounts().get(org, account).await?.is_none() {
             return Err(AppError::not_found("account"));
         }

@@ -10,7 +10,7 @@ use argosy_domain::{
     text,
     time::Timestamp,
 };
-use argosy_store::{Store, StoreError};
+use argosy_store::{Store, StoreError, Tx};
 use argosy_wire::{problem::Code, rest::agents::Heartbeat};
 use tokio::sync::{mpsc, oneshot};
 
@@ -84,6 +84,22 @@ pub(crate) fn own_agent(caller: &Caller) -> AppResult<(&AgentId, AccountId, Agen
         Caller::Key { .. } | Caller::Server => {
             Err(AppError::because(Code::Forbidden, "only an agent may do this"))
         }
+    }
+}
+
+/// Refuses what an agent began to send before it was revoked or quarantined.
+pub(crate) async fn still_approved(tx: &mut Tx, agent: &AgentId) -> AppResult<()> {
+    match tx.agents().find(agent).await?.map(|agent| agent.state.status()) {
+        Some(AgentStatus::Approved) => Ok(()),
+        Some(AgentStatus::Quarantined) => Err(AppError::new(Code::Quarantined)),
+        Some(
+            AgentStatus::Pending
+            | AgentStatus::Rejected
+            | AgentStatus::Expired
+            | AgentStatus::Cancelled
+            | AgentStatus::Revoked,
+        )
+        | None => Err(AppError::new(Code::Unauthenticated)),
     }
 }
 

@@ -15,7 +15,7 @@ use argosy_wire::{problem::Code, report::SubsystemReport};
 use super::{
     App,
     error::{AppError, AppResult},
-    heartbeat::own_agent,
+    heartbeat::{own_agent, still_approved},
 };
 
 /// One run of a subsystem, as its agent reports it.
@@ -63,6 +63,7 @@ impl App {
         }
         let now = self.now();
         let mut tx = self.store().write("inventory.put").await?;
+        still_approved(&mut tx, agent).await?;
         let error = run.report.as_ref().err().map(|error| clip(error, ERROR_TEXT_CHARS_MAX));
         tx.subsystems()
             .save_report(org, agent, subsystem, &run.breaker, now, error.as_deref())

@@ -55,6 +55,7 @@ pub struct Ticket {
 
 #[derive(Default)]
 struct Streams {
+    draining: bool,
     last_number: u64,
     open: HashMap<AgentId, Entry>,
 }
@@ -78,6 +79,10 @@ impl Hub {
         streams.last_number += 1;
         let number = streams.last_number;
         let entry = Entry { number, wake: Arc::clone(&wake), close };
+        if streams.draining {
+            let _ = entry.close.send(CloseReason::Draining);
+            return Ticket { agent: agent.clone(), number, wake, closed };
+        }
         if let Some(older) = streams.open.insert(agent.clone(), entry) {
             // It may have ended by itself just now.
             let _ = older.close.send(CloseReason::Replaced);
@@ -110,10 +115,12 @@ impl Hub {
         }
     }
 
-    /// Ends every stream.
-    pub fn close_all(&self, reason: CloseReason) {
-        for (_, entry) in self.lock().open.drain() {
-            let _ = entry.close.send(reason);
+    /// Ends every stream, and those that are still to come, because the server shuts down.
+    pub fn drain(&self) {
+        let mut streams = self.lock();
+        streams.draining = true;
+        for (_, entry) in streams.open.drain() {
+            let _ = entry.close.send(CloseReason::Draining);
         }
     }
 
@@ -147,6 +154,17 @@ mod tests {
         assert!(!hub.leave(&older));
         assert_eq!(hub.len(), 1);
         assert!(hub.leave(&newer));
+        assert!(hub.is_empty());
+    }
+
+    #[test]
+    fn nobody_enters_a_server_that_shuts_down() {
+        let hub = Hub::default();
+        let mut early = hub.enter(&"a".parse().unwrap());
+        hub.drain();
+        let mut late = hub.enter(&"b".parse().unwrap());
+        assert_eq!(early.closed.try_recv(), Ok(CloseReason::Draining));
+        assert_eq!(late.closed.try_recv(), Ok(CloseReason::Draining));
         assert!(hub.is_empty());
     }
 }

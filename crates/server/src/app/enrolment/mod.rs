@@ -143,24 +143,23 @@ impl App {
     async fn repeat(
         &self,
         origin: &Origin,
-        agent: Agent,
+        earlier: Agent,
         registration: &Registration,
     ) -> AppResult<Registered> {
+        let (org, id) = (&earlier.org, &earlier.id);
+        let deleted = || AppError::wrong_state("the agent was deleted: enrol with a fresh token");
         let mut tx = self.store().write("register").await?;
-        let agent = tx.agents().get(&agent.org, &agent.id).await?.ok_or_else(|| {
-            AppError::wrong_state("the agent was deleted: enrol with a fresh token")
-        })?;
-        let api_key = match agent.state.status() {
-            AgentStatus::Pending => {
-                tx.api_keys().void_of_agent(&agent.id, self.now()).await?;
-                Some(self.store_agent_key(&mut tx, &agent).await?)
-            }
-            AgentStatus::Approved
-            | AgentStatus::Quarantined
-            | AgentStatus::Rejected
-            | AgentStatus::Expired
-            | AgentStatus::Cancelled
-            | AgentStatus::Revoked => None,
+        let mut agent = tx.agents().get(org, id).await?.ok_or_else(deleted)?;
+        // Writing the state as it is holds the row: of two repeats one voids the key of the other,
+        // and none overtakes an approval.
+        let waits = agent.state.status() == AgentStatus::Pending
+            && tx.agents().save_state(&agent, AgentStatus::Pending).await?;
+        let api_key = if waits {
+            tx.api_keys().void_of_agent(id, self.now()).await?;
+            Some(self.store_agent_key(&mut tx, &agent).await?)
+        } else {
+            agent = tx.agents().get(org, id).await?.ok_or_else(deleted)?;
+            None
         };
         self.record_registration(&mut tx, origin, &agent, true).await?;
         tx.commit().await?;
@@ -183,7 +182,8 @@ impl App {
         // what the other has made, and gives the seat back.
         if let Some(signed) = &registration.signed {
             let digest = Sha256::of(&signed.payload);
-            if let Some(made) = tx.agents().find_by_statement(&token.org, &token.id, digest).await? {
+            if let Some(made) = tx.agents().find_by_statement(&token.org, &token.id, digest).await?
+            {
                 drop(tx);
                 return self.repeat(origin, made, registration).await;
             }

@@ -105,6 +105,7 @@ pub fn read(request: &Register, own_thumbprint: Bytes32) -> AppResult<Registrati
         (Some(payload), Some(signature)) => {
             let (statement, signed) = read_signed(payload, signature)?;
             same_as_request(request, &statement, &registration.presented, own_thumbprint)?;
+            prove_device_key(request, &statement, &signed.payload)?;
             registration.account = Some(statement.account_id);
             registration.version = Some(statement.version.clone());
             registration.hostname = Some(statement.hostname.clone());
@@ -202,4 +203,19 @@ fn same_key(i: usize, key: &RegisteredKey, statement: &EnrolmentStatement) -> Ap
     } else {
         Err(AppError::field(format!("{field}.public_key"), "differs from the signed statement"))
     }
+}
+
+/// A device key proves itself by a second signature over the same enrolment bytes.
+fn prove_device_key(
+    request: &Register,
+    statement: &EnrolmentStatement,
+    payload: &[u8],
+) -> AppResult<()> {
+    let Some(device_key) = statement.device_signing_key else { return Ok(()) };
+    let missing = || AppError::field("keys", "must hold the device-signing key with its proof");
+    let listed = request.keys.iter().find(|key| key.usage == "device-signing");
+    let proof = listed.and_then(|key| key.proof.as_deref()).ok_or_else(missing)?;
+    let proof: Fixed<64> = proof.parse().map_err(|error| AppError::field("keys", error))?;
+    verify_payload(&device_key, Purpose::Enrolment, payload, &proof)
+        .map_err(|error| AppError::because(Code::Unauthenticated, error.to_string()))
 }
