@@ -12,6 +12,9 @@ use serde::de::DeserializeOwned;
 /// Prefix of every environment variable.
 const PREFIX: &str = "ARGOSY";
 
+/// Variables that the command lines read by themselves: where the file is, and `argosy`'s own.
+const OF_COMMAND_LINES: &[&str] = &["config", "server", "key", "profile"];
+
 /// A group of settings that can be loaded. Deserialisation must deny unknown fields.
 pub trait Settings: DeserializeOwned {
     /// Every key, as it stands in a file; the variable is `ARGOSY_` and the key in upper case.
@@ -57,8 +60,11 @@ pub fn load<T: Settings>(
         let top = key.split("__").next().unwrap_or_default();
         if T::KEYS.contains(&top) {
             known.insert(name, value);
-        } else if !elsewhere.contains(&top) && !name.starts_with("ARGOSY_TEST_") {
-            unknown_variables.push(name);
+        } else {
+            let known_elsewhere = elsewhere.contains(&top) || OF_COMMAND_LINES.contains(&top);
+            if !known_elsewhere && !name.starts_with("ARGOSY_TEST_") {
+                unknown_variables.push(name);
+            }
         }
     }
     let mut builder = Config::builder();

@@ -58,7 +58,7 @@ pub enum Recovery {
 
 /// A name that is no command kind of this version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no such command kind")]
+#[error("is no command kind of this version; there is subsystem.run")]
 pub struct UnknownKind;
 
 impl CommandKind {
@@ -95,9 +95,9 @@ pub enum CommandParams {
     },
 }
 
-/// Parameters that do not fit their kind. Displays as a sentence.
+/// Parameters that do not fit their kind. Displays as what follows the field's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("params do not fit {kind}: {reason}")]
+#[error("do not fit {kind}: {reason}")]
 pub struct InvalidParams {
     /// The kind's name.
     pub kind: &'static str,

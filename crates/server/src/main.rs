@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 #[command(name = "argosyd", version, about)]
 struct Arguments {
     /// Configuration file (TOML or YAML).
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", env = "ARGOSY_CONFIG")]
     config: Option<PathBuf>,
     /// What this process is [default: combined].
     #[arg(long, global = true)]

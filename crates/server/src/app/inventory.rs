@@ -82,6 +82,7 @@ impl App {
             };
             tx.inventory().put(&row).await?;
         }
+        tx.presence().touch_many(&[(agent.clone(), now)]).await?;
         Ok(tx.commit().await?)
     }
 
