@@ -35,8 +35,8 @@ impl Crew {
         Self { tasks: JoinSet::new(), stop, entropy }
     }
 
-    /// Starts a task. `make` begins its work, again after a panic. It is dropped when the crew is
-    /// told to stop and a moment has passed.
+    /// Starts a task. `make` begins its work, again after a panic. Work that does not leave by
+    /// itself when the crew is told to stop is dropped a moment later.
     pub fn start<F, W>(&mut self, name: &'static str, after_panic: AfterPanic, make: F)
     where
         F: Fn() -> W + Send + 'static,

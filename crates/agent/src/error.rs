@@ -178,6 +178,10 @@ fn advice_on_registration(error: &CallError) -> &'static str {
             "This machine is registered already: ask an operator to approve or remove that agent."
         }
         Some(Code::AccountMismatch) => "Give the --account-id that the token is for.",
+        Some(Code::Invalid) => {
+            "Correct what the server names, then run the same command again. (`statement.server` is \
+             the pin: it must be this server's.)"
+        }
         Some(Code::RateLimited) => "Wait a minute, then run the same command again.",
         Some(_) => "Correct what the server names, then run the same command again.",
         None => {

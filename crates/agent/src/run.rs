@@ -224,15 +224,20 @@ async fn work(
         board: Arc::clone(&home.board),
         deps: deps.clone(),
     });
+    let until = stop.clone();
     crew.start("session keeper", AfterPanic::Restart, move || {
-        let keeper = Arc::clone(&keeper);
-        async move { Err(AgentError::Refused(keeper.keep().await)) }
+        let (keeper, stop) = (Arc::clone(&keeper), until.clone());
+        async move {
+            let refused = stop.run_until_cancelled(keeper.keep()).await;
+            refused.map_or(Ok(()), |error| Err(AgentError::Refused(error)))
+        }
     });
     let uploader = uploader(home, deps, &link, &prover, &sessions, mailbox);
+    let until = stop.clone();
     crew.start("uploader", AfterPanic::Restart, move || {
-        let uploader = Arc::clone(&uploader);
+        let (uploader, stop) = (Arc::clone(&uploader), until.clone());
         async move {
-            uploader.keep().await;
+            stop.run_until_cancelled(uploader.keep()).await;
             Ok(())
         }
     });

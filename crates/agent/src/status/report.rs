@@ -99,9 +99,9 @@ impl StatusReport {
         match (&self.process, self.running) {
             (Some(process), true) => {
                 let live = &process.live;
-                let since = ago(now, live.since);
+                let since = span(now.since(live.since));
                 let detail = live.connection.detail().map(|d| format!(": {d}")).unwrap_or_default();
-                format!("{} (since {since}){detail}", live.connection.as_str())
+                format!("{} for {since}{detail}", live.connection.as_str())
             }
             (Some(process), false) => {
                 let detail = process.live.connection.detail();
@@ -113,7 +113,12 @@ impl StatusReport {
     }
 
     fn next_step(&self) -> Option<&'static str> {
+        let failed = self.process.as_ref().and_then(|process| process.live.connection.detail());
         match (self.state, self.running) {
+            ("registered", false) if failed.is_some() => Some(
+                "Next: settle what stands above, then start it with `argosy-agent run`. To join \
+                 again, get a fresh token and run `argosy-agent enroll`.",
+            ),
             ("not_enrolled", _) => Some(
                 "Next: mint a token on the server (`argosy token create`), then run \
                  `argosy-agent enroll --server URL` with ARGOSY_BOOTSTRAP_TOKEN set to it.",
@@ -133,14 +138,14 @@ struct Lines(String);
 impl Lines {
     fn add(&mut self, label: &str, value: Option<&str>) {
         if let Some(value) = value {
-            let _ = writeln!(self.0, "{label:<14}{value}");
+            let _ = writeln!(self.0, "{label:<16}{value}");
         }
     }
 }
 
 fn process_lines(lines: &mut Lines, process: &StatusFile, now: Timestamp) {
     let heartbeat = process.live.last_heartbeat_at.map(|at| ago(now, at));
-    lines.add("last heartbeat", Some(&format!(" {}", heartbeat.as_deref().unwrap_or("none yet"))));
+    lines.add("last heartbeat", Some(heartbeat.as_deref().unwrap_or("none yet")));
     if let Some(expires) = process.live.session_expires_at {
         let left =
             if expires > now { format!("for {}", span(expires.since(now))) } else { "over".into() };
@@ -233,8 +238,7 @@ mod tests {
     #[test]
     fn a_connected_agent_shows_what_it_does() {
         let text = report(Connection::Connected, true).to_text(Timestamp::from_seconds(1_090));
-        for part in
-            ["connected (since 1m 30s ago)", "for 58m 30s", "1 running, 2 not", "breaker half-open"]
+        for part in ["connected for 1m 30s", "for 58m 30s", "1 running, 2 not", "breaker half-open"]
         {
             assert!(text.contains(part), "{part} in\n{text}");
         }
@@ -246,7 +250,7 @@ mod tests {
         let stopped = Connection::Stopped(Some("the server refused: revoked".into()));
         let text = report(stopped, false).to_text(Timestamp::from_seconds(1_090));
         assert!(text.contains("not running: the server refused: revoked"), "{text}");
-        assert!(text.contains("argosy-agent run"), "{text}");
+        assert!(text.contains("fresh token"), "{text}");
     }
 
     #[test]

@@ -81,9 +81,19 @@ impl From<ConnectError> for CallError {
             None if error.code == ErrorCode::DeadlineExceeded => {
                 Self::Unreachable { message: "no answer in time".into(), retry_after }
             }
-            None => Self::Unreachable { message, retry_after },
+            None => Self::Unreachable { message: cause(&error).unwrap_or(message), retry_after },
         }
     }
+}
+
+/// The innermost cause, which is what people can act upon: `Connection refused`.
+fn cause(error: &ConnectError) -> Option<String> {
+    let source = error.source_arc()?;
+    let mut cause: &(dyn std::error::Error + 'static) = source.as_ref();
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    Some(cause.to_string())
 }
 
 #[cfg(test)]
