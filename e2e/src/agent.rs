@@ -218,7 +218,9 @@ impl TestAgent {
         proof: &str,
     ) -> Answer {
         let authorization = format!("DPoP {}", self.session);
-        let headers = [("authorization", authorization.as_str()), ("dpop", proof)];
+        let machine_id = self.machine_id.map(|id| id.to_string());
+        let mut headers = vec![("authorization", authorization.as_str()), ("dpop", proof)];
+        headers.extend(machine_id.as_deref().map(|id| ("x-machine-id", id)));
         let answer = server.client.send(method, path, &headers, body).await;
         if let Some(nonce) = answer.headers.get("dpop-nonce") {
             self.nonce = nonce.to_str().unwrap().to_owned();

@@ -21,6 +21,7 @@ use crate::{
     },
     enrol::{EnrolError, Enrolled, Enrolment},
     error::AgentError,
+    host,
     journal::Journal,
     keys::Keys,
     policy_file::PolicyFile,
@@ -211,7 +212,8 @@ async fn work(
     });
     let (engine, events) = start_engine(config, home, deps, &registered, &scheduler)?;
     writer.observe(engine.clone());
-    let prover = Arc::new(Prover::new(Arc::clone(&home.keys), deps.clone()));
+    let machine_id = registered.machine_id.and(host::machine_id(&registered.server_thumbprint));
+    let prover = Arc::new(Prover::new(Arc::clone(&home.keys), deps.clone(), machine_id));
     let sessions = Arc::new(Sessions::default());
     let mut crew = Crew::new(stop.clone(), Arc::clone(&deps.entropy));
     let keeper = Arc::new(SessionKeeper {

@@ -28,6 +28,9 @@ use crate::{credentials::SecretText, deps::Deps, keys::Keys};
 /// Metadata with the server's nonce.
 const NONCE_HEADER: &str = "dpop-nonce";
 
+/// Metadata with the salted id of the machine.
+const MACHINE_ID_HEADER: &str = "x-machine-id";
+
 /// A call that is under way.
 pub type Call<'a, Answer> = BoxFuture<'a, Result<UnaryResponse<Answer>, ConnectError>>;
 
@@ -76,13 +79,17 @@ impl fmt::Debug for Session {
 pub struct Prover {
     keys: Arc<Keys>,
     deps: Deps,
+    machine_id: Option<Bytes32>,
     nonce: Mutex<Option<String>>,
 }
 
 impl Prover {
     /// A prover that knows no nonce yet.
-    pub fn new(keys: Arc<Keys>, deps: Deps) -> Self {
-        Self { keys, deps, nonce: Mutex::new(None) }
+    ///
+    /// `machine_id` is the salted id of the machine that it runs on, where one was enrolled: each
+    /// call shows it, so that a copied state directory is noticed.
+    pub fn new(keys: Arc<Keys>, deps: Deps, machine_id: Option<Bytes32>) -> Self {
+        Self { keys, deps, machine_id, nonce: Mutex::new(None) }
     }
 
     /// Remembers a nonce that came in a message.
@@ -130,10 +137,14 @@ impl Prover {
         session: &Session,
     ) -> Result<CallOptions, CallError> {
         let proof = self.proof(link, rpc, session)?;
-        CallOptions::default()
+        let options = CallOptions::default()
             .try_with_header("authorization", format!("DPoP {}", session.token()))
-            .and_then(|options| options.try_with_header("dpop", proof))
-            .map_err(|_| CallError::Protocol("a session token that fits no header"))
+            .and_then(|options| options.try_with_header("dpop", proof));
+        let options = match self.machine_id {
+            Some(id) => options.and_then(|o| o.try_with_header(MACHINE_ID_HEADER, id.to_string())),
+            None => options,
+        };
+        options.map_err(|_| CallError::Protocol("a session token that fits no header"))
     }
 
     /// Makes a call under `session`, once more where the server asks for its nonce.
@@ -173,7 +184,7 @@ mod tests {
 
     fn prover() -> Prover {
         let deps = Deps { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
-        Prover::new(Arc::new(Keys::generate(&OsEntropy)), deps)
+        Prover::new(Arc::new(Keys::generate(&OsEntropy)), deps, None)
     }
 
     fn nonce(value: &'static str) -> HeaderMap {

@@ -20,6 +20,7 @@ pub mod inventory;
 pub mod keyring;
 pub mod keys;
 pub mod limits;
+pub mod mismatches;
 pub mod paging;
 pub mod proofs;
 pub mod records;
@@ -48,6 +49,7 @@ use self::{
     heartbeat::PresenceWriter,
     keyring::Keyring,
     limits::FailureLimiter,
+    mismatches::Mismatches,
     proofs::ReplayGuard,
     seal::Sealer,
     streams::Hub,
@@ -108,6 +110,7 @@ struct Inner {
     ids: IdSource,
     hub: Hub,
     proofs: ReplayGuard,
+    mismatches: Mismatches,
     presence: PresenceWriter,
     started_at: Timestamp,
 }
@@ -123,6 +126,7 @@ impl App {
             ids,
             hub: Hub::default(),
             proofs: ReplayGuard::default(),
+            mismatches: Mismatches::default(),
             presence,
             started_at,
             parts,
@@ -188,6 +192,10 @@ impl App {
 
     pub(crate) fn replays(&self) -> &ReplayGuard {
         &self.inner.proofs
+    }
+
+    pub(crate) fn mismatches(&self) -> &Mismatches {
+        &self.inner.mismatches
     }
 
     pub(crate) fn presence(&self) -> &PresenceWriter {

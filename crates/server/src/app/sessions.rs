@@ -5,6 +5,7 @@
 
 use argosy_domain::{
     agent::{Agent, AgentStatus},
+    audit::AuditAction,
     entropy::random_bytes,
     id::{AgentId, OrgId, SessionId},
     limits::SESSION_LIFE,
@@ -14,9 +15,11 @@ use argosy_store::Tx;
 use argosy_wire::{bytes, dpop, problem::Code};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{
-    App,
+    App, Origin,
+    audit::Event,
     error::{AppError, AppResult},
     proofs,
 };
@@ -65,6 +68,8 @@ pub struct SessionCall<'a> {
     pub method: &'a str,
     /// Path of the request.
     pub path: &'a str,
+    /// The salted machine id that the call shows.
+    pub machine_id: Option<&'a str>,
     /// The call opens a stream: its proof is remembered in the store too.
     pub opens_stream: bool,
 }
@@ -132,12 +137,16 @@ impl App {
     }
 
     /// Checks token, proof, and that the agent still stands.
-    pub async fn prove_session(&self, call: SessionCall<'_>) -> AppResult<ProvedSession> {
-        let outcome = self.prove(call).await;
+    pub async fn prove_session(
+        &self,
+        origin: &Origin,
+        call: SessionCall<'_>,
+    ) -> AppResult<ProvedSession> {
+        let outcome = self.prove(origin, call).await;
         outcome.map_err(|error| AppError { dpop_nonce: Some(self.dpop_nonce()), ..error })
     }
 
-    async fn prove(&self, call: SessionCall<'_>) -> AppResult<ProvedSession> {
+    async fn prove(&self, origin: &Origin, call: SessionCall<'_>) -> AppResult<ProvedSession> {
         let now = self.now();
         let claims = self.read_session(call.token, now)?;
         self.check_proof(&call, &claims, now).await?;
@@ -146,6 +155,7 @@ impl App {
         let agent = agent.filter(|agent| agent.org == claims.org).ok_or_else(invalid)?;
         match agent.state.status() {
             AgentStatus::Approved | AgentStatus::Quarantined if agent.epoch == claims.epoch => {
+                self.check_machine(origin, &agent, call.machine_id).await?;
                 let expires_at = Timestamp::from_seconds(claims.exp);
                 Ok(ProvedSession { agent, session: claims.sid, expires_at })
             }
@@ -157,6 +167,31 @@ impl App {
             | AgentStatus::Cancelled
             | AgentStatus::Revoked => Err(invalid()),
         }
+    }
+
+    /// An agent that enrolled with a machine id shows it with every call. Another one, or none, is
+    /// a copied state directory: the original goes on working, the copy gets nothing.
+    async fn check_machine(
+        &self,
+        origin: &Origin,
+        agent: &Agent,
+        shown: Option<&str>,
+    ) -> AppResult<()> {
+        let enrolled = agent.identity.as_ref().and_then(|identity| identity.machine_id.as_deref());
+        if enrolled.is_none() || enrolled == shown {
+            return Ok(());
+        }
+        if self.mismatches().is_news(&agent.id, self.now()) {
+            let event = Event {
+                action: AuditAction::MachineMismatch,
+                org: &agent.org,
+                target: Some(format!("agent:{}", agent.id)),
+                detail: json!({ "shown": shown.is_some() }),
+            };
+            let actor = format!("agent:{}", agent.id);
+            self.record_alone("session.machine_mismatch", &actor, origin, event).await?;
+        }
+        Err(AppError::new(Code::MachineMismatch))
     }
 
     fn read_session(&self, token: &str, now: Timestamp) -> AppResult<Claims> {

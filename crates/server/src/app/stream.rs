@@ -232,9 +232,16 @@ impl AgentStream {
     }
 
     async fn renew(&mut self, token: &str, proof: &str) -> AppResult<Vec<Down>> {
-        let call =
-            SessionCall { token, proof, method: "POST", path: STREAM_PATH, opens_stream: true };
-        let proved = self.app.prove_session(call).await?;
+        let call = SessionCall {
+            token,
+            proof,
+            method: "POST",
+            path: STREAM_PATH,
+            // The handshake of the new session has just shown it, and the stream is the same.
+            machine_id: self.agent.identity.as_ref().and_then(|i| i.machine_id.as_deref()),
+            opens_stream: true,
+        };
+        let proved = self.app.prove_session(&self.origin, call).await?;
         if proved.agent.id != self.agent.id {
             return Err(AppError::because(Code::InvalidSession, "the session is another agent's"));
         }

@@ -70,9 +70,10 @@ async fn authenticate(parts: &Parts, app: &App) -> AppResult<Caller> {
         proof: header_text(&parts.headers, "dpop").unwrap_or_default(),
         method: parts.method.as_str(),
         path,
+        machine_id: header_text(&parts.headers, "x-machine-id"),
         opens_stream: false,
     };
-    Ok(app.prove_session(call).await?.into())
+    Ok(app.prove_session(&origin(parts), call).await?.into())
 }
 
 /// An identifier in the path. A text that is none names nothing, so it is answered like one that

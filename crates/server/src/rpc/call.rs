@@ -69,7 +69,9 @@ async fn prove(
 ) -> AppResult<ProvedSession> {
     let proof = one(ctx.headers(), "dpop").unwrap_or_default();
     let path = procedure.procedure;
-    app.prove_session(SessionCall { token, proof, method: METHOD, path, opens_stream }).await
+    let machine_id = one(ctx.headers(), "x-machine-id");
+    let call = SessionCall { token, proof, method: METHOD, path, machine_id, opens_stream };
+    app.prove_session(&origin(ctx), call).await
 }
 
 /// A refusal of a session call: it carries the nonce for the next proof, whatever it is about.
