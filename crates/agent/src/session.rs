@@ -38,7 +38,7 @@ const REFUSALS_MAX: u32 = 3;
 /// Longest wait between two questions whether an operator has approved.
 const APPROVAL_CEILING: Duration = Duration::from_secs(15);
 /// A session that the server calls shorter is renewed as if it were this long.
-const LIFE_MIN: Duration = Duration::from_secs(30);
+const LIFE_MIN: Duration = Duration::from_secs(3);
 
 /// Who shakes hands.
 pub struct Applicant<'a> {
