@@ -134,12 +134,13 @@ struct Pin {
 }
 
 impl Enrolment<'_> {
-    /// Where to enrol: an attempt that was begun goes on where it began.
+    /// Where to enrol: where the settings say, else where an attempt was begun.
     pub fn server(&self, state: &Credentials) -> Result<ServerUrl, EnrolError> {
-        if let (Credentials::Enrolling(begun), true) = (state, self.continues(state)) {
-            return begun.server_url.parse().map_err(|_| EnrolError::Stale);
+        if let Some(url) = &self.config.server {
+            return Ok(url.clone());
         }
-        self.config.server.clone().ok_or(EnrolError::NoServer)
+        let Credentials::Enrolling(begun) = state else { return Err(EnrolError::NoServer) };
+        begun.server_url.parse().map_err(|_| EnrolError::Stale)
     }
 
     /// Registers this machine, or continues a registration that was begun. One attempt.
@@ -170,14 +171,20 @@ impl Enrolment<'_> {
         }
     }
 
-    /// Whether a registration was begun with this token, or there is none to begin another with.
+    /// Whether a registration was begun that fits the settings: the same token, where there is one,
+    /// and the same server as far as it is known.
     fn continues(&self, state: &Credentials) -> bool {
-        match state {
-            Credentials::Enrolling(begun) => {
-                self.config.token.as_ref().is_none_or(|token| token.id == begun.token_id)
+        let Credentials::Enrolling(begun) = state else { return false };
+        let config = self.config;
+        let token = config.token.as_ref().is_none_or(|token| token.id == begun.token_id);
+        let server = match begun.pin {
+            ServerPin::Pinned(pin) => config.pin.is_none_or(|set| set == pin),
+            ServerPin::Tofu => {
+                let url = config.server.as_ref();
+                config.pin.is_none() && url.is_none_or(|url| url.origin() == begun.server_url)
             }
-            Credentials::NotEnrolled | Credentials::Registered(_) => false,
-        }
+        };
+        token && server
     }
 
     /// Whether repeating the same statement is of no use: the next attempt begins a new one.
