@@ -12,6 +12,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import signed
+import verify_audit
 from signed import Refused, b64, unb64
 
 FOLDER = Path(__file__).resolve().parents[2] / "proto" / "vectors"
@@ -162,6 +163,23 @@ class Checks:
         for case in file["refused"]:
             self.refused(f"proof: {case['why']}", lambda: signed.read_dpop(case["proof"]))
 
+    def audit_file(self):
+        file = self.load("audit-export.json")
+        self.equal("audit: genesis", b64(verify_audit.genesis("default")), file["genesis"])
+        for case in file["accepted"]:
+            name = f"audit: {case['why']}"
+            log = self.accepted(name, lambda: verify_audit.verify(case["lines"], case["pin"]))
+            wanted = tuple(case[part] for part in ("position", "link", "checkpoints"))
+            self.equal(name, log and (log.position, b64(log.link), log.checkpoints), wanted)
+        for case in file["refused"]:
+            name = f"audit: {case['why']}"
+            try:
+                verify_audit.verify(case["lines"], case["pin"])
+            except verify_audit.RefusedExport as refusal:
+                self.equal(name, (refusal.line, refusal.position), (case["line"], case["position"]))
+            else:
+                self.check(f"{name}: was accepted", False)
+
     def run(self):
         self.key_file()
         statements = {f"statement.{purpose}.json" for purpose in signed.STATEMENTS}
@@ -173,6 +191,7 @@ class Checks:
         self.token_file()
         self.machine_file()
         self.dpop_file()
+        self.audit_file()
 
 
 def main():

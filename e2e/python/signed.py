@@ -167,6 +167,9 @@ STATEMENTS = {
     "result-ack": {
         "server": _bytes32, "agent": _id, "command_id": _id, "result_sha256": _bytes32,
     },
+    "audit-checkpoint": {
+        "server": _bytes32, "org": _id, "position": _integer, "link": _bytes32, "time": _time,
+    },
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ pub mod account;
 pub mod agent;
 pub mod audit;
 pub mod breaker;
+pub mod chain;
 pub mod command;
 pub mod digest;
 pub mod entropy;

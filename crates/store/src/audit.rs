@@ -1,7 +1,11 @@
-//! The audit log. Entries are written in the transaction of what they tell about, and never
-//! changed here.
+//! The audit log. Entries are written in the transaction of what they tell about; afterwards the
+//! sealer gives them their place in the chain (`chain`), and nothing else of them ever changes.
 
-use argosy_domain::{audit::AuditAction, id::OrgId, time::Timestamp};
+mod chain;
+
+use argosy_domain::{audit::AuditAction, chain::ChainedEntry, id::OrgId, time::Timestamp};
+
+pub use self::chain::{CheckpointRow, OrgChain, SealedRow};
 
 use crate::{
     error::StoreError,
@@ -62,6 +66,23 @@ pub struct AuditRow {
     pub source: Option<String>,
     /// Joins it to the log.
     pub trace_id: Option<String>,
+}
+
+impl AuditRow {
+    /// The entry as it is chained: every column, each as it is stored.
+    pub fn chained(&self) -> ChainedEntry {
+        ChainedEntry {
+            action: self.action.clone(),
+            actor: self.actor.clone(),
+            at: self.at.to_string(),
+            detail: self.detail.clone(),
+            id: self.id.clone(),
+            org: self.org.to_string(),
+            source: self.source.clone(),
+            target: self.target.clone(),
+            trace_id: self.trace_id.clone(),
+        }
+    }
 }
 
 /// Conditions on entries; absent ones let everything through.

@@ -82,7 +82,8 @@ impl Conn {
         matches!(self.link, Link::PostgresTx(_))
     }
 
-    fn fail(&mut self) {
+    /// Spoils the transaction: a statement that should have changed something did not.
+    pub(crate) fn fail(&mut self) {
         self.failed = match self.link {
             Link::SqliteWriter(_) | Link::PostgresTx(_) => true,
             Link::SqliteReader(_) | Link::PostgresReader(_) => false,

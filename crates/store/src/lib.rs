@@ -37,7 +37,7 @@ mod writer;
 pub use accounts::Accounts;
 pub use agents::{AgentFilter, AgentView, Agents, HealthCounts};
 pub use api_keys::{ApiKey, ApiKeys, NewApiKey};
-pub use audit::{Audit, AuditEntry, AuditFilter, AuditRow};
+pub use audit::{Audit, AuditEntry, AuditFilter, AuditRow, CheckpointRow, OrgChain, SealedRow};
 pub use commands::{CommandFilter, Commands};
 pub use counters::{CountersSnapshot, OpCount};
 pub use error::{CONFLICTS, Cause, StoreError};

@@ -4,6 +4,7 @@
 //! *Invariant:* this crate opens no connection and keeps no state; it turns values into bytes and
 //! bytes into checked values. Time and randomness are passed in.
 
+pub mod audit;
 pub mod bytes;
 pub mod dpop;
 pub mod machine;

@@ -36,11 +36,13 @@ pub enum Purpose {
     Receipt,
     /// Command key: the server has the result durably.
     ResultAck,
+    /// Audit key: how far a chain of the audit log went, and its hash.
+    AuditCheckpoint,
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::KeyCertificate,
         Self::Enrolment,
         Self::EnrolmentReceipt,
@@ -50,6 +52,7 @@ impl Purpose {
         Self::Command,
         Self::Receipt,
         Self::ResultAck,
+        Self::AuditCheckpoint,
     ];
 
     /// The name inside the payload type.
@@ -64,6 +67,7 @@ impl Purpose {
             Self::Command => "command",
             Self::Receipt => "receipt",
             Self::ResultAck => "result-ack",
+            Self::AuditCheckpoint => "audit-checkpoint",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! named in [`crate::sign::Purpose`].
 
 use argosy_domain::{
+    chain::ChainPosition,
     command::CommandSeq,
     digest::{Fingerprint, Sha256},
     id::{AccountId, AgentId, CommandId, JournalId, OrgId, TokenId},
@@ -265,6 +266,25 @@ pub struct ResultAckStatement {
     pub result_sha256: Bytes32,
 }
 statement!(ResultAckStatement, ResultAck);
+
+/// The server's word for a chain of the audit log: it had exactly these entries at this time.
+#[serde_as]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditCheckpoint {
+    /// Thumbprint of the server's identity key.
+    pub server: Bytes32,
+    /// Whose chain.
+    pub org: OrgId,
+    /// Place of the last entry.
+    #[serde_as(as = "DisplayFromStr")]
+    pub position: ChainPosition,
+    /// Link of the last entry; it covers all before it.
+    pub link: Bytes32,
+    /// Server time.
+    pub time: Timestamp,
+}
+statement!(AuditCheckpoint, AuditCheckpoint);
 
 /// A domain digest in its wire form.
 pub fn digest(sha256: Sha256) -> Bytes32 {

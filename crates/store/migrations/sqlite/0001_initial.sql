@@ -253,8 +253,11 @@ CREATE INDEX resources_list ON resources (org_id, first_seen_at, id);
 CREATE INDEX resources_scope ON resources (org_id, account_id, provider, region);
 CREATE INDEX resources_job ON resources (org_id, job_id);
 
+-- `ordinal` is the order of insertion, `position` and `link` the place in the organisation's chain:
+-- absent until the sealer has been there. No two entries of an organisation share a position.
 CREATE TABLE audit_entries (
-    id TEXT PRIMARY KEY NOT NULL,
+    ordinal INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
+    id TEXT NOT NULL UNIQUE,
     org_id TEXT NOT NULL REFERENCES organisations (id),
     at BIGINT NOT NULL,
     actor TEXT NOT NULL,
@@ -262,9 +265,33 @@ CREATE TABLE audit_entries (
     target TEXT,
     detail TEXT NOT NULL,
     source TEXT,
-    trace_id TEXT
+    trace_id TEXT,
+    position BIGINT,
+    link TEXT
 );
 CREATE INDEX audit_entries_list ON audit_entries (org_id, at, id);
+CREATE UNIQUE INDEX audit_entries_position ON audit_entries (org_id, position);
+CREATE INDEX audit_entries_unsealed ON audit_entries (org_id, ordinal) WHERE position IS NULL;
+
+CREATE TABLE audit_chains (
+    org_id TEXT NOT NULL REFERENCES organisations (id),
+    position BIGINT NOT NULL,
+    link TEXT NOT NULL,
+    checkpoint_position BIGINT NOT NULL,
+    checkpoint_at BIGINT,
+    PRIMARY KEY (org_id)
+);
+
+CREATE TABLE audit_checkpoints (
+    org_id TEXT NOT NULL REFERENCES organisations (id),
+    position BIGINT NOT NULL,
+    at BIGINT NOT NULL,
+    checkpoint BLOB NOT NULL,
+    checkpoint_signature BLOB NOT NULL,
+    certificate BLOB NOT NULL,
+    certificate_signature BLOB NOT NULL,
+    PRIMARY KEY (org_id, position)
+);
 
 CREATE TABLE server_keys (
     key_use TEXT NOT NULL,

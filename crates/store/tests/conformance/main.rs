@@ -5,6 +5,7 @@
 
 mod access;
 mod agents;
+mod chain;
 mod commands;
 mod common;
 mod database;

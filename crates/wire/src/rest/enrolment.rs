@@ -54,7 +54,7 @@ pub struct Register {
 }
 
 /// A signed statement as it travels in JSON.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SignedJson {
     /// The canonical bytes, base64url.

@@ -5,6 +5,7 @@
 //! field. Times are RFC 3339 in UTC, bytes base64url without padding, ids strings.
 
 pub mod agents;
+pub mod audit;
 pub mod commands;
 pub mod discovery;
 pub mod enrolment;

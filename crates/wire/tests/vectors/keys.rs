@@ -17,8 +17,10 @@ pub(crate) const AGENT_IDENTITY: VectorKey = VectorKey { name: "agent-identity",
 pub(crate) const AGENT_DEVICE: VectorKey = VectorKey { name: "agent-device-signing", seed: 4 };
 pub(crate) const STRANGER: VectorKey = VectorKey { name: "stranger", seed: 5 };
 
-const ALL: [VectorKey; 5] =
-    [SERVER_IDENTITY, SERVER_COMMAND, AGENT_IDENTITY, AGENT_DEVICE, STRANGER];
+pub(crate) const SERVER_AUDIT: VectorKey = VectorKey { name: "server-audit", seed: 6 };
+
+const ALL: [VectorKey; 6] =
+    [SERVER_IDENTITY, SERVER_COMMAND, AGENT_IDENTITY, AGENT_DEVICE, STRANGER, SERVER_AUDIT];
 
 impl VectorKey {
     pub(crate) fn signer(&self) -> SigningKey {

@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod audit;
 mod dpop;
 mod enrolment;
 mod keys;
@@ -23,8 +24,9 @@ use argosy_wire::{
     bytes::{Bytes32, Fixed, decode},
     sign::{InvalidSigned, Purpose, Signed, Statement, pae, verify_payload},
     statement::{
-        ChallengeStatement, CommandStatement, EnrolmentReceipt, EnrolmentStatement,
-        HandshakeStatement, HelloStatement, KeyCertificate, ReceiptStatement, ResultAckStatement,
+        AuditCheckpoint, ChallengeStatement, CommandStatement, EnrolmentReceipt,
+        EnrolmentStatement, HandshakeStatement, HelloStatement, KeyCertificate, ReceiptStatement,
+        ResultAckStatement,
     },
     token::{Secret32, TokenProof, TokenString},
 };
@@ -42,6 +44,7 @@ fn fresh() -> BTreeMap<String, Value> {
         ("enrolment-token.json".to_owned(), enrolment::tokens()),
         ("machine-id.json".to_owned(), enrolment::machine_ids()),
         ("dpop.json".to_owned(), dpop::document()),
+        ("audit-export.json".to_owned(), audit::document()),
     ]);
     for purpose in Purpose::ALL {
         files.insert(statement_file(purpose), statements::document(purpose));
@@ -111,6 +114,7 @@ fn every_purpose_has_vectors_that_hold() {
             Purpose::Command => check::<CommandStatement>(),
             Purpose::Receipt => check::<ReceiptStatement>(),
             Purpose::ResultAck => check::<ResultAckStatement>(),
+            Purpose::AuditCheckpoint => check::<AuditCheckpoint>(),
         }
     }
 }
@@ -182,6 +186,23 @@ fn tokens_and_proofs_are_read_as_the_vectors_say() {
     }
     for case in items(&file, "refused_tokens") {
         assert!(TokenString::parse(text(case, "token")).is_err(), "{case}");
+    }
+}
+
+#[test]
+fn audit_exports_are_read_as_the_vectors_say() {
+    let file = committed("audit-export.json");
+    for case in items(&file, "accepted") {
+        let verified = audit::verify(case).unwrap_or_else(|error| panic!("{error}: {case}"));
+        assert_eq!(verified.head.position.0, case["position"]);
+        assert_eq!(Fixed(verified.head.link.0), fixed::<32>(case, "link"));
+        assert_eq!(verified.checkpoints, case["checkpoints"]);
+    }
+    for case in items(&file, "refused") {
+        let refused = audit::verify(case).unwrap_err();
+        assert_eq!(refused.line, case["line"], "{refused}: {case}");
+        let position = refused.position().map(|position| position.0);
+        assert_eq!(position, case["position"].as_u64(), "{refused}: {case}");
     }
 }
 

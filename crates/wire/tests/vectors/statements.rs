@@ -1,34 +1,37 @@
 //! One statement of each purpose with the least and the most that it can say, and what must be
 //! refused in its place.
 
-use argosy_domain::{command::CommandSeq, digest::Sha256};
+use argosy_domain::{chain::ChainPosition, command::CommandSeq, digest::Sha256};
 use argosy_domain::{id::AccountId, time::Timestamp};
 use argosy_wire::{
     bytes::{Bytes32, Fixed, encode},
     sign::{Purpose, Signed, Statement, pae, sign_payload, thumbprint},
     statement::{
-        ChallengeStatement, CommandStatement, EnrolmentReceipt, EnrolmentStatement,
-        HandshakeStatement, HelloStatement, KeyCertificate, ReceiptStatement, ResultAckStatement,
-        ServerPin, digest,
+        AuditCheckpoint, ChallengeStatement, CommandStatement, EnrolmentReceipt,
+        EnrolmentStatement, HandshakeStatement, HelloStatement, KeyCertificate, ReceiptStatement,
+        ResultAckStatement, ServerPin, digest,
     },
 };
 use serde_json::{Value, json};
 
 use crate::{
-    keys::{AGENT_DEVICE, AGENT_IDENTITY, SERVER_COMMAND, SERVER_IDENTITY, STRANGER, VectorKey},
+    keys::{
+        AGENT_DEVICE, AGENT_IDENTITY, SERVER_AUDIT, SERVER_COMMAND, SERVER_IDENTITY, STRANGER,
+        VectorKey,
+    },
     refused,
 };
 
 /// A text that JSON has to escape, or must not.
-const HARD_TEXT: &str = "Büro „7“ \u{1f5a5} \"\\/\u{1}\u{7f}\u{2028}\t";
+pub(crate) const HARD_TEXT: &str = "Büro „7“ \u{1f5a5} \"\\/\u{1}\u{7f}\u{2028}\t";
 /// 2026-01-31T08:00:00Z and some microseconds.
 const AT: i64 = 1_769_846_400_000_042;
 
-fn at(seconds: i64) -> Timestamp {
+pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(AT + seconds * 1_000_000)
 }
 
-fn server() -> Bytes32 {
+pub(crate) fn server() -> Bytes32 {
     thumbprint(&SERVER_IDENTITY.public())
 }
 
@@ -120,6 +123,7 @@ pub(crate) fn document(purpose: Purpose) -> Value {
             of(&AGENT_IDENTITY, &[receipt(), least])
         }
         Purpose::ResultAck => of(&SERVER_COMMAND, &[result_ack()]),
+        Purpose::AuditCheckpoint => of(&SERVER_AUDIT, &[audit_checkpoint()]),
     }
 }
 
@@ -169,6 +173,16 @@ fn result_ack() -> ResultAckStatement {
         agent: handshake().agent,
         command_id: command().command_id,
         result_sha256: receipt().result_sha256,
+    }
+}
+
+fn audit_checkpoint() -> AuditCheckpoint {
+    AuditCheckpoint {
+        server: server(),
+        org: id("default"),
+        position: ChainPosition(1_000),
+        link: digest(Sha256::of(b"the last link")),
+        time: at(0),
     }
 }
 
