@@ -46,6 +46,15 @@ impl Dialect {
         }
     }
 
+    /// A statement: finds an agent and holds its row until the end of the transaction. On SQLite a
+    /// transaction that writes is alone anyway.
+    pub(crate) fn hold_agent(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SELECT id FROM agents WHERE id = $1",
+            Self::Postgres => "SELECT id FROM agents WHERE id = $1 FOR NO KEY UPDATE",
+        }
+    }
+
     /// A condition: the agent carries the one label of the JSON object in a parameter (`?`).
     pub(crate) fn agent_has_label(self) -> &'static str {
         match self {

@@ -18,6 +18,7 @@ use subtle::ConstantTimeEq as _;
 use super::{
     App, Origin,
     audit::Event,
+    enrolment::is_overdue,
     error::{AppError, AppResult},
     sessions::ProvedSession,
 };
@@ -60,6 +61,10 @@ impl App {
         let id = key.agent.as_ref().ok_or_else(refused)?;
         let agent = self.store().read("authn.agent").await?.agents().find(id).await?;
         let agent = agent.ok_or_else(refused)?;
+        // The sweep that writes it down may come a moment later.
+        if is_overdue(&agent, self.now()) {
+            return Err(refused());
+        }
         match agent.state.status() {
             AgentStatus::Pending => Err(AppError::new(Code::NotApproved)),
             AgentStatus::Approved | AgentStatus::Quarantined => Ok(agent),

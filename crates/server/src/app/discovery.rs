@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use argosy_domain::{
     access::{Caller, Permission, Target},
+    agent::AgentStatus,
     id::{AccountId, OrgId, ResourceRowId, SyncJobId},
     limits::INGEST_RESOURCES_MAX,
     resource::{Resource, ResourceStatus},
@@ -85,8 +86,11 @@ impl App {
     pub async fn ingest(&self, caller: &Caller, ingest: Ingest) -> AppResult<IngestOutcome> {
         let org = caller.org().ok_or_else(|| AppError::new(Code::Forbidden))?;
         let agent = match caller {
-            Caller::Agent { agent, .. } => {
+            Caller::Agent { agent, status, .. } => {
                 must_be_own(agent, ingest.agent_id.as_deref())?;
+                if *status != AgentStatus::Approved {
+                    return Err(AppError::new(Code::Quarantined));
+                }
                 Some(agent.clone())
             }
             Caller::Key { .. } | Caller::Server => None,

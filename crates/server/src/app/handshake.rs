@@ -103,6 +103,9 @@ impl App {
         let expires_at = now.plus(CHALLENGE_LIFE);
         let challenge = random_bytes::<32>(self.entropy());
         let mut tx = self.store().write("handshake.begin").await?;
+        if !tx.agents().hold(&agent.id).await? {
+            return Err(refused());
+        }
         if tx.handshakes().live_challenges(&agent.id, now).await? >= CHALLENGES_MAX {
             return Err(AppError::rate_limited(CHALLENGE_LIFE.as_secs()));
         }

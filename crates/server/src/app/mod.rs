@@ -20,10 +20,10 @@ pub mod inventory;
 pub mod keyring;
 pub mod keys;
 pub mod limits;
-pub mod mismatches;
 pub mod paging;
 pub mod proofs;
 pub mod records;
+pub mod refusals;
 pub mod seal;
 pub mod sessions;
 pub mod setup;
@@ -49,8 +49,8 @@ use self::{
     heartbeat::PresenceWriter,
     keyring::Keyring,
     limits::FailureLimiter,
-    mismatches::Mismatches,
     proofs::ReplayGuard,
+    refusals::RecentRefusals,
     seal::Sealer,
     streams::Hub,
 };
@@ -110,7 +110,8 @@ struct Inner {
     ids: IdSource,
     hub: Hub,
     proofs: ReplayGuard,
-    mismatches: Mismatches,
+    mismatches: RecentRefusals,
+    misuses: RecentRefusals,
     presence: PresenceWriter,
     started_at: Timestamp,
 }
@@ -126,7 +127,8 @@ impl App {
             ids,
             hub: Hub::default(),
             proofs: ReplayGuard::default(),
-            mismatches: Mismatches::default(),
+            mismatches: RecentRefusals::default(),
+            misuses: RecentRefusals::default(),
             presence,
             started_at,
             parts,
@@ -194,8 +196,13 @@ impl App {
         &self.inner.proofs
     }
 
-    pub(crate) fn mismatches(&self) -> &Mismatches {
+    pub(crate) fn mismatches(&self) -> &RecentRefusals {
         &self.inner.mismatches
+    }
+
+    /// Refused proofs under genuine sessions that were recorded a moment ago.
+    pub(crate) fn misuses(&self) -> &RecentRefusals {
+        &self.inner.misuses
     }
 
     pub(crate) fn presence(&self) -> &PresenceWriter {

@@ -149,7 +149,10 @@ impl App {
     async fn prove(&self, origin: &Origin, call: SessionCall<'_>) -> AppResult<ProvedSession> {
         let now = self.now();
         let claims = self.read_session(call.token, now)?;
-        self.check_proof(&call, &claims, now).await?;
+        if let Err(error) = self.check_proof(&call, &claims, now).await {
+            self.note_misuse(origin, &claims, &error).await?;
+            return Err(error);
+        }
         let agent = self.store().read("session").await?.agents().find(&claims.sub).await?;
         let invalid = || AppError::new(Code::InvalidSession);
         let agent = agent.filter(|agent| agent.org == claims.org).ok_or_else(invalid)?;
@@ -167,6 +170,26 @@ impl App {
             | AgentStatus::Cancelled
             | AgentStatus::Revoked => Err(invalid()),
         }
+    }
+
+    /// A genuine session with a proof that is not its own: whoever sends it has the token and not
+    /// the key, or repeats what somebody else sent. To lack the nonce is no misuse.
+    async fn note_misuse(
+        &self,
+        origin: &Origin,
+        claims: &Claims,
+        error: &AppError,
+    ) -> AppResult<()> {
+        if error.code != Code::InvalidProof || !self.misuses().is_news(&claims.sub, self.now()) {
+            return Ok(());
+        }
+        let event = Event {
+            action: AuditAction::SessionRefused,
+            org: &claims.org,
+            target: Some(format!("agent:{}", claims.sub)),
+            detail: json!({ "reason": error.detail, "session": claims.sid }),
+        };
+        self.record_alone("session.refused", "anonymous", origin, event).await
     }
 
     /// An agent that enrolled with a machine id shows it with every call. Another one, or none, is

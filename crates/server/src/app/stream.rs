@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use argosy_domain::{
     agent::Agent,
     digest::Sha256,
-    id::{CommandId, SessionId},
+    id::{AgentId, CommandId, SessionId},
     limits::ERROR_TEXT_CHARS_MAX,
     text::clip,
     time::Timestamp,
@@ -140,11 +140,12 @@ impl AgentStream {
             return Err(refused("the hello is for another agent or session"));
         }
         app.catch_up(&agent, hello.high_water).await?;
-        let mut tx = app.store().write("stream.open").await?;
-        tx.presence().set_connected(&agent.id, true, app.now()).await?;
-        tx.commit().await?;
-        tracing::info!(agent = %agent.id, %version, "stream opened");
         let ticket = app.hub().enter(&agent.id);
+        if let Err(error) = note_opened(app, &agent).await {
+            note_left(app, &agent.id, &ticket).await;
+            return Err(error);
+        }
+        tracing::info!(agent = %agent.id, %version, "stream opened");
         let accepted = Down::Accepted {
             server_time: app.now(),
             heartbeat_interval_s: app.rules().heartbeat_interval_s,
@@ -252,17 +253,34 @@ impl AgentStream {
 
     /// Ends the stream's bookkeeping. Must be called once, whatever ended the stream.
     pub async fn close(self) {
-        if !self.app.hub().leave(&self.ticket) && self.app.hub().has(&self.agent.id) {
-            return;
-        }
-        let written = async {
-            let mut tx = self.app.store().write("stream.close").await?;
-            tx.presence().set_connected(&self.agent.id, false, self.app.now()).await?;
-            tx.commit().await
-        };
-        if let Err(error) = written.await {
-            tracing::warn!(agent = %self.agent.id, %error, "could not record the end of a stream");
-        }
+        note_left(&self.app, &self.agent.id, &self.ticket).await;
         tracing::info!(agent = %self.agent.id, session = %self.session, "stream closed");
+    }
+}
+
+/// Records that a stream of the agent is open. Whoever lost the credentials since the session was
+/// proved is refused; whoever loses them from here on has the stream in the hub, where it is ended.
+async fn note_opened(app: &App, proved: &Agent) -> AppResult<()> {
+    let mut tx = app.store().write("stream.open").await?;
+    let standing = tx.agents().find(&proved.id).await?;
+    if standing.is_none_or(|agent| agent.epoch != proved.epoch) {
+        return Err(AppError::new(Code::InvalidSession));
+    }
+    tx.presence().set_connected(&proved.id, true, app.now()).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Gives the place among the open streams up and records it, unless a newer stream has it.
+async fn note_left(app: &App, agent: &AgentId, ticket: &Ticket) {
+    if !app.hub().leave(ticket) && app.hub().has(agent) {
+        return;
+    }
+    let written = async {
+        let mut tx = app.store().write("stream.close").await?;
+        tx.presence().set_connected(agent, false, app.now()).await?;
+        tx.commit().await
+    };
+    if let Err(error) = written.await {
+        tracing::warn!(%agent, %error, "could not record the end of a stream");
     }
 }

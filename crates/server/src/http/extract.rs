@@ -49,6 +49,13 @@ fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
+/// The one value of a header; none where there are several.
+fn only_header_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let mut values = headers.get_all(name).iter();
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    value.to_str().ok()
+}
+
 async fn authenticate(parts: &Parts, app: &App) -> AppResult<Caller> {
     let unauthenticated = || AppError::new(Code::Unauthenticated);
     let mut given = parts.headers.get_all(header::AUTHORIZATION).iter();
@@ -67,7 +74,7 @@ async fn authenticate(parts: &Parts, app: &App) -> AppResult<Caller> {
         .map_or_else(|| parts.uri.path(), |original| original.0.path());
     let call = SessionCall {
         token: secret.trim(),
-        proof: header_text(&parts.headers, "dpop").unwrap_or_default(),
+        proof: only_header_text(&parts.headers, "dpop").unwrap_or_default(),
         method: parts.method.as_str(),
         path,
         machine_id: header_text(&parts.headers, "x-machine-id"),

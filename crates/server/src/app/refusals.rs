@@ -1,5 +1,5 @@
-//! Which machine mismatches were recorded a moment ago, so that a copy that tries again and again
-//! fills no audit log.
+//! Which agents' refusals were recorded a moment ago, so that a copy or a thief who tries again and
+//! again fills no audit log.
 
 use std::{
     collections::HashMap,
@@ -9,19 +9,19 @@ use std::{
 
 use argosy_domain::{id::AgentId, time::Timestamp};
 
-/// One agent's mismatch is news again after this time.
+/// A refusal of one agent is news again after this time.
 const QUIET: Duration = Duration::from_secs(60);
 /// Agents that are remembered at most.
 const AGENTS_MAX: usize = 10_000;
 
-/// The last recorded mismatch of each agent.
+/// The last recorded refusal of one kind, of each agent.
 #[derive(Default)]
-pub struct Mismatches {
+pub struct RecentRefusals {
     recorded: Mutex<HashMap<AgentId, Timestamp>>,
 }
 
-impl Mismatches {
-    /// Whether a mismatch of `agent` should be recorded; if so, it counts as recorded.
+impl RecentRefusals {
+    /// Whether a refusal of `agent` should be recorded; if so, it counts as recorded.
     pub fn is_news(&self, agent: &AgentId, now: Timestamp) -> bool {
         let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
         if recorded.get(agent).is_some_and(|at| now.since(*at) < QUIET) {
@@ -40,12 +40,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_mismatch_is_news_once_a_minute() {
-        let (mismatches, agent) = (Mismatches::default(), "a".parse().unwrap());
+    fn the_same_refusal_is_news_once_a_minute() {
+        let (refusals, agent) = (RecentRefusals::default(), "a".parse().unwrap());
         let at = Timestamp::from_seconds;
-        assert!(mismatches.is_news(&agent, at(0)));
-        assert!(!mismatches.is_news(&agent, at(59)));
-        assert!(mismatches.is_news(&agent, at(60)));
-        assert!(mismatches.is_news(&"b".parse().unwrap(), at(60)));
+        assert!(refusals.is_news(&agent, at(0)));
+        assert!(!refusals.is_news(&agent, at(59)));
+        assert!(refusals.is_news(&agent, at(60)));
+        assert!(refusals.is_news(&"b".parse().unwrap(), at(60)));
     }
 }

@@ -1,0 +1,13 @@
+//! What must fail, tried for real: through the sockets, on both databases.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod enrolment;
+mod gateway;
+mod handshake;
+mod identity;
+mod impostor;
+mod jws;
+mod proofs;
+mod relay;
+mod sessions;
+mod streams;
