@@ -1,4 +1,4 @@
-//! The host's clock and randomness.
+//! The host's clock and randomness, and what it may keep of this process.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -25,6 +25,14 @@ impl Clock for SystemClock {
         let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
         Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
     }
+}
+
+/// Keeps the memory of this process, with the keys in it, out of core files and away from
+/// debuggers of the same user. Programs that it starts may not leave core files either.
+pub fn forbid_core_files() -> std::io::Result<()> {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
 /// The operating system's randomness.

@@ -47,6 +47,10 @@ pub enum Permission {
     KeysRead,
     /// Revoke an API key.
     KeysRevoke,
+    /// See the server's own keys: public parts, serials, validity.
+    ServerRead,
+    /// Rotate the server's own keys.
+    ServerRotate,
     /// See enrolment tokens, never their secrets.
     TokensRead,
     /// Mint an enrolment token.
@@ -57,7 +61,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::AccountsRead,
         Self::AgentsRead,
         Self::AgentsApprove,
@@ -75,6 +79,8 @@ impl Permission {
         Self::KeysCreate,
         Self::KeysRead,
         Self::KeysRevoke,
+        Self::ServerRead,
+        Self::ServerRotate,
         Self::TokensRead,
         Self::TokensCreate,
         Self::TokensRevoke,
@@ -100,6 +106,8 @@ impl Permission {
             Self::KeysCreate => "keys:create",
             Self::KeysRead => "keys:read",
             Self::KeysRevoke => "keys:revoke",
+            Self::ServerRead => "server:read",
+            Self::ServerRotate => "server:rotate",
             Self::TokensRead => "tokens:read",
             Self::TokensCreate => "tokens:create",
             Self::TokensRevoke => "tokens:revoke",
@@ -133,6 +141,7 @@ impl Role {
             "commands:read",
             "discovery:read",
             "inventory:read",
+            "server:read",
         ];
         let operator = [
             "agents:approve",

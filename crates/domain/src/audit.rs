@@ -5,6 +5,8 @@
 pub enum AuditAction {
     /// The server made its keys and first API key.
     ServerInitialised,
+    /// Keys of the server were rotated.
+    ServerKeysRotated,
     /// An enrolment token was minted.
     TokenCreated,
     /// An enrolment token was revoked.
@@ -60,6 +62,7 @@ impl AuditAction {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ServerInitialised => "server.initialised",
+            Self::ServerKeysRotated => "server.keys_rotated",
             Self::TokenCreated => "token.created",
             Self::TokenRevoked => "token.revoked",
             Self::AgentRegistered => "agent.registered",

@@ -146,6 +146,12 @@ impl Settings {
         Ok(self)
     }
 
+    /// Where the master key is.
+    pub fn master_key(&self) -> PathBuf {
+        let usual = || self.data_dir.join("master.key");
+        self.master_key_file.clone().unwrap_or_else(usual)
+    }
+
     /// Origins in force: those that were set, else loopback with the port that is listened on.
     pub fn public_urls(&self, listening: SocketAddr) -> Vec<String> {
         if self.public_url.is_empty() {

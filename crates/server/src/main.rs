@@ -2,10 +2,11 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use argosy_config::{load, logging};
+use argosy_config::{host, load, logging};
 use argosy_server::{
     combined,
     config::{LogFormat, Mode, Settings},
+    rotate,
     start::{Server, StartError, open_store},
 };
 use clap::{Parser, Subcommand};
@@ -45,6 +46,11 @@ enum Command {
         #[command(subcommand)]
         command: MigrateCommand,
     },
+    /// Look after the server's own keys.
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
     /// Write a copy of the running SQLite store.
     Backup {
         /// A file that does not exist yet.
@@ -56,6 +62,17 @@ enum Command {
 enum ConfigCommand {
     /// Validate, and print what is in force with secrets masked.
     Check,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// Replace keys. A running server takes the new ones up within seconds; what the old ones
+    /// signed holds until its own end.
+    Rotate {
+        /// Which ones [default: session and command].
+        #[arg(long = "use", value_name = "USE", value_delimiter = ',', default_values = rotate::USES)]
+        uses: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,6 +114,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
+    host::forbid_core_files()?;
     let settings = settings(&arguments)?;
     // Fails only where a provider is installed already, which is then in force.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -109,6 +127,12 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
                 Ok(())
             }
             Command::Migrate { command } => migrate(&settings, command).await,
+            Command::Keys { command: KeysCommand::Rotate { uses } } => {
+                for key in rotate::rotate(&settings, &uses).await? {
+                    println!("{:12} {:9} from {}", key.id, key.status.as_str(), key.not_before);
+                }
+                Ok(())
+            }
             Command::Backup { to } => {
                 let store = open_store(&settings).await?;
                 store.backup(&to).await?;

@@ -90,6 +90,15 @@ pub fn target(settings: &Settings) -> Target {
     }
 }
 
+/// What the settings decide for the use cases.
+pub(crate) fn rules(settings: &Settings, public_urls: Vec<String>) -> Rules {
+    Rules {
+        public_urls,
+        auto_approve_agents: settings.auto_approve_agents,
+        heartbeat_interval_s: settings.heartbeat_interval_s,
+    }
+}
+
 /// Opens the store of the settings.
 pub async fn open_store(settings: &Settings) -> Result<Store, StartError> {
     make_data_dir(&settings.data_dir)?;
@@ -110,11 +119,7 @@ impl Server {
     ) -> Result<Self, StartError> {
         let store = open_store(settings).await?;
         store.migrate().await?;
-        let master_key = settings
-            .master_key_file
-            .clone()
-            .unwrap_or_else(|| settings.data_dir.join("master.key"));
-        let sealer = Sealer::open(&master_key, entropy.as_ref())?;
+        let sealer = Sealer::open(&settings.master_key(), entropy.as_ref())?;
         let given = settings
             .session_secret
             .as_ref()
@@ -136,15 +141,11 @@ impl Server {
             store,
             clock,
             entropy,
-            keyring,
+            keyring: keyring.into(),
             sealer,
             hasher: TokenHasher::new(cores),
             failures: FailureLimiter::new(settings.failures_per_minute),
-            rules: Rules {
-                public_urls,
-                auto_approve_agents: settings.auto_approve_agents,
-                heartbeat_interval_s: settings.heartbeat_interval_s,
-            },
+            rules: rules(settings, public_urls),
         });
         let admin_key = settings.data_dir.join("admin.key");
         app.initialise(&admin_key).await?;

@@ -33,7 +33,7 @@ pub(crate) async fn test_app() -> TestApp {
         store,
         clock: Arc::new(SystemClock),
         entropy: Arc::new(OsEntropy),
-        keyring,
+        keyring: keyring.into(),
         sealer,
         hasher: TokenHasher::new(2),
         failures: FailureLimiter::new(NonZeroU32::new(FAILURES_PER_MINUTE_MAX).unwrap()),

@@ -33,7 +33,7 @@ pub struct ServerKeyRow {
     pub serial: i64,
     /// Raw public key; empty for symmetric secrets.
     pub public_key: Vec<u8>,
-    /// The private part, sealed.
+    /// The private part, sealed; empty once it was erased.
     pub sealed_private: Vec<u8>,
     /// Its certificate, where it has one.
     pub certificate: Option<KeyCertificate>,
@@ -101,5 +101,34 @@ impl ServerKeys<'_, ReadWrite> {
             .execute()
             .await?;
         Ok(())
+    }
+
+    /// Ends every key of a use below `serial` that has no end yet. Returns how many.
+    pub async fn end_below(
+        &mut self,
+        key_use: &str,
+        serial: i64,
+        not_after: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let sql = "UPDATE server_keys SET not_after = $3
+            WHERE key_use = $1 AND serial < $2 AND not_after IS NULL";
+        self.conn.query(TABLE, sql).bind(key_use).bind(serial).bind(not_after).execute().await
+    }
+
+    /// Forgets the keys of a use whose end has come, but never the newest: serials rise for ever.
+    /// Returns how many.
+    pub async fn delete_ended(&mut self, key_use: &str, now: Timestamp) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM server_keys WHERE key_use = $1 AND not_after <= $2
+            AND serial < (SELECT MAX(serial) FROM server_keys WHERE key_use = $1)";
+        self.conn.query(TABLE, sql).bind(key_use).bind(now).execute().await
+    }
+
+    /// Forgets the private parts of a use's keys below `serial`; their certificates stay, for
+    /// whoever verifies what they signed. Returns how many.
+    pub async fn erase_below(&mut self, key_use: &str, serial: i64) -> Result<u64, StoreError> {
+        let sql = "UPDATE server_keys SET sealed_private = $3
+            WHERE key_use = $1 AND serial < $2 AND sealed_private <> $3";
+        let nothing: &[u8] = &[];
+        self.conn.query(TABLE, sql).bind(key_use).bind(serial).bind(nothing).execute().await
     }
 }

@@ -27,6 +27,7 @@ use super::{
     App, Origin,
     audit::Event,
     error::{AppError, AppResult},
+    keyring::Certified,
 };
 
 /// Commands of one agent that are on their way at once.
@@ -35,8 +36,8 @@ const WINDOW: u32 = 32;
 /// A command as it goes out.
 #[derive(Debug, Clone)]
 pub struct OutgoingCommand {
-    /// The signed statement.
-    pub envelope: Signed,
+    /// The signed statement, and the certificate of its key.
+    pub signed: Certified,
     /// The parameters whose digest it holds.
     pub params: Vec<u8>,
 }
@@ -103,7 +104,7 @@ impl App {
     }
 
     fn sign_order(&self, command: Command) -> OutgoingCommand {
-        let envelope = self.keyring().sign_command(&CommandStatement {
+        let signed = self.keyring().sign_command(&CommandStatement {
             server: self.keyring().thumbprint(),
             org: command.org,
             agent: command.agent,
@@ -115,7 +116,7 @@ impl App {
             expires_at: command.expires_at,
             server_time: self.now(),
         });
-        OutgoingCommand { envelope, params: command.params }
+        OutgoingCommand { signed, params: command.params }
     }
 
     /// The agent has a command durably, or started it.
@@ -176,7 +177,7 @@ impl App {
         origin: &Origin,
         agent: &Agent,
         result: IncomingResult,
-    ) -> AppResult<Option<Signed>> {
+    ) -> AppResult<Option<Certified>> {
         if result.payload.len() > PAYLOAD_BYTES_MAX {
             return Err(AppError::because(Code::TooLarge, "a result is at most 1 MiB"));
         }

@@ -14,7 +14,7 @@ use argosy_store::{Continuation, Tx};
 use argosy_wire::{
     bytes::{Bytes32, Fixed},
     problem::Code,
-    sign::{Purpose, Signed, Statement as _, verify_payload},
+    sign::{Purpose, Statement as _, verify_payload},
     statement::{ChallengeStatement, HandshakeStatement},
 };
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ use super::{
     App, Origin,
     audit::Event,
     error::{AppError, AppResult},
+    keyring::Certified,
     sessions::IssuedSession,
 };
 
@@ -43,7 +44,7 @@ pub struct IssuedChallenge {
     /// What was signed.
     pub statement: ChallengeStatement,
     /// The bytes that were signed, and the signature.
-    pub signed: Signed,
+    pub signed: Certified,
     /// The challenge dies then.
     pub expires_at: Timestamp,
 }

@@ -1,29 +1,74 @@
-//! The server's own keys: identity, command key with its certificate, session secrets.
+//! The server's own keys: identity, certified keys, session secrets.
 //!
-//! Made at the first start, kept in the store sealed under the master key. *Invariant:* a private
-//! key leaves this module only as a signature or a token.
+//! A [`Keyring`] is a snapshot of what the store holds, sealed there under the master key. Rotation
+//! makes rows; every server takes them up as a new snapshot ([`super::rotation`]). *Invariant:* a
+//! private key leaves this module only as a signature or a token; what was signed travels with the
+//! certificate of the very key that signed it.
+
+mod info;
+mod vault;
 
 use argosy_domain::{
-    digest::Sha256,
-    entropy::{Entropy, random_bytes},
+    entropy::Entropy,
     time::{Clock, Timestamp},
 };
 use argosy_store::{ServerKeyRow, Store, StoreError};
 use argosy_wire::{
     bytes::{Bytes32, Fixed},
     sign::{Signed, Statement, thumbprint},
-    statement::KeyCertificate,
     token::Secret32,
 };
 use ed25519_dalek::SigningKey;
 use hkdf::Hkdf;
 
+pub(super) use self::vault::Vault;
+pub use self::{
+    info::{KeyInfo, KeyStatus},
+    vault::{
+        CERTIFICATE_LIFE, ERASE_AFTER, RENEW_BEFORE, SESSION_ACTIVATION, SESSION_OVERLAP,
+        SESSION_SECRETS_MAX, WARN_BEFORE,
+    },
+};
 use super::seal::{SealError, Sealer};
 
-/// Life of a certified key; renewed by rotation long before.
-const CERTIFICATE_LIFE: std::time::Duration = std::time::Duration::from_secs(10 * 365 * 86_400);
+/// What a key of the server is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyUse {
+    /// Certifies the others; what agents pin.
+    Identity,
+    /// Commands, challenges, acknowledgments of results.
+    Command,
+    /// Session tokens and, derived, DPoP nonces. A secret, not a key pair.
+    Session,
+}
 
-/// Why the keys could not be loaded.
+impl KeyUse {
+    /// Every use.
+    pub const ALL: [Self; 3] = [Self::Identity, Self::Command, Self::Session];
+    /// Those that the identity key certifies.
+    pub const CERTIFIED: [Self; 1] = [Self::Command];
+
+    /// The stored and public name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Command => "command",
+            Self::Session => "session",
+        }
+    }
+
+    /// The use of a name.
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == name)
+    }
+
+    /// Whether [`super::rotation`] replaces it.
+    pub fn rotates(self) -> bool {
+        self != Self::Identity
+    }
+}
+
+/// Why the keys could not be loaded or rotated.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
     /// The store.
@@ -35,121 +80,181 @@ pub enum KeyringError {
     /// A stored key is not what its row says.
     #[error("server key {0} is corrupt")]
     Corrupt(String),
+    /// The identity key is not replaced like the others.
+    #[error("the {0} key cannot be rotated")]
+    NotRotated(&'static str),
+    /// Every rotation leaves an old secret that must live on for a while.
+    #[error("{SESSION_SECRETS_MAX} session secrets are valid already; wait until one has ended")]
+    TooMany,
+}
+
+/// A signature with the certificate of the key that made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certified {
+    /// What was signed.
+    pub envelope: Signed,
+    /// The identity key's word for the key that signed.
+    pub certificate: Signed,
+}
+
+struct CertifiedKey {
+    key: SigningKey,
+    certificate: Signed,
+    serial: i64,
+}
+
+/// A secret that signs session tokens.
+pub struct SessionSecret {
+    kid: String,
+    secret: Secret32,
+    nonce_secret: Secret32,
+    not_before: Timestamp,
+    not_after: Option<Timestamp>,
+}
+
+impl SessionSecret {
+    /// The id in the header of tokens.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// The secret itself.
+    pub fn secret(&self) -> &Secret32 {
+        &self.secret
+    }
+
+    /// The key of DPoP nonces that were given out beside its tokens.
+    pub fn nonce_secret(&self) -> &Secret32 {
+        &self.nonce_secret
+    }
+
+    fn is_over(&self, now: Timestamp) -> bool {
+        self.not_after.is_some_and(|end| end <= now)
+    }
 }
 
 /// The keys in force.
 pub struct Keyring {
+    rows: Vec<ServerKeyRow>,
     identity: SigningKey,
     identity_public: Bytes32,
     thumbprint: Bytes32,
-    command: SigningKey,
-    command_certificate: Signed,
-    session_kid: String,
-    session_secret: Secret32,
-    nonce_secret: Secret32,
+    command: CertifiedKey,
+    oldest: SessionSecret,
+    later: Vec<SessionSecret>,
 }
 
-/// Makes and opens rows.
-struct Vault<'a> {
-    sealer: &'a Sealer,
-    entropy: &'a dyn Entropy,
-    now: Timestamp,
+fn corrupt(what: impl Into<String>) -> KeyringError {
+    KeyringError::Corrupt(what.into())
 }
 
-impl Vault<'_> {
-    fn make(
-        &self,
-        key_use: &'static str,
-        public_of: impl Fn(&[u8; 32]) -> [u8; 32],
-        given: Option<&Secret32>,
-    ) -> Result<ServerKeyRow, SealError> {
-        let secret = given.cloned().unwrap_or_else(|| Secret32::new(random_bytes(self.entropy)));
-        let sealed = self.sealer.seal(self.entropy, key_use, "1", secret.expose())?;
-        Ok(ServerKeyRow {
-            key_use: key_use.to_owned(),
-            serial: 1,
-            public_key: public_of(secret.expose()).to_vec(),
-            sealed_private: sealed,
-            certificate: None,
-            not_before: self.now,
-            not_after: None,
-            created_at: self.now,
-        })
+fn newest(rows: &[ServerKeyRow], key_use: KeyUse) -> Result<&ServerKeyRow, KeyringError> {
+    let of_use = rows.iter().filter(|row| row.key_use == key_use.as_str());
+    of_use.max_by_key(|row| row.serial).ok_or_else(|| corrupt(key_use.as_str()))
+}
+
+fn key_id(row: &ServerKeyRow) -> String {
+    format!("{}-{}", row.key_use, row.serial)
+}
+
+fn certificate_of(row: &ServerKeyRow) -> Result<Signed, KeyringError> {
+    let damaged = || corrupt(format!("certificate of {}", key_id(row)));
+    let certificate = row.certificate.as_ref().ok_or_else(damaged)?;
+    let signature = Fixed::from_slice(&certificate.signature).map_err(|_| damaged())?;
+    Ok(Signed { payload: certificate.payload.clone(), signature })
+}
+
+fn signing_key(
+    row: &ServerKeyRow,
+    sealer: &Sealer,
+    key_use: KeyUse,
+) -> Result<SigningKey, KeyringError> {
+    let secret = vault::open_row(sealer, key_use, row)?;
+    let key = SigningKey::from_bytes(secret.expose());
+    if key.verifying_key().to_bytes().as_slice() == row.public_key {
+        Ok(key)
+    } else {
+        Err(corrupt(key_id(row)))
     }
-
-    fn open(&self, key_use: &'static str, row: &ServerKeyRow) -> Result<Secret32, SealError> {
-        self.sealer.open_sealed(key_use, &row.serial.to_string(), &row.sealed_private)
-    }
 }
 
-fn ed25519_public(seed: &[u8; 32]) -> [u8; 32] {
-    SigningKey::from_bytes(seed).verifying_key().to_bytes()
+fn certified_key(
+    rows: &[ServerKeyRow],
+    sealer: &Sealer,
+    key_use: KeyUse,
+) -> Result<CertifiedKey, KeyringError> {
+    let row = newest(rows, key_use)?;
+    Ok(CertifiedKey {
+        key: signing_key(row, sealer, key_use)?,
+        certificate: certificate_of(row)?,
+        serial: row.serial,
+    })
 }
 
-fn digest(secret: &[u8; 32]) -> [u8; 32] {
-    Sha256::of(secret).0
-}
-
-fn of_use<'a>(rows: &'a [ServerKeyRow], key_use: &str) -> Option<&'a ServerKeyRow> {
-    rows.iter().filter(|row| row.key_use == key_use).max_by_key(|row| row.serial)
+fn session_secret(row: &ServerKeyRow, sealer: &Sealer) -> Result<SessionSecret, KeyringError> {
+    let secret = vault::open_row(sealer, KeyUse::Session, row)?;
+    let mut nonce_key = [0; 32];
+    Hkdf::<sha2::Sha256>::new(None, secret.expose())
+        .expand(b"argosy/dpop-nonce/v1", &mut nonce_key)
+        .map_err(|_| corrupt(key_id(row)))?;
+    Ok(SessionSecret {
+        kid: key_id(row),
+        secret,
+        nonce_secret: Secret32::new(nonce_key),
+        not_before: row.not_before,
+        not_after: row.not_after,
+    })
 }
 
 impl Keyring {
-    /// Loads the keys, or makes them in one transaction when the store has none. Of two replicas
-    /// that start at once one makes them and the other reads them.
+    /// Loads the keys, and makes those that are missing. Of two replicas that start at once one
+    /// makes them and the other reads them. A configured session secret that was never seen before
+    /// becomes the next one.
     pub async fn open(
         store: &Store,
         sealer: &Sealer,
         entropy: &dyn Entropy,
         clock: &dyn Clock,
-        session_secret: Option<&Secret32>,
+        configured: Option<&Secret32>,
     ) -> Result<Self, KeyringError> {
         let vault = Vault { sealer, entropy, now: clock.now() };
-        let mut rows = store.read("server_keys.load").await?.server_keys().list().await?;
-        if rows.is_empty() {
-            match make_all(store, &vault, session_secret).await {
-                Ok(()) | Err(KeyringError::Store(StoreError::Conflict { .. })) => {}
-                Err(error) => return Err(error),
-            }
-            rows = store.read("server_keys.load").await?.server_keys().list().await?;
+        match vault.complete(store, configured).await {
+            Ok(()) | Err(KeyringError::Store(StoreError::Conflict { .. })) => {}
+            Err(error) => return Err(error),
         }
-        Self::from_rows(&rows, &vault)
+        Self::load(store, sealer).await
     }
 
-    fn from_rows(rows: &[ServerKeyRow], vault: &Vault<'_>) -> Result<Self, KeyringError> {
-        let row = |key_use: &'static str| {
-            of_use(rows, key_use).ok_or_else(|| KeyringError::Corrupt(key_use.to_owned()))
-        };
-        let signing = |key_use: &'static str| -> Result<SigningKey, KeyringError> {
-            let row = row(key_use)?;
-            let key = SigningKey::from_bytes(vault.open(key_use, row)?.expose());
-            if key.verifying_key().to_bytes().as_slice() == row.public_key {
-                Ok(key)
-            } else {
-                Err(KeyringError::Corrupt(key_use.to_owned()))
-            }
-        };
-        let identity = signing("identity")?;
+    /// Loads the keys that there are.
+    pub async fn load(store: &Store, sealer: &Sealer) -> Result<Self, KeyringError> {
+        Self::from_rows(stored(store).await?, sealer)
+    }
+
+    /// The keys of the store where they are no longer these; none where nothing has changed.
+    pub async fn reload(
+        &self,
+        store: &Store,
+        sealer: &Sealer,
+    ) -> Result<Option<Self>, KeyringError> {
+        let rows = stored(store).await?;
+        if rows == self.rows { Ok(None) } else { Self::from_rows(rows, sealer).map(Some) }
+    }
+
+    fn from_rows(rows: Vec<ServerKeyRow>, sealer: &Sealer) -> Result<Self, KeyringError> {
+        let identity = signing_key(newest(&rows, KeyUse::Identity)?, sealer, KeyUse::Identity)?;
         let identity_public = Fixed(identity.verifying_key().to_bytes());
-        let certificate = row("command")?.certificate.clone();
-        let corrupt = || KeyringError::Corrupt("command certificate".to_owned());
-        let certificate = certificate.ok_or_else(corrupt)?;
-        let signature = Fixed::from_slice(&certificate.signature).map_err(|_| corrupt())?;
-        let session_row = row("session")?;
-        let session_secret = vault.open("session", session_row)?;
-        let mut nonce_key = [0; 32];
-        Hkdf::<sha2::Sha256>::new(None, session_secret.expose())
-            .expand(b"argosy/dpop-nonce/v1", &mut nonce_key)
-            .map_err(|_| KeyringError::Corrupt("session".to_owned()))?;
+        let sessions = rows.iter().filter(|row| row.key_use == KeyUse::Session.as_str());
+        let mut sessions = sessions.map(|row| session_secret(row, sealer));
+        let oldest = sessions.next().ok_or_else(|| corrupt(KeyUse::Session.as_str()))??;
+        let later = sessions.collect::<Result<_, _>>()?;
         Ok(Self {
             identity,
             identity_public,
             thumbprint: thumbprint(&identity_public),
-            command: signing("command")?,
-            command_certificate: Signed { payload: certificate.payload, signature },
-            session_kid: format!("session-{}", session_row.serial),
-            session_secret,
-            nonce_secret: Secret32::new(nonce_key),
+            command: certified_key(&rows, sealer, KeyUse::Command)?,
+            oldest,
+            later,
+            rows,
         })
     }
 
@@ -163,9 +268,9 @@ impl Keyring {
         self.thumbprint
     }
 
-    /// The command key's certificate.
+    /// The certificate of the command key that signs.
     pub fn command_certificate(&self) -> &Signed {
-        &self.command_certificate
+        &self.command.certificate
     }
 
     /// Signs with the identity key: receipts of enrolment.
@@ -174,53 +279,69 @@ impl Keyring {
     }
 
     /// Signs with the command key: challenges, commands, result acknowledgments.
-    pub fn sign_command<S: Statement>(&self, statement: &S) -> Signed {
-        Signed::new(&self.command, statement)
+    pub fn sign_command<S: Statement>(&self, statement: &S) -> Certified {
+        Certified {
+            envelope: Signed::new(&self.command.key, statement),
+            certificate: self.command.certificate.clone(),
+        }
     }
 
-    /// The secret that signs session tokens, and its id.
-    pub fn session_secret(&self) -> (&str, &Secret32) {
-        (&self.session_kid, &self.session_secret)
+    /// The secret that signs session tokens: the newest whose time has come. While none's has,
+    /// after the clock was set back, the oldest: every server has it already.
+    pub fn session_signer(&self, now: Timestamp) -> &SessionSecret {
+        let begun = self.later.iter().rev().find(|secret| secret.not_before <= now);
+        begun.unwrap_or(&self.oldest)
     }
 
-    /// The key of DPoP nonces.
-    pub fn nonce_secret(&self) -> &Secret32 {
-        &self.nonce_secret
+    fn sessions(&self) -> impl Iterator<Item = &SessionSecret> {
+        std::iter::once(&self.oldest).chain(&self.later)
+    }
+
+    /// The secret that a token names, while what it signed holds.
+    pub fn session_verifier(&self, kid: &str, now: Timestamp) -> Option<&SessionSecret> {
+        self.sessions().find(|secret| secret.kid == kid && !secret.is_over(now))
+    }
+
+    /// The keys under which a DPoP nonce may have been given out, by this server or by one that
+    /// took up a rotation before it.
+    pub fn nonce_secrets(&self, now: Timestamp) -> impl Iterator<Item = &Secret32> {
+        let live = self.sessions().filter(move |secret| !secret.is_over(now));
+        live.map(|secret| &secret.nonce_secret)
+    }
+
+    /// The certified keys whose certificate ends within `span`.
+    pub fn ending_within(
+        &self,
+        span: std::time::Duration,
+        now: Timestamp,
+    ) -> Vec<(KeyUse, Timestamp)> {
+        let ends = KeyUse::CERTIFIED.into_iter().filter_map(|key_use| {
+            let end = newest(&self.rows, key_use).ok()?.not_after?;
+            (end <= now.plus(span)).then_some((key_use, end))
+        });
+        ends.collect()
+    }
+
+    /// What can be forgotten now: secrets that are over, private parts that were replaced.
+    pub(super) fn has_refuse(&self, now: Timestamp) -> bool {
+        self.sessions().any(|secret| secret.is_over(now))
+            || KeyUse::CERTIFIED.into_iter().any(|key_use| self.erasable(key_use, now).is_some())
+    }
+
+    /// The serial below which the private parts of a use serve nobody any more.
+    pub(super) fn erasable(&self, key_use: KeyUse, now: Timestamp) -> Option<i64> {
+        let newest = newest(&self.rows, key_use).ok()?;
+        let settled = newest.created_at.plus(ERASE_AFTER) <= now;
+        let older = |row: &&ServerKeyRow| {
+            row.key_use == newest.key_use
+                && row.serial < newest.serial
+                && !row.sealed_private.is_empty()
+        };
+        let any = self.rows.iter().any(|row| older(&row));
+        (settled && any).then_some(newest.serial)
     }
 }
 
-async fn make_all(
-    store: &Store,
-    vault: &Vault<'_>,
-    session_secret: Option<&Secret32>,
-) -> Result<(), KeyringError> {
-    let identity_row = vault.make("identity", ed25519_public, None)?;
-    let identity = SigningKey::from_bytes(vault.open("identity", &identity_row)?.expose());
-    let mut command_row = vault.make("command", ed25519_public, None)?;
-    let public = Fixed::from_slice(&command_row.public_key)
-        .map_err(|_| KeyringError::Corrupt("command".to_owned()))?;
-    let not_after = vault.now.plus(CERTIFICATE_LIFE);
-    let certificate = Signed::new(
-        &identity,
-        &KeyCertificate {
-            server: thumbprint(&Fixed(identity.verifying_key().to_bytes())),
-            usage: "command".to_owned(),
-            public_key: public,
-            serial: 1,
-            not_before: vault.now,
-            not_after,
-        },
-    );
-    command_row.not_after = Some(not_after);
-    command_row.certificate = Some(argosy_store::KeyCertificate {
-        payload: certificate.payload,
-        signature: certificate.signature.0.to_vec(),
-    });
-    let session_row = vault.make("session", digest, session_secret)?;
-    let mut tx = store.write("server_keys.make").await?;
-    for row in [&identity_row, &command_row, &session_row] {
-        tx.server_keys().insert(row).await?;
-    }
-    tx.commit().await?;
-    Ok(())
+async fn stored(store: &Store) -> Result<Vec<ServerKeyRow>, KeyringError> {
+    Ok(store.read("server_keys.load").await?.server_keys().list().await?)
 }

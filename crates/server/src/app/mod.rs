@@ -24,6 +24,7 @@ pub mod paging;
 pub mod proofs;
 pub mod records;
 pub mod refusals;
+pub mod rotation;
 pub mod seal;
 pub mod sessions;
 pub mod setup;
@@ -51,6 +52,7 @@ use self::{
     limits::FailureLimiter,
     proofs::ReplayGuard,
     refusals::RecentRefusals,
+    rotation::SharedKeyring,
     seal::Sealer,
     streams::Hub,
 };
@@ -88,7 +90,7 @@ pub struct Parts {
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
     /// The server's keys.
-    pub keyring: Keyring,
+    pub keyring: SharedKeyring,
     /// The master key.
     pub sealer: Sealer,
     /// Argon2id.
@@ -163,8 +165,12 @@ impl App {
         &self.inner.ids
     }
 
-    /// The server's keys.
-    pub fn keyring(&self) -> &Keyring {
+    /// The server's keys in force now.
+    pub fn keyring(&self) -> Arc<Keyring> {
+        self.shared_keyring().get()
+    }
+
+    pub(crate) fn shared_keyring(&self) -> &SharedKeyring {
         &self.inner.parts.keyring
     }
 

@@ -37,12 +37,18 @@ pub fn current_nonce(secret: &Secret32, now: Timestamp) -> String {
     nonce_of(secret, bucket_of(now))
 }
 
-/// Whether a nonce was given out in this bucket or the one before.
-pub fn nonce_is_fresh(secret: &Secret32, now: Timestamp, nonce: &str) -> bool {
+/// Whether a nonce was given out in this bucket or the one before, under one of the secrets.
+pub fn nonce_is_fresh<'s>(
+    mut secrets: impl Iterator<Item = &'s Secret32>,
+    now: Timestamp,
+    nonce: &str,
+) -> bool {
     let bucket = bucket_of(now);
-    [bucket, bucket - 1].into_iter().any(|bucket| {
-        let expected = nonce_of(secret, bucket);
-        !expected.is_empty() && bool::from(expected.as_bytes().ct_eq(nonce.as_bytes()))
+    secrets.any(|secret| {
+        [bucket, bucket - 1].into_iter().any(|bucket| {
+            let expected = nonce_of(secret, bucket);
+            !expected.is_empty() && bool::from(expected.as_bytes().ct_eq(nonce.as_bytes()))
+        })
     })
 }
 
@@ -108,11 +114,13 @@ mod tests {
         let secret = Secret32::new([1; 32]);
         let at = Timestamp::from_seconds;
         let nonce = current_nonce(&secret, at(1_200));
-        assert!(nonce_is_fresh(&secret, at(1_200), &nonce));
-        assert!(nonce_is_fresh(&secret, at(1_439), &nonce));
-        assert!(!nonce_is_fresh(&secret, at(1_440), &nonce));
-        assert!(!nonce_is_fresh(&secret, at(1_199), &nonce), "from the future");
-        assert!(!nonce_is_fresh(&Secret32::new([2; 32]), at(1_200), &nonce));
+        let other = Secret32::new([2; 32]);
+        let fresh = |now, nonce: &str| nonce_is_fresh([&other, &secret].into_iter(), now, nonce);
+        assert!(fresh(at(1_200), &nonce));
+        assert!(fresh(at(1_439), &nonce));
+        assert!(!fresh(at(1_440), &nonce));
+        assert!(!fresh(at(1_199), &nonce), "from the future");
+        assert!(!nonce_is_fresh([&other].into_iter(), at(1_200), &nonce));
     }
 
     #[test]

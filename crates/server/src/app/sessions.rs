@@ -109,13 +109,14 @@ impl App {
             exp: expires_at.as_seconds(),
             jti: bytes::encode(&random_bytes::<16>(self.entropy())),
         };
-        let (kid, secret) = self.keyring().session_secret();
+        let keyring = self.keyring();
+        let secret = keyring.session_signer(now);
         let header = Header {
             typ: Some(SESSION_TYPE.to_owned()),
-            kid: Some(kid.to_owned()),
+            kid: Some(secret.kid().to_owned()),
             ..Header::new(Algorithm::HS256)
         };
-        let key = EncodingKey::from_secret(secret.expose());
+        let key = EncodingKey::from_secret(secret.secret().expose());
         let token = jsonwebtoken::encode(&header, &claims, &key).map_err(AppError::internal)?;
         let session = argosy_store::Session {
             id,
@@ -133,7 +134,8 @@ impl App {
 
     /// The nonce for the next proof.
     pub fn dpop_nonce(&self) -> String {
-        proofs::current_nonce(self.keyring().nonce_secret(), self.now())
+        let (keyring, now) = (self.keyring(), self.now());
+        proofs::current_nonce(keyring.session_signer(now).nonce_secret(), now)
     }
 
     /// Checks token, proof, and that the agent still stands.
@@ -219,17 +221,19 @@ impl App {
 
     fn read_session(&self, token: &str, now: Timestamp) -> AppResult<Claims> {
         let invalid = || AppError::new(Code::InvalidSession);
-        let (kid, secret) = self.keyring().session_secret();
+        let keyring = self.keyring();
         let header = jsonwebtoken::decode_header(token).map_err(|_| invalid())?;
-        if header.typ.as_deref() != Some(SESSION_TYPE) || header.kid.as_deref() != Some(kid) {
+        if header.typ.as_deref() != Some(SESSION_TYPE) {
             return Err(invalid());
         }
+        let kid = header.kid.as_deref().ok_or_else(invalid)?;
+        let secret = keyring.session_verifier(kid, now).ok_or_else(invalid)?;
         let mut rules = Validation::new(Algorithm::HS256);
         rules.set_audience(&[AUDIENCE]);
-        rules.set_issuer(&[self.keyring().thumbprint().to_string()]);
+        rules.set_issuer(&[keyring.thumbprint().to_string()]);
         // Time is the injected clock's, so it is checked here and not by the library.
         rules.validate_exp = false;
-        let key = DecodingKey::from_secret(secret.expose());
+        let key = DecodingKey::from_secret(secret.secret().expose());
         let claims = jsonwebtoken::decode::<Claims>(token, &key, &rules).map_err(|_| invalid())?;
         if now.as_seconds() >= claims.claims.exp {
             return Err(AppError::because(Code::InvalidSession, "the session has expired"));
@@ -260,9 +264,9 @@ impl App {
                           set public_url to the address that agents use";
             return Err(refused(detail));
         }
-        let secret = self.keyring().nonce_secret();
+        let keyring = self.keyring();
         match &proof.claims.nonce {
-            Some(nonce) if proofs::nonce_is_fresh(secret, now, nonce) => {}
+            Some(nonce) if proofs::nonce_is_fresh(keyring.nonce_secrets(now), now, nonce) => {}
             Some(_) | None => return Err(AppError::new(Code::UseDpopNonce)),
         }
         self.remember_proof(&proof, call.opens_stream, now).await

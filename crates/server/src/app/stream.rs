@@ -21,6 +21,7 @@ use super::{
     App, Origin,
     delivery::{IncomingResult, OutgoingCommand},
     error::{AppError, AppResult},
+    keyring::Certified,
     sessions::{ProvedSession, SessionCall},
     streams::Ticket,
 };
@@ -96,7 +97,7 @@ pub enum Down {
     /// An instruction.
     Command(OutgoingCommand),
     /// A result is durable.
-    ResultAck(Signed),
+    ResultAck(Certified),
     /// A renewal was accepted.
     Renewed {
         /// For the next proof.

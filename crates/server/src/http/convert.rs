@@ -113,11 +113,15 @@ pub(super) fn signed(signed: &Signed) -> SignedJson {
     SignedJson { payload: encode(&signed.payload), signature: signed.signature.to_string() }
 }
 
-pub(super) fn server_keys(keyring: &Keyring) -> ServerKeys {
+/// The server's identity with the certificates that go with an answer.
+pub(super) fn server_keys<'c>(
+    keyring: &Keyring,
+    certificates: impl IntoIterator<Item = &'c Signed>,
+) -> ServerKeys {
     ServerKeys {
         identity_key: keyring.identity_public().to_string(),
         thumbprint: keyring.thumbprint().to_string(),
-        certificates: vec![signed(keyring.command_certificate())],
+        certificates: certificates.into_iter().map(signed).collect(),
     }
 }
 

@@ -56,7 +56,9 @@ pub(super) async fn register(
     let registered = app.register(&origin, &request).await?;
     let agent = &registered.agent;
     let status = agent.state.status();
-    let keys = registered.receipt.as_ref().map(|_| convert::server_keys(app.keyring()));
+    let keyring = app.keyring();
+    let certificates = [keyring.command_certificate()];
+    let keys = registered.receipt.as_ref().map(|_| convert::server_keys(&keyring, certificates));
     let answer = Registered {
         agent_id: agent.id.to_string(),
         approval_status: approval_status(status).to_owned(),
@@ -97,9 +99,9 @@ pub(super) async fn begin(
         challenge: issued.statement.challenge.to_string(),
         server_time: issued.statement.server_time.to_string(),
         expires_at: issued.expires_at.to_string(),
-        statement: encode(&issued.signed.payload),
-        signature: issued.signed.signature.to_string(),
-        server_keys: convert::server_keys(app.keyring()),
+        statement: encode(&issued.signed.envelope.payload),
+        signature: issued.signed.envelope.signature.to_string(),
+        server_keys: convert::server_keys(&app.keyring(), [&issued.signed.certificate]),
     }))
 }
 

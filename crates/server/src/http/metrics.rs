@@ -5,7 +5,7 @@ use std::{fmt::Write as _, sync::OnceLock, time::Duration};
 use axum::{extract::State, http::header, response::IntoResponse};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
-use crate::app::App;
+use crate::app::{App, keyring::KeyStatus};
 
 static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
@@ -57,6 +57,13 @@ fn write_own(text: &mut String, app: &App) -> std::fmt::Result {
     writeln!(text, "# TYPE argosy_store_transactions_total counter")?;
     for (op, count) in &counters.ops {
         writeln!(text, "argosy_store_transactions_total{{op=\"{op}\"}} {}", count.transactions)?;
+    }
+    writeln!(text, "# TYPE argosy_server_key_ends_seconds gauge")?;
+    for key in app.certified_keys().unwrap_or_default() {
+        if let (KeyStatus::Active, Some(end)) = (key.status, key.not_after) {
+            let (key_use, end) = (key.key_use.as_str(), end.as_seconds());
+            writeln!(text, "argosy_server_key_ends_seconds{{use=\"{key_use}\"}} {end}")?;
+        }
     }
     Ok(())
 }

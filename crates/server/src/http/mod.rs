@@ -13,6 +13,7 @@ mod enrolment;
 mod extract;
 mod inventory;
 mod metrics;
+mod server_keys;
 mod system;
 mod tokens;
 mod trace;
@@ -98,6 +99,8 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(system::accounts))
         .routes(routes!(system::audit))
         .routes(routes!(system::status))
+        .routes(routes!(server_keys::signing))
+        .routes(routes!(server_keys::rotate))
         .routes(routes!(system::api_health))
         .routes(routes!(commands::list))
         .routes(routes!(commands::show))
@@ -113,7 +116,7 @@ fn described() -> (Router<App>, Document) {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(system::health))
         .routes(routes!(system::ready))
-        .routes(routes!(system::well_known_keys))
+        .routes(routes!(server_keys::well_known))
         .routes(routes!(metrics::show))
         .nest("/api/v1", api())
         .split_for_parts()

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use argosy_wire::rest::{
     Page,
     discovery::Account,
-    enrolment::ServerKeys,
     system::{AuditEntry, FleetStatus, Health, Ready},
 };
 use axum::{Json as Answered, extract::State, http::StatusCode};
@@ -55,15 +54,6 @@ pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Answered<Ready
         (StatusCode::SERVICE_UNAVAILABLE, "not_ready")
     };
     (code, Answered(Ready { status: status.to_owned(), checks }))
-}
-
-/// The server's public keys and their certificates.
-#[utoipa::path(
-    get, path = "/.well-known/argosy/keys", tag = "system",
-    responses((status = 200, body = ServerKeys))
-)]
-pub(super) async fn well_known_keys(State(app): State<App>) -> Answered<ServerKeys> {
-    Answered(convert::server_keys(app.keyring()))
 }
 
 /// The fleet at a glance.

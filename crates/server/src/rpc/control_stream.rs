@@ -275,7 +275,7 @@ impl Pump<'_> {
 
     async fn deliver(&mut self, frames: Vec<Down>) -> Result<(), End> {
         for frame in frames {
-            let frame = convert::down(frame, self.app.keyring());
+            let frame = convert::down(frame);
             tokio::select! {
                 biased;
                 reason = &mut self.stream.ticket().closed => {

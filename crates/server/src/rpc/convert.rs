@@ -124,10 +124,10 @@ fn signed(signed: &Signed) -> SignedStatement {
     }
 }
 
-fn server_keys(keyring: &Keyring) -> ServerKeys {
+fn server_keys(keyring: &Keyring, certificate: &Signed) -> ServerKeys {
     ServerKeys {
         identity_key: keyring.identity_public().0.to_vec(),
-        certificates: vec![signed(keyring.command_certificate())],
+        certificates: vec![signed(certificate)],
         ..Default::default()
     }
 }
@@ -142,7 +142,7 @@ pub(super) fn registered(registered: &Registered, keyring: &Keyring) -> Register
         identity_fingerprint: fingerprint.unwrap_or_default(),
         api_key: registered.api_key.as_ref().map(|key| key.reveal()),
         receipt: registered.receipt.as_ref().map(signed).into(),
-        server_keys: Some(server_keys(keyring)).into(),
+        server_keys: Some(server_keys(keyring, keyring.command_certificate())).into(),
         ..Default::default()
     }
 }
@@ -166,9 +166,9 @@ pub(super) fn challenge(issued: IssuedChallenge, keyring: &Keyring) -> BeginAuth
         challenge: issued.statement.challenge.0.to_vec(),
         expires_at: issued.expires_at.to_string(),
         server_time: issued.statement.server_time.to_string(),
-        signature: issued.signed.signature.0.to_vec(),
-        statement: issued.signed.payload,
-        server_keys: Some(server_keys(keyring)).into(),
+        signature: issued.signed.envelope.signature.0.to_vec(),
+        statement: issued.signed.envelope.payload,
+        server_keys: Some(server_keys(keyring, &issued.signed.certificate)).into(),
         ..Default::default()
     }
 }
@@ -268,8 +268,7 @@ pub(super) fn up(frame: Option<UpFrame>) -> AppResult<Up> {
 }
 
 /// A frame to the agent.
-pub(super) fn down(frame: Down, keyring: &Keyring) -> ControlStreamResponse {
-    let certificate = || Some(signed(keyring.command_certificate())).into();
+pub(super) fn down(frame: Down) -> ControlStreamResponse {
     let frame: DownFrame = match frame {
         Down::Accepted { server_time, heartbeat_interval_s } => Accepted {
             server_time: server_time.to_string(),
@@ -281,15 +280,15 @@ pub(super) fn down(frame: Down, keyring: &Keyring) -> ControlStreamResponse {
             HeartbeatAck { received_at: received_at.to_string(), ..Default::default() }.into()
         }
         Down::Command(command) => Command {
-            envelope: Some(signed(&command.envelope)).into(),
+            envelope: Some(signed(&command.signed.envelope)).into(),
             params: command.params,
-            certificate: certificate(),
+            certificate: Some(signed(&command.signed.certificate)).into(),
             ..Default::default()
         }
         .into(),
-        Down::ResultAck(envelope) => ResultAck {
-            envelope: Some(signed(&envelope)).into(),
-            certificate: certificate(),
+        Down::ResultAck(ack) => ResultAck {
+            envelope: Some(signed(&ack.envelope)).into(),
+            certificate: Some(signed(&ack.certificate)).into(),
             ..Default::default()
         }
         .into(),

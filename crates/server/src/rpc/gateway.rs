@@ -109,7 +109,7 @@ impl AgentGatewayService for Gateway {
             self.0.register(&call::origin(&ctx), &request).await.map_err(|error| {
                 refuse(status::with_field_names(error, convert::REGISTER_FIELDS))
             })?;
-        Response::ok(convert::registered(&registered, self.0.keyring()))
+        Response::ok(convert::registered(&registered, &self.0.keyring()))
     }
 
     async fn begin_auth_handshake<'a>(
@@ -119,7 +119,7 @@ impl AgentGatewayService for Gateway {
     ) -> ServiceResult<impl Encodable<BeginAuthHandshakeResponse> + Send + use<'a>> {
         let begin = convert::begin(request.to_owned_message()).map_err(refuse)?;
         let issued = self.0.begin_handshake(&call::origin(&ctx), &begin).await.map_err(refuse)?;
-        Response::ok(convert::challenge(issued, self.0.keyring()))
+        Response::ok(convert::challenge(issued, &self.0.keyring()))
     }
 
     async fn complete_auth_handshake<'a>(

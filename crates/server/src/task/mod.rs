@@ -1,5 +1,7 @@
 //! Background tasks: each re-reads what is due and does it; none keeps state of its own.
 
+mod keys;
+
 use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
@@ -12,6 +14,11 @@ const EVERY: Duration = Duration::from_secs(30);
 
 /// Runs until `shutdown`.
 pub(crate) async fn run(app: App, shutdown: CancellationToken) {
+    tokio::join!(keys::run(app.clone(), shutdown.clone()), sweep(app, shutdown));
+}
+
+/// Ends what is over.
+async fn sweep(app: App, shutdown: CancellationToken) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

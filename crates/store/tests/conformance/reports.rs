@@ -26,6 +26,7 @@ conformance!(
     audit_entries_are_filtered_newest_first,
     an_undone_transaction_leaves_no_audit,
     server_keys_survive_and_serials_are_unique,
+    old_server_keys_end_and_are_forgotten,
     settings_are_apart_per_organisation,
 );
 
@@ -306,8 +307,8 @@ async fn an_undone_transaction_leaves_no_audit(db: Db) {
     assert!(audited(&db, AuditFilter::default()).await.is_empty());
 }
 
-async fn server_keys_survive_and_serials_are_unique(db: Db) {
-    let key = |key_use: &str, serial| ServerKeyRow {
+fn key(key_use: &str, serial: i64) -> ServerKeyRow {
+    ServerKeyRow {
         key_use: key_use.into(),
         serial,
         public_key: vec![7; 32],
@@ -316,7 +317,39 @@ async fn server_keys_survive_and_serials_are_unique(db: Db) {
         not_before: at(1),
         not_after: None,
         created_at: at(1),
-    };
+    }
+}
+
+async fn old_server_keys_end_and_are_forgotten(db: Db) {
+    db.write(async |tx| {
+        let mut keys = tx.server_keys();
+        for (key_use, serial) in [("session", 1), ("session", 2), ("command", 1), ("command", 2)] {
+            keys.insert(&key(key_use, serial)).await?;
+        }
+        assert_eq!(keys.end_below("session", 2, at(5)).await?, 1);
+        assert_eq!(keys.end_below("session", 3, at(9)).await?, 1, "an end that is set stays");
+        assert_eq!(keys.delete_ended("session", at(4)).await?, 0);
+        assert_eq!(keys.erase_below("command", 2).await?, 1);
+        assert_eq!(keys.erase_below("command", 2).await?, 0);
+        Ok(())
+    })
+    .await;
+    let listed = async || db.store.read("list").await.unwrap().server_keys().list().await.unwrap();
+    let erased = ServerKeyRow { sealed_private: vec![], ..key("command", 1) };
+    let ending = |serial, end| ServerKeyRow { not_after: Some(at(end)), ..key("session", serial) };
+    let all = [erased, key("command", 2), ending(1, 5), ending(2, 9)];
+    assert_eq!(listed().await, all);
+    // The newest stays whatever its end, for the serials to rise.
+    db.write(async |tx| {
+        assert_eq!(tx.server_keys().delete_ended("session", at(10)).await?, 1);
+        Ok(())
+    })
+    .await;
+    let [erased, newest, _, last] = all;
+    assert_eq!(listed().await, [erased, newest, last]);
+}
+
+async fn server_keys_survive_and_serials_are_unique(db: Db) {
     let certificate = KeyCertificate { payload: b"{}".to_vec(), signature: vec![9; 64] };
     let certified = ServerKeyRow {
         certificate: Some(certificate),

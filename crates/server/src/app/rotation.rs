@@ -1,0 +1,185 @@
+//! Rotation of the server's own keys, and taking up what was rotated elsewhere.
+//!
+//! *Invariant:* a snapshot changes only to what is committed; what an old session secret or an old
+//! certificate vouches for holds until its own end.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use argosy_domain::{
+    access::{Caller, Permission, Target},
+    audit::AuditAction,
+    id::OrgId,
+    time::Timestamp,
+};
+use argosy_wire::problem::Code;
+use serde_json::json;
+
+use super::{
+    App, Origin,
+    audit::Event,
+    error::{AppError, AppResult},
+    keyring::{KeyInfo, KeyUse, Keyring, KeyringError, RENEW_BEFORE, Vault, WARN_BEFORE},
+};
+
+/// The keyring in force, replaced whole.
+pub struct SharedKeyring {
+    current: RwLock<Arc<Keyring>>,
+}
+
+impl From<Keyring> for SharedKeyring {
+    fn from(keyring: Keyring) -> Self {
+        Self { current: RwLock::new(Arc::new(keyring)) }
+    }
+}
+
+impl SharedKeyring {
+    /// The keys in force now. Work that signs and speaks of its signature keeps one snapshot.
+    pub fn get(&self) -> Arc<Keyring> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, keyring: Keyring) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keyring);
+    }
+}
+
+impl From<KeyringError> for AppError {
+    fn from(error: KeyringError) -> Self {
+        match error {
+            KeyringError::Store(error) => error.into(),
+            KeyringError::TooMany | KeyringError::NotRotated(_) => Self::wrong_state(error),
+            KeyringError::Seal(_) | KeyringError::Corrupt(_) => Self::internal(error),
+        }
+    }
+}
+
+/// Which uses a caller named; `identity` is none that rotates.
+fn rotated_uses(names: &[String]) -> AppResult<Vec<KeyUse>> {
+    let mut uses = Vec::new();
+    for name in names {
+        match KeyUse::of(name) {
+            Some(key_use) if key_use.rotates() => uses.push(key_use),
+            Some(_) | None => return Err(AppError::field("uses", format!("knows no {name}"))),
+        }
+    }
+    uses.sort_unstable();
+    uses.dedup();
+    if uses.is_empty() { Err(AppError::field("uses", "must not be empty")) } else { Ok(uses) }
+}
+
+impl App {
+    /// Replaces the keys of the uses named and says how all keys stand now. The keys are the
+    /// installation's: administrators of other organisations than the first do not see them.
+    pub async fn rotate_keys(
+        &self,
+        caller: &Caller,
+        origin: &Origin,
+        names: &[String],
+    ) -> AppResult<Vec<KeyInfo>> {
+        let org = OrgId::default_org();
+        let target = Target { org: &org, agent: None };
+        Self::authorize(caller, Permission::ServerRotate, target, "route")?;
+        let uses = rotated_uses(names)?;
+        self.replace_keys(caller, origin, &uses).await?;
+        self.refresh_keys().await?;
+        Ok(self.keyring().describe(self.now())?)
+    }
+
+    async fn replace_keys(
+        &self,
+        caller: &Caller,
+        origin: &Origin,
+        uses: &[KeyUse],
+    ) -> AppResult<()> {
+        let vault = Vault { sealer: self.sealer(), entropy: self.entropy(), now: self.now() };
+        let mut tx = self.store().write("server_keys.rotate").await?;
+        let mut made = Vec::new();
+        for key_use in uses {
+            made.push(vault.rotate(&mut tx, *key_use).await?);
+        }
+        let event = Event {
+            action: AuditAction::ServerKeysRotated,
+            org: &OrgId::default_org(),
+            target: None,
+            detail: json!({ "keys": made }),
+        };
+        self.record(&mut tx, &caller.actor(), origin, event).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// How the server's keys stand.
+    pub fn list_server_keys(&self, caller: &Caller) -> AppResult<Vec<KeyInfo>> {
+        let org = OrgId::default_org();
+        let target = Target { org: &org, agent: None };
+        Self::authorize(caller, Permission::ServerRead, target, "route")?;
+        Ok(self.keyring().describe(self.now())?)
+    }
+
+    /// Certificates that agents accept at this time, replaced keys' included.
+    pub fn certified_keys(&self) -> AppResult<Vec<KeyInfo>> {
+        let now = self.now();
+        let mut keys = self.keyring().describe(now)?;
+        keys.retain(|key| key.certificate.is_some() && key.holds_at(now));
+        Ok(keys)
+    }
+
+    /// Takes up what was rotated by another process on the same store. Returns how often it did.
+    pub async fn refresh_keys(&self) -> AppResult<u64> {
+        let Some(keyring) = self.keyring().reload(self.store(), self.sealer()).await? else {
+            return Ok(0);
+        };
+        self.shared_keyring().set(keyring);
+        Ok(1)
+    }
+
+    /// Replaces certified keys whose end is near. Returns how many.
+    pub async fn renew_keys(&self) -> AppResult<u64> {
+        let (keyring, now) = (self.keyring(), self.now());
+        let mut renewed = 0;
+        for (key_use, end) in keyring.ending_within(RENEW_BEFORE, now) {
+            match self.replace_keys(&Caller::Server, &Origin::default(), &[key_use]).await {
+                Ok(()) => renewed += 1,
+                // Another server was faster.
+                Err(error) if error.code == Code::WrongState => {}
+                Err(error) => {
+                    warn_of_end(key_use, end, now);
+                    return Err(error);
+                }
+            }
+        }
+        if renewed > 0 {
+            self.refresh_keys().await?;
+        }
+        Ok(renewed)
+    }
+
+    /// Forgets session secrets that are over and the private parts of replaced keys. Returns how
+    /// many.
+    pub async fn retire_keys(&self) -> AppResult<u64> {
+        let (keyring, now) = (self.keyring(), self.now());
+        if !keyring.has_refuse(now) {
+            return Ok(0);
+        }
+        let mut tx = self.store().write("server_keys.retire").await?;
+        let mut retired = tx.server_keys().delete_ended(KeyUse::Session.as_str(), now).await?;
+        for key_use in KeyUse::CERTIFIED {
+            if let Some(serial) = keyring.erasable(key_use, now) {
+                retired += tx.server_keys().erase_below(key_use.as_str(), serial).await?;
+            }
+        }
+        tx.commit().await?;
+        self.refresh_keys().await?;
+        Ok(retired)
+    }
+}
+
+fn warn_of_end(key_use: KeyUse, end: Timestamp, now: Timestamp) {
+    if end <= now.plus(WARN_BEFORE) {
+        let key_use = key_use.as_str();
+        tracing::error!(
+            key_use,
+            %end,
+            "a key's certificate ends and could not be replaced: agents will refuse this server"
+        );
+    }
+}

@@ -1,0 +1,77 @@
+//! `argosyd keys rotate`: rotation by whoever may read the master key.
+//!
+//! Works while a server runs on the same store, which then takes the new keys up by itself, and
+//! while none does. *Invariant:* it makes no first keys; a store without keys is refused.
+
+use std::sync::Arc;
+
+use argosy_config::host::{OsEntropy, SystemClock};
+use argosy_domain::{access::Caller, time::Clock as _};
+use argosy_store::StoreError;
+
+use crate::{
+    app::{
+        App, Origin, Parts,
+        error::AppError,
+        hasher::TokenHasher,
+        keyring::{KeyInfo, Keyring, KeyringError},
+        limits::FailureLimiter,
+        seal::{SealError, Sealer},
+    },
+    config::Settings,
+    start::{StartError, open_store, rules},
+};
+
+/// What is rotated unless said otherwise.
+pub const USES: [&str; 2] = ["session", "command"];
+
+/// Why nothing was rotated.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    /// The store could not be opened.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The store.
+    #[error("store: {0}")]
+    Store(#[from] StoreError),
+    /// There is nothing to rotate.
+    #[error("there is no server here yet: {0}")]
+    NotInitialised(&'static str),
+    /// The master key.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The keys.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// The rotation itself.
+    #[error("{0}")]
+    App(#[from] AppError),
+}
+
+/// Replaces the keys of the uses named, and says how all keys stand now.
+pub async fn rotate(settings: &Settings, uses: &[String]) -> Result<Vec<KeyInfo>, RotateError> {
+    if !settings.master_key().exists() {
+        return Err(RotateError::NotInitialised("start argosyd once, or name its data directory"));
+    }
+    let store = open_store(settings).await?;
+    if store.migration_status().await?.iter().any(|migration| !migration.applied) {
+        return Err(RotateError::NotInitialised("run argosyd migrate up, or start argosyd"));
+    }
+    let (clock, entropy) = (Arc::new(SystemClock), Arc::new(OsEntropy));
+    let sealer = Sealer::open(&settings.master_key(), entropy.as_ref())?;
+    let keyring = Keyring::load(&store, &sealer).await?;
+    let app = App::new(Parts {
+        store,
+        clock: Arc::clone(&clock) as _,
+        entropy,
+        keyring: keyring.into(),
+        sealer,
+        hasher: TokenHasher::new(1),
+        failures: FailureLimiter::new(settings.failures_per_minute),
+        rules: rules(settings, settings.public_urls(settings.listen)),
+    });
+    let rotated = app.rotate_keys(&Caller::Server, &Origin::default(), uses).await;
+    app.close().await;
+    let now = clock.now();
+    Ok(rotated?.into_iter().filter(|key| key.not_after.is_none_or(|end| end > now)).collect())
+}
