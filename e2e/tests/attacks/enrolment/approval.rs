@@ -154,7 +154,9 @@ async fn lapses(place: Place, sweep: bool) {
     server.clock.advance(SOON);
     let books = Books::of(&server).await;
     if sweep {
+        server.clock.advance(SOON);
         server.app.expire_registrations().await.unwrap();
+        assert_eq!(server.agent(&agent.agent_id).await["status"], "expired");
     }
     for body in [json!({ "fingerprint": fingerprint }), json!({})] {
         server.decide(&agent.agent_id, "approve", body).await.refused(409, "wrong_state");
