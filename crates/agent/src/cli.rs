@@ -88,6 +88,10 @@ pub struct EnrollArgs {
     /// Return once the server has the registration; do not wait for approval.
     #[arg(long)]
     pub no_wait: bool,
+    /// Forget the present registration, with the journal of its commands, and register anew with
+    /// the token. The keys stay.
+    #[arg(long)]
+    pub start_over: bool,
 }
 
 /// Arguments of `status`.

@@ -91,6 +91,9 @@ pub struct Enrolling {
     pub server_url: String,
     /// The server that the statement names.
     pub pin: ServerPin,
+    /// Thumbprint of the identity that has to answer: the pinned one, or the one of the first
+    /// contact, which is trusted once.
+    pub server_thumbprint: Bytes32,
     /// The token that is proved.
     pub token_id: TokenId,
     /// `bootproof_…` over the statement's bytes.
@@ -255,6 +258,7 @@ mod tests {
         Enrolling {
             server_url: "http://localhost:8080".into(),
             pin: ServerPin::Pinned(Fixed([1; 32])),
+            server_thumbprint: Fixed([1; 32]),
             token_id: "t1".parse().unwrap(),
             proof: SecretText::new("bootproof_t1_secret".into()),
             name: "web 1".into(),

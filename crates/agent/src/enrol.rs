@@ -5,8 +5,9 @@
 //!      → receipt verified against the pin → credentials, durable
 //! ```
 //! *Invariant:* the token itself never leaves this process: what travels is a proof that fits one
-//! statement only. A repeat after a crash sends the statement that was kept before the first
-//! attempt, so a machine registers once (PROTOCOL §3).
+//! statement only. A repeat after a crash or a refusal, which nobody has signed, sends the statement
+//! that was kept before the first attempt, to the identity that was seen then, so a machine
+//! registers once (PROTOCOL §3).
 
 use argosy_domain::{digest::Sha256, entropy::random_bytes, id::AgentId};
 use argosy_wire::{
@@ -81,6 +82,20 @@ impl EnrolError {
         }
     }
 
+    /// Whether it is what an answer said. Nobody has signed that, so it changes nothing that is
+    /// kept.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Server(TrustedCallError::Call(error)) => is_final(error),
+            Self::Server(TrustedCallError::Distrust(_)) | Self::KeyLost => true,
+            Self::Fetch(_)
+            | Self::NoToken
+            | Self::NoServer
+            | Self::Credentials(_)
+            | Self::Stale => false,
+        }
+    }
+
     /// How long the answer asks to wait.
     pub fn retry_after(&self) -> Option<std::time::Duration> {
         match self {
@@ -96,7 +111,7 @@ impl EnrolError {
     }
 }
 
-/// Whether the server's answer to a registration stands for good.
+/// Whether the same answer to a registration is to be expected the next time.
 fn is_final(error: &CallError) -> bool {
     match error.code() {
         Some(Code::RateLimited | Code::Unavailable | Code::Internal) | None => false,
@@ -145,17 +160,16 @@ impl Enrolment<'_> {
 
     /// Registers this machine, or continues a registration that was begun. One attempt.
     pub async fn attempt(&self, link: &Link, state: Credentials) -> Result<Enrolled, EnrolError> {
-        let (state, expected) = if self.continues(&state) {
-            (state, None)
+        let state = if self.continues(&state) {
+            state
         } else {
             let token = self.config.token.as_ref().ok_or(EnrolError::NoToken)?;
             let pin = self.pin(link).await?;
-            let state = self.begin(state, link, token, &pin)?;
-            (state, Some(pin.thumbprint))
+            self.begin(state, link, token, &pin)?
         };
         let Credentials::Enrolling(begun) = &state else { return Err(EnrolError::Stale) };
         let begun = begun.clone();
-        match self.register(link, &begun, expected).await {
+        match self.register(link, &begun).await {
             Ok((registered, approved)) => {
                 let next = state.registered(registered.clone()).map_err(|_| EnrolError::Stale)?;
                 next.save(self.dir)?;
@@ -163,12 +177,26 @@ impl Enrolment<'_> {
                 Ok(Enrolled { registered, approved, first_contact })
             }
             Err(error) => {
-                if self.is_over(&error) {
+                // What was kept is of no use, whatever a server says.
+                if matches!(error, EnrolError::Stale) {
                     state.abandon().save(self.dir)?;
                 }
                 Err(error)
             }
         }
+    }
+
+    /// Forgets a registration, because the person at the host asked for it: the next attempt begins
+    /// a new one. Changes nothing where there is no token for that.
+    pub fn start_over(&self, state: Credentials) -> Result<Credentials, EnrolError> {
+        if self.config.token.is_none() {
+            return Err(EnrolError::NoToken);
+        }
+        let state = state.abandon();
+        // In this order: a registration never stands without the journal of its commands.
+        state.save(self.dir)?;
+        self.dir.forget_journal().map_err(CredentialsError::from)?;
+        Ok(state)
     }
 
     /// Whether a registration was begun that fits the settings: the same token, where there is one,
@@ -187,19 +215,6 @@ impl Enrolment<'_> {
         token && server
     }
 
-    /// Whether repeating the same statement is of no use: the next attempt begins a new one.
-    fn is_over(&self, error: &EnrolError) -> bool {
-        match error {
-            EnrolError::KeyLost | EnrolError::Stale => true,
-            EnrolError::Server(TrustedCallError::Call(error)) => is_final(error),
-            EnrolError::Server(TrustedCallError::Distrust(_))
-            | EnrolError::NoToken
-            | EnrolError::NoServer
-            | EnrolError::Credentials(_)
-            | EnrolError::Fetch(_) => false,
-        }
-    }
-
     /// The pin of token or setting, else what the server shows at first contact.
     async fn pin(&self, link: &Link) -> Result<Pin, EnrolError> {
         if let Some(thumbprint) = self.config.pin {
@@ -211,7 +226,8 @@ impl Enrolment<'_> {
         Ok(Pin { thumbprint, named: ServerPin::Tofu })
     }
 
-    /// Signs the statement and keeps it before anything is sent.
+    /// Signs the statement and keeps it before anything is sent. What an earlier registration left
+    /// behind goes first: its commands are not those of the new one.
     fn begin(
         &self,
         state: Credentials,
@@ -238,11 +254,13 @@ impl Enrolment<'_> {
         let enrolling = Enrolling {
             server_url: link.url().to_string(),
             pin: pin.named,
+            server_thumbprint: pin.thumbprint,
             token_id: token.id.clone(),
             proof: SecretText::new(token.prove(&signed.payload).to_text()),
             name: statement.name,
             statement: signed,
         };
+        self.dir.forget_journal().map_err(CredentialsError::from)?;
         let next = state.abandon().begin(enrolling).map_err(|_| EnrolError::Stale)?;
         next.save(self.dir)?;
         Ok(next)
@@ -252,7 +270,6 @@ impl Enrolment<'_> {
         &self,
         link: &Link,
         begun: &Enrolling,
-        expected: Option<Bytes32>,
     ) -> Result<(Registered, bool), EnrolError> {
         let statement: EnrolmentStatement =
             sign::read(&begun.statement.payload).map_err(|_| EnrolError::Stale)?;
@@ -266,7 +283,7 @@ impl Enrolment<'_> {
             .await
             .map_err(TrustedCallError::from)?
             .into_owned();
-        let identity = believe(&answer, begun, &statement, expected)?;
+        let identity = believe(&answer, begun)?;
         let digest = Fixed(Sha256::of(&begun.statement.payload).0);
         let agent_id: AgentId =
             answer.agent_id.parse().map_err(|_| protocol("an agent id that is none"))?;
@@ -297,25 +314,10 @@ impl Enrolment<'_> {
     }
 }
 
-/// The identity of the server that answered: the pinned one, or at first contact the one for which
-/// the statement was made.
-fn believe(
-    answer: &RegisterResponse,
-    begun: &Enrolling,
-    statement: &EnrolmentStatement,
-    expected: Option<Bytes32>,
-) -> Result<ServerIdentity, EnrolError> {
+/// The identity of the server that answered: the pinned one, or the one of the first contact.
+fn believe(answer: &RegisterResponse, begun: &Enrolling) -> Result<ServerIdentity, EnrolError> {
     let keys = answer.server_keys.as_option().ok_or(Distrust::NoIdentity)?;
-    let pin = match begun.pin {
-        ServerPin::Pinned(pin) => Some(pin),
-        ServerPin::Tofu => expected,
-    };
-    let identity = shown_identity(keys, pin.as_ref())?;
-    // The machine id was salted with the identity of the first contact.
-    if pin.is_none() && statement.machine_id != host::machine_id(identity.thumbprint()) {
-        return Err(Distrust::Names { what: "answer", field: "server" }.into());
-    }
-    Ok(identity)
+    Ok(shown_identity(keys, Some(&begun.server_thumbprint))?)
 }
 
 fn approved(answer: &RegisterResponse) -> Result<bool, EnrolError> {

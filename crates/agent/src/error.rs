@@ -97,7 +97,8 @@ impl AgentError {
         }
     }
 
-    /// The exit status of the program: 77 where only an operator of the server can help.
+    /// The exit status of the program: 77 where only an operator of the server can help. `run` never
+    /// ends with that: what makes it so is not signed.
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Refused(_) => 77,
@@ -159,8 +160,8 @@ fn advice_on_enrolment(error: &EnrolError) -> &'static str {
         EnrolError::Server(TrustedCallError::Distrust(_)) => ADVICE_ON_DISTRUST,
         EnrolError::Server(TrustedCallError::Call(error)) => advice_on_registration(error),
         EnrolError::KeyLost => {
-            "Ask for a fresh token and run `argosy-agent enroll` with it; the machine keeps its \
-             identity."
+            "Set api_key (ARGOSY_API_KEY) where an operator has it; else ask for a fresh token and \
+             run `argosy-agent enroll --start-over` with it. The machine keeps its identity."
         }
         EnrolError::Stale => "Run `argosy-agent enroll` again with a fresh token.",
     }
@@ -169,21 +170,29 @@ fn advice_on_enrolment(error: &EnrolError) -> &'static str {
 fn advice_on_registration(error: &CallError) -> &'static str {
     match error.code() {
         Some(Code::InvalidToken) => {
-            "The token is unknown, used up, expired or revoked. Ask for a fresh one."
+            "The token is unknown, used up, expired or revoked. Ask for a fresh one and run \
+             `argosy-agent enroll` with it."
         }
         Some(Code::DuplicateName) => {
-            "Choose another name with --name, or ask an operator to remove the agent that has it."
+            "Ask an operator to remove the agent that has it, or choose another name: \
+             `argosy-agent enroll --start-over --name NAME`."
         }
         Some(Code::DuplicateKey) => {
             "This machine is registered already: ask an operator to approve or remove that agent."
         }
-        Some(Code::AccountMismatch) => "Give the --account-id that the token is for.",
+        Some(Code::AccountMismatch) => {
+            "Give the account that the token is for: `argosy-agent enroll --start-over --account-id \
+             ID`."
+        }
         Some(Code::Invalid) => {
-            "Correct what the server names, then run the same command again. (`statement.server` is \
-             the pin: it must be this server's.)"
+            "Correct what the server names, then run `argosy-agent enroll --start-over`. \
+             (`statement.server` is the pin: it must be this server's.)"
         }
         Some(Code::RateLimited) => "Wait a minute, then run the same command again.",
-        Some(_) => "Correct what the server names, then run the same command again.",
+        Some(_) => {
+            "Correct what the server names, then run the same command again, with --start-over where \
+             what was sent is to change."
+        }
         None => {
             "Check that the server runs and that this host reaches it, then run the same command \
              again; it continues where it stopped."
@@ -194,7 +203,8 @@ fn advice_on_registration(error: &CallError) -> &'static str {
 const ADVICE_ON_DISTRUST: &str = "Do not go on before somebody has looked: either the address or \
      the pin is that of another server, or something stands between. Nothing was signed for it.";
 
-fn advice_on_refusal(error: &TrustedCallError) -> &'static str {
+/// What people can do when the answer is that the server will not have this agent.
+pub(crate) fn advice_on_refusal(error: &TrustedCallError) -> &'static str {
     let code = match error {
         TrustedCallError::Distrust(Distrust::OtherServer { .. }) => return ADVICE_ON_DISTRUST,
         TrustedCallError::Distrust(_) => return ADVICE_ON_DISTRUST,
@@ -207,8 +217,8 @@ fn advice_on_refusal(error: &TrustedCallError) -> &'static str {
         }
         Some(Code::UpgradeRequired) => "Install the version that the server asks for.",
         Some(_) | None => {
-            "It was rejected, revoked or removed. Ask an operator why; to join again, get a fresh \
-             token and run `argosy-agent enroll` with it."
+            "It was rejected, revoked or removed, says the answer. Ask an operator. To join anew, get \
+             a fresh token and run `argosy-agent enroll --start-over` with it."
         }
     }
 }

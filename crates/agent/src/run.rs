@@ -27,7 +27,7 @@ use crate::{
     policy_file::PolicyFile,
     scheduler::{Mailbox, Scheduler, SchedulerParts, SubsystemRunner},
     server_url::ServerUrl,
-    session::{Place, SessionKeeper, Sessions},
+    session::{Place, Refusals, SessionKeeper, Sessions},
     state_dir::StateDir,
     status::{Connection, StatusBoard},
     stream::StreamParts,
@@ -41,8 +41,8 @@ use writer::StatusWriter;
 
 pub use crate::deps::Deps;
 
-/// Runs an agent until `shutdown`, or until the server will not have it. Enrols by itself where a
-/// token is configured and nothing is enrolled yet.
+/// Runs an agent until `shutdown`, or until something on its own host fails. Enrols by itself where
+/// a token is configured and nothing is enrolled yet.
 pub async fn run(
     settings: AgentSettings,
     deps: Deps,
@@ -170,6 +170,7 @@ async fn enrol(
     let enrolment = Enrolment { dir: &home.dir, keys: &home.keys, config, deps };
     let link = Link::new(enrolment.server(&state)?, config.ca_file.as_deref())?;
     let mut backoff = Backoff::new(Arc::clone(&deps.entropy));
+    let mut refusals = Refusals::new(Arc::clone(&deps.entropy));
     loop {
         let error = match enrolment.attempt(&link, state).await {
             Ok(Enrolled { registered, approved, first_contact }) => {
@@ -181,13 +182,23 @@ async fn enrol(
                 tracing::info!(agent = %id, %fingerprint, approved, "registered");
                 return Ok(registered);
             }
-            Err(error) if !error.is_transient() => return Err(error.into()),
-            Err(error) => error,
+            Err(error) if error.is_transient() || error.is_refusal() => error,
+            Err(error) => return Err(error.into()),
         };
-        let delay = backoff.next_delay_after(error.retry_after());
-        let why = chain(&error.into());
-        tracing::warn!(retry_in_ms = delay.as_millis(), "{why}");
-        home.board.connection(Connection::Enrolling(why));
+        let (is_refusal, asked) = (error.is_refusal(), error.retry_after());
+        let error = AgentError::from(error);
+        let (why, advice) = (chain(&error), error.advice());
+        let delay = if is_refusal {
+            let delay = refusals.next_delay();
+            tracing::error!(retry_in_ms = delay.as_millis(), "{why}: {advice}");
+            home.board.connection(Connection::Refused { said: why, advice: advice.to_owned() });
+            delay
+        } else {
+            let delay = backoff.next_delay_after(asked);
+            tracing::warn!(retry_in_ms = delay.as_millis(), "{why}");
+            home.board.connection(Connection::Enrolling(why));
+            delay
+        };
         tokio::time::sleep(delay).await;
         state = Credentials::load(&home.dir)?;
     }
@@ -230,8 +241,10 @@ async fn work(
     crew.start("session keeper", AfterPanic::Restart, move || {
         let (keeper, stop) = (Arc::clone(&keeper), until.clone());
         async move {
-            let refused = stop.run_until_cancelled(keeper.keep()).await;
-            refused.map_or(Ok(()), |error| Err(AgentError::Refused(error)))
+            match stop.run_until_cancelled(keeper.keep()).await {
+                None => Ok(()),
+                Some(never) => match never {},
+            }
         }
     });
     let uploader = uploader(home, deps, &link, &prover, &sessions, mailbox);

@@ -2,9 +2,13 @@
 //!
 //! *Invariant:* nothing is signed before the server has proved itself against the pin; the new
 //! continuation is durable before the session is used; one task opens sessions, everybody else
-//! waits for one or says that the present one was refused.
+//! waits for one or says that the present one was refused. A refusal, which nobody has signed, ends
+//! nothing and changes nothing that is kept.
+
+mod verdict;
 
 use std::{
+    convert::Infallible,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -12,7 +16,6 @@ use std::{
 use argosy_domain::{entropy::random_bytes, limits::SESSION_LIFE, time::Timestamp};
 use argosy_wire::{
     bytes::{Bytes32, Fixed},
-    problem::Code,
     rpc::gateway::{BeginAuthHandshakeRequest, CompleteAuthHandshakeRequest},
     sign::{Purpose, Statement as _, sign_payload},
     statement::HandshakeStatement,
@@ -25,6 +28,7 @@ use crate::{
     credentials::{Credentials, CredentialsError, Registered},
     deps::Deps,
     engine::{Engine, ServerIdentity},
+    error::advice_on_refusal,
     host,
     keys::Keys,
     state_dir::StateDir,
@@ -33,8 +37,8 @@ use crate::{
     trust::{TrustedCallError, verify_challenge},
 };
 
-/// Refused handshakes in a row after which the agent believes that it is meant.
-const REFUSALS_MAX: u32 = 3;
+pub use verdict::{Refusals, Verdict, judge};
+
 /// Longest wait between two questions whether an operator has approved.
 const APPROVAL_CEILING: Duration = Duration::from_secs(15);
 /// A session that the server calls shorter is renewed as if it were this long.
@@ -117,41 +121,6 @@ pub async fn handshake(
         server_time: challenge.server_time,
         dpop_nonce: answer.dpop_nonce,
     })
-}
-
-/// What a failed handshake means for the agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// An operator has not approved yet.
-    Wait,
-    /// Something is in the way.
-    Retry,
-    /// Once may be chance: a challenge that came too late. Again and again is meant.
-    Doubt,
-    /// The server will not have this agent as it is.
-    Stop,
-}
-
-/// What to do after a failed handshake.
-pub fn judge(error: &TrustedCallError) -> Verdict {
-    let code = match error {
-        // Nothing was signed for it. The true server may be back the next time.
-        TrustedCallError::Distrust(_) => return Verdict::Retry,
-        TrustedCallError::Call(error) => error.code(),
-    };
-    match code {
-        Some(Code::NotApproved) => Verdict::Wait,
-        Some(Code::HandshakeRefused) => Verdict::Doubt,
-        Some(
-            Code::Unauthenticated
-            | Code::ProofRequired
-            | Code::Forbidden
-            | Code::NotFound
-            | Code::MachineMismatch
-            | Code::UpgradeRequired,
-        ) => Verdict::Stop,
-        Some(_) | None => Verdict::Retry,
-    }
 }
 
 /// The credentials of a registered agent, in memory and on disk. One task changes them.
@@ -259,19 +228,16 @@ pub struct SessionKeeper {
     pub deps: Deps,
 }
 
-/// The agent must not go on by itself: the server's last word.
-pub type Stop = TrustedCallError;
-
 impl SessionKeeper {
-    /// Opens and renews sessions until the server will not have this agent any more.
-    pub async fn keep(&self) -> Stop {
+    /// Opens and renews sessions, as often as it takes.
+    pub async fn keep(&self) -> Infallible {
         let mut backoff = Backoff::new(Arc::clone(&self.deps.entropy));
         let mut patience = Backoff::up_to(Arc::clone(&self.deps.entropy), APPROVAL_CEILING);
-        let mut doubts = 0;
+        let mut refusals = Refusals::new(Arc::clone(&self.deps.entropy));
         loop {
             let error = match self.open().await {
                 Ok(life) => {
-                    doubts = 0;
+                    refusals.reset();
                     patience.reset();
                     if self.rest(life).await {
                         backoff.reset();
@@ -282,11 +248,8 @@ impl SessionKeeper {
                 }
                 Err(error) => error,
             };
-            let (error, verdict) = match error {
-                OpenError::Server(error) => {
-                    let verdict = judge(&error);
-                    (error, verdict)
-                }
+            let error = match error {
+                OpenError::Server(error) => error,
                 OpenError::NotKept(error) => {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
@@ -297,41 +260,50 @@ impl SessionKeeper {
                     continue;
                 }
             };
-            doubts = if verdict == Verdict::Doubt { doubts + 1 } else { 0 };
-            if verdict == Verdict::Stop || doubts >= REFUSALS_MAX {
-                return error;
-            }
-            let delay = self.report(&error, verdict, &mut backoff, &mut patience);
+            let delay = match refusals.consider(judge(&error)) {
+                Verdict::Wait => self.await_approval(&mut patience),
+                Verdict::Refused => self.report_refusal(&error, &mut refusals),
+                Verdict::Retry | Verdict::Doubt => self.report_trouble(&error, &mut backoff),
+            };
             tokio::time::sleep(delay).await;
         }
     }
 
-    /// Says what is in the way; how long to wait before the next attempt.
-    fn report(
-        &self,
-        error: &TrustedCallError,
-        verdict: Verdict,
-        backoff: &mut Backoff,
-        patience: &mut Backoff,
-    ) -> Duration {
-        if verdict == Verdict::Wait {
-            if self.board.connection(Connection::AwaitingApproval) {
-                let fingerprint = self.place.registered().fingerprint;
-                tracing::info!(%fingerprint, "waiting for an operator to compare the fingerprint and approve");
-            }
-            return patience.next_delay();
+    /// Says that an operator is waited for; how long to wait before the next attempt.
+    fn await_approval(&self, patience: &mut Backoff) -> Duration {
+        if self.board.connection(Connection::AwaitingApproval) {
+            let fingerprint = self.place.registered().fingerprint;
+            tracing::info!(%fingerprint, "waiting for an operator to compare the fingerprint and approve");
         }
+        patience.next_delay()
+    }
+
+    /// Says loudly what the answer was and what people can do; how long to wait.
+    fn report_refusal(&self, error: &TrustedCallError, refusals: &mut Refusals) -> Duration {
+        let delay = refusals.next_delay();
+        let (said, advice) = (error.to_string(), advice_on_refusal(error));
+        tracing::error!(error = %said, retry_in_ms = delay.as_millis(), "no session with the server: {advice}");
+        self.show(Connection::Refused { said, advice: advice.to_owned() });
+        delay
+    }
+
+    /// Says what is in the way; how long to wait.
+    fn report_trouble(&self, error: &TrustedCallError, backoff: &mut Backoff) -> Duration {
         let asked = match error {
             TrustedCallError::Call(error) => error.retry_after(),
             TrustedCallError::Distrust(_) => None,
         };
         let delay = backoff.next_delay_after(asked);
-        // With a session that still holds, the stream knows better how things stand.
-        if self.sessions.subscribe().borrow().is_none() {
-            self.board.connection(Connection::Trouble(error.to_string()));
-        }
+        self.show(Connection::Trouble(error.to_string()));
         tracing::warn!(error = %error, retry_in_ms = delay.as_millis(), "no session with the server");
         delay
+    }
+
+    /// With a session that still holds, the stream knows better how things stand.
+    fn show(&self, connection: Connection) {
+        if self.sessions.subscribe().borrow().is_none() {
+            self.board.connection(connection);
+        }
     }
 
     /// One handshake; how long the session lives.
@@ -366,23 +338,6 @@ impl SessionKeeper {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trust::Distrust;
-
-    fn refused(code: Code) -> TrustedCallError {
-        CallError::Refused { code, message: "no".into(), retry_after: None }.into()
-    }
-
-    #[test]
-    fn only_the_servers_own_word_stops_the_agent() {
-        assert_eq!(judge(&refused(Code::NotApproved)), Verdict::Wait);
-        assert_eq!(judge(&refused(Code::Unauthenticated)), Verdict::Stop);
-        assert_eq!(judge(&refused(Code::MachineMismatch)), Verdict::Stop);
-        assert_eq!(judge(&refused(Code::HandshakeRefused)), Verdict::Doubt);
-        assert_eq!(judge(&refused(Code::RateLimited)), Verdict::Retry);
-        let away = CallError::Unreachable { message: "refused".into(), retry_after: None };
-        assert_eq!(judge(&away.into()), Verdict::Retry);
-        assert_eq!(judge(&Distrust::NoProof.into()), Verdict::Retry);
-    }
 
     #[tokio::test]
     async fn a_refusal_counts_only_for_the_session_that_is_meant() {

@@ -154,6 +154,7 @@ fn enrolling(name: &str) -> Credentials {
     Credentials::Enrolling(Enrolling {
         server_url: "http://localhost:8080".into(),
         pin: ServerPin::Tofu,
+        server_thumbprint: Fixed([1; 32]),
         token_id: "t1".parse().unwrap(),
         proof: SecretText::new("proof".into()),
         name: name.into(),

@@ -29,7 +29,7 @@ enum Standing {
     Pending,
     /// Something is in the way.
     Unknown(TrustedCallError),
-    /// It will not have this agent.
+    /// The answer is that it will not have this agent.
     Refused(TrustedCallError),
 }
 
@@ -41,16 +41,18 @@ pub(super) async fn enroll(
 ) -> Result<ExitCode, AgentError> {
     let config = settings.check()?;
     let home = Home::open(&config, &deps)?;
-    let state = match Credentials::load(&home.dir)? {
-        Credentials::Registered(registered) => {
-            match again(&config, &home, &deps, registered, arguments).await? {
-                Some(code) => return Ok(code),
-                None => Credentials::load(&home.dir)?,
-            }
-        }
-        state @ (Credentials::NotEnrolled | Credentials::Enrolling(_)) => state,
-    };
     let enrolment = Enrolment { dir: &home.dir, keys: &home.keys, config: &config, deps: &deps };
+    let state = match Credentials::load(&home.dir)? {
+        Credentials::Registered(registered) if !arguments.start_over => {
+            return again(&config, &home, &deps, registered, arguments).await;
+        }
+        state if arguments.start_over => {
+            // Known before anything is forgotten.
+            enrolment.server(&state)?;
+            enrolment.start_over(state)?
+        }
+        state => state,
+    };
     let link = Link::new(enrolment.server(&state)?, config.ca_file.as_deref())?;
     let enrolled = enrolment.attempt(&link, state).await?;
     say(&introduction(&enrolled));
@@ -68,14 +70,14 @@ pub(super) async fn enroll(
     wait(&config, &home, &deps, &link, &place, arguments).await
 }
 
-/// A machine that is registered: how it stands. None where it may start over.
+/// A machine that is registered: how it stands.
 async fn again(
     config: &AgentConfig,
     home: &Home,
     deps: &Deps,
     registered: Registered,
     arguments: &EnrollArgs,
-) -> Result<Option<ExitCode>, AgentError> {
+) -> Result<ExitCode, AgentError> {
     let link = Link::new(server_of(config, &registered)?, config.ca_file.as_deref())?;
     let place = Place::new(Arc::clone(&home.dir), registered);
     let registered = place.registered();
@@ -88,24 +90,18 @@ async fn again(
                 link.url(),
                 start(&config.state_dir)
             ));
-            Ok(Some(ExitCode::SUCCESS))
+            Ok(ExitCode::SUCCESS)
         }
         Standing::Pending => {
             say(&format!(
                 "This machine is registered as {} ({}); it waits for approval.\n  fingerprint  {}",
                 registered.name, registered.agent_id, registered.fingerprint
             ));
-            wait(config, home, deps, &link, &place, arguments).await.map(Some)
+            wait(config, home, deps, &link, &place, arguments).await
         }
         Standing::Unknown(error) => Err(AgentError::Enrol(error.into())),
-        Standing::Refused(error) if config.token.is_none() => Err(AgentError::Refused(error)),
-        Standing::Refused(_) => {
-            say("The server does not accept the former registration of this machine any more.");
-            // Its commands ended with it; the keys stay.
-            home.dir.forget_journal()?;
-            Credentials::Registered(registered).abandon().save(&home.dir)?;
-            Ok(None)
-        }
+        // Not even with a token at hand: the refusal is not signed. `--start-over` is the way.
+        Standing::Refused(error) => Err(AgentError::Refused(error)),
     }
 }
 
@@ -127,7 +123,7 @@ async fn standing(
         Err(error) => Ok(match judge(&error) {
             Verdict::Wait => Standing::Pending,
             Verdict::Retry => Standing::Unknown(error),
-            Verdict::Doubt | Verdict::Stop => Standing::Refused(error),
+            Verdict::Doubt | Verdict::Refused => Standing::Refused(error),
         }),
     }
 }

@@ -29,6 +29,8 @@ use crate::{
 
 /// How often ids of old commands are looked through.
 const PURGE_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// How long to wait for the server's time, without which nothing is forgotten.
+const PURGE_AGAIN: Duration = Duration::from_secs(600);
 
 /// Carries out what waits until `stop` or until the journal fails.
 pub(super) async fn run(inner: &Arc<Inner>, stop: CancellationToken) -> Result<(), JournalError> {
@@ -50,7 +52,11 @@ pub(super) async fn run(inner: &Arc<Inner>, stop: CancellationToken) -> Result<(
             Some(ended) = tasks.join_next() => settle(inner, ended),
             () = inner.wake.notified() => {}
             () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
-            _ = purge.tick() => blocking(inner, Inner::purge).await,
+            _ = purge.tick() => {
+                if !blocking(inner, Inner::purge).await {
+                    purge.reset_after(PURGE_AGAIN);
+                }
+            }
         }
     }
 }
@@ -180,11 +186,16 @@ impl Inner {
         Ok(None)
     }
 
-    fn purge(&self) {
-        match self.parts.journal.purge(self.parts.clock.now()) {
+    /// Forgets ids of old commands by the server's time: a host's clock may be years off. Whether
+    /// that time is known.
+    pub(super) fn purge(&self) -> bool {
+        let server_now = self.books().server_time.at(self.parts.clock.since_boot());
+        let Some(now) = server_now else { return false };
+        match self.parts.journal.purge(now) {
             Ok(0) => {}
             Ok(forgotten) => tracing::info!(forgotten, "ids of old commands were forgotten"),
             Err(error) => self.fail(error),
         }
+        true
     }
 }

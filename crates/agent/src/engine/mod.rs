@@ -355,7 +355,9 @@ impl Inner {
         if let RecordState::Acknowledged(_) = record.state {
             return Ok(record.id);
         }
-        let state = record.state.acknowledge(&ack.result_sha256, parts.clock.now())?;
+        // Ids are forgotten by the server's time, so they are remembered by it.
+        let at = server_now.unwrap_or_else(|| parts.clock.now());
+        let state = record.state.acknowledge(&ack.result_sha256, at)?;
         let record = CommandRecord { state, ..record };
         parts.journal.update(&record)?;
         self.books().forget(record.sequence);

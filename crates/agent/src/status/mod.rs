@@ -42,6 +42,13 @@ pub enum Connection {
     Quarantined,
     /// Something is in the way; what.
     Trouble(String),
+    /// The answer is no. The agent goes on asking, seldom.
+    Refused {
+        /// What the answer said.
+        said: String,
+        /// What people can do.
+        advice: String,
+    },
     /// The process ended; why, where it was not asked to.
     Stopped(Option<String>),
 }
@@ -57,6 +64,7 @@ impl Connection {
             Self::Connected => "connected",
             Self::Quarantined => "quarantined",
             Self::Trouble(_) => "not connected",
+            Self::Refused { .. } => "refused",
             Self::Stopped(_) => "stopped",
         }
     }
@@ -64,9 +72,10 @@ impl Connection {
     /// What is in the way, where something is.
     pub fn detail(&self) -> Option<&str> {
         match self {
-            Self::Enrolling(detail) | Self::Trouble(detail) | Self::Stopped(Some(detail)) => {
-                Some(detail)
-            }
+            Self::Enrolling(detail)
+            | Self::Trouble(detail)
+            | Self::Refused { said: detail, .. }
+            | Self::Stopped(Some(detail)) => Some(detail),
             Self::Starting
             | Self::AwaitingApproval
             | Self::Connecting
@@ -245,6 +254,7 @@ mod tests {
         for connection in [
             Connection::Connected,
             Connection::Trouble("the server cannot be reached".into()),
+            Connection::Refused { said: "no".into(), advice: "ask".into() },
             Connection::Stopped(None),
         ] {
             board.connection(connection);

@@ -6,7 +6,7 @@ use argosy_domain::time::{Timestamp, format_span};
 use rustix::process::{Pid, test_kill_process};
 use serde::Serialize;
 
-use super::{STATUS_FILE, StatusFile};
+use super::{Connection, STATUS_FILE, StatusFile};
 use crate::{
     credentials::{Credentials, CredentialsError},
     state_dir::StateDir,
@@ -112,23 +112,31 @@ impl StatusReport {
         }
     }
 
-    fn next_step(&self) -> Option<&'static str> {
-        let failed = self.process.as_ref().and_then(|process| process.live.connection.detail());
-        match (self.state, self.running) {
-            ("registered", false) if failed.is_some() => Some(
-                "Next: settle what stands above, then start it with `argosy-agent run`. To join \
-                 again, get a fresh token and run `argosy-agent enroll`.",
-            ),
-            ("not_enrolled", _) => Some(
-                "Next: mint a token on the server (`argosy token create`), then run \
-                 `argosy-agent enroll --server URL` with ARGOSY_BOOTSTRAP_TOKEN set to it.",
-            ),
-            ("enrolling", false) => {
-                Some("Next: run `argosy-agent enroll` again; it continues where it stopped.")
-            }
-            ("registered", false) => Some("Next: start it with `argosy-agent run`."),
-            _ => None,
+    fn next_step(&self) -> Option<String> {
+        let connection = self.process.as_ref().map(|process| &process.live.connection);
+        if let (true, Some(Connection::Refused { advice, .. })) = (self.running, connection) {
+            return Some(format!(
+                "Next: {advice}\nThe agent asks again every few minutes; it goes on by itself once \
+                 the server accepts it."
+            ));
         }
+        let failed = connection.and_then(Connection::detail);
+        let step = match (self.state, self.running) {
+            ("registered", false) if failed.is_some() => {
+                "Next: settle what stands above, then start it with `argosy-agent run`. To join \
+                 anew, get a fresh token and run `argosy-agent enroll --start-over` with it."
+            }
+            ("not_enrolled", _) => {
+                "Next: mint a token on the server (`argosy token create`), then run \
+                 `argosy-agent enroll --server URL` with ARGOSY_BOOTSTRAP_TOKEN set to it."
+            }
+            ("enrolling", false) => {
+                "Next: run `argosy-agent enroll` again; it continues where it stopped."
+            }
+            ("registered", false) => "Next: start it with `argosy-agent run`.",
+            _ => return None,
+        };
+        Some(step.to_owned())
     }
 }
 
@@ -177,7 +185,7 @@ fn process_lines(lines: &mut Lines, process: &StatusFile, now: Timestamp) {
 
 /// Whether the process that wrote the file is still there.
 fn runs(process: &StatusFile) -> bool {
-    if matches!(process.live.connection, super::Connection::Stopped(_)) {
+    if matches!(process.live.connection, Connection::Stopped(_)) {
         return false;
     }
     let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw);
@@ -197,7 +205,7 @@ fn span(span: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Commands, Connection, Live, SubsystemState};
+    use crate::status::{Commands, Live, SubsystemState};
 
     fn report(connection: Connection, running: bool) -> StatusReport {
         let at = Timestamp::from_seconds(1_000);
@@ -251,6 +259,15 @@ mod tests {
         let text = report(stopped, false).to_text(Timestamp::from_seconds(1_090));
         assert!(text.contains("not running: the server refused: revoked"), "{text}");
         assert!(text.contains("fresh token"), "{text}");
+    }
+
+    #[test]
+    fn a_refused_agent_shows_what_was_said_and_what_to_do() {
+        let said = "the server refused: Not authenticated (unauthenticated)".to_owned();
+        let refused = Connection::Refused { said: said.clone(), advice: "Ask an operator.".into() };
+        let text = report(refused, true).to_text(Timestamp::from_seconds(1_090));
+        assert!(text.contains(&format!("refused for 1m 30s: {said}")), "{text}");
+        assert!(text.contains("Next: Ask an operator.\nThe agent asks again"), "{text}");
     }
 
     #[test]

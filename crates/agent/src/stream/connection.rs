@@ -37,6 +37,10 @@ const ANSWERS_WAITING_MAX: usize = 8;
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Heartbeats in a row without an answer after which nobody is believed to be there.
 const UNANSWERED_MAX: u32 = 2;
+/// A frame that the network does not take for this long is not going to leave.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest that a goaway, which is not signed, can keep the agent away.
+const GOAWAY_DELAY_MAX: Duration = Duration::from_secs(300);
 /// Characters of a goaway's reason that are believed to be for people.
 const REASON_CHARS_MAX: usize = 64;
 
@@ -120,7 +124,7 @@ async fn open(
     let hello = parts.engine.hello(session.sha256());
     let hello = frames::hello(hello, &parts.engine.running(), policy.sha256.0);
     // Where this fails, the reason comes with the first message.
-    let sent = send.send(hello).await;
+    let sent = timeout(SEND_TIMEOUT, send.send(hello)).await.map_err(|_| End::Silent)?;
     let first = match timeout(ACCEPT_TIMEOUT, recv.message()).await {
         Ok(Ok(Some(first))) => first.to_owned_message(),
         Ok(Ok(None)) => return Err(End::Closed),
@@ -157,7 +161,7 @@ fn refused(parts: &StreamParts, error: &ConnectError) -> End {
 fn end_of(goaway: &Goaway) -> End {
     End::Goaway {
         reason: clip(&goaway.reason, REASON_CHARS_MAX),
-        delay: Duration::from_millis(goaway.delay_ms.into()),
+        delay: Duration::from_millis(goaway.delay_ms.into()).min(GOAWAY_DELAY_MAX),
     }
 }
 
@@ -246,6 +250,7 @@ impl Outgoing<'_> {
             Ok(end) => end,
             // The reason, where there is one, is read by the other half; it ends the stream then.
             Err(Sent::Gone) => std::future::pending().await,
+            Err(Sent::Stuck) => End::Silent,
             Err(Sent::Failed(error)) => End::Failed(error),
         }
     }
@@ -318,14 +323,48 @@ impl Outgoing<'_> {
     }
 
     async fn send(&mut self, frame: ControlStreamRequest) -> Result<(), Sent> {
-        self.send.send(frame).await.map_err(|_| Sent::Gone)
+        in_time(self.send.send(frame)).await
+    }
+}
+
+/// Waits until a frame has left, and no longer than that may take.
+async fn in_time(send: impl Future<Output = Result<(), ConnectError>>) -> Result<(), Sent> {
+    match timeout(SEND_TIMEOUT, send).await {
+        Ok(sent) => sent.map_err(|_| Sent::Gone),
+        Err(_) => Err(Sent::Stuck),
     }
 }
 
 /// Why something could not be sent.
+#[derive(Debug)]
 enum Sent {
     /// The stream is over.
     Gone,
+    /// Nobody takes it.
+    Stuck,
     /// It could not be made.
     Failed(CallError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_goaway_keeps_the_agent_away_for_five_minutes_at_most() {
+        for (asked, kept) in [(3_000, 3), (300_000, 300), (u32::MAX, 300)] {
+            let goaway = Goaway { delay_ms: asked, ..Default::default() };
+            let End::Goaway { delay, .. } = end_of(&goaway) else { panic!("no goaway") };
+            assert_eq!(delay, Duration::from_secs(kept));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_that_nobody_takes_ends_the_stream() {
+        let stuck = in_time(std::future::pending()).await;
+        assert!(matches!(stuck, Err(Sent::Stuck)), "{stuck:?}");
+        let gone = in_time(async { Err(ConnectError::internal("gone")) }).await;
+        assert!(matches!(gone, Err(Sent::Gone)), "{gone:?}");
+        assert!(in_time(async { Ok(()) }).await.is_ok());
+    }
 }

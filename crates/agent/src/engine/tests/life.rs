@@ -131,6 +131,30 @@ async fn hello_names_the_journal_and_how_far_it_is() {
     assert_eq!(hello.journal_id, *rig.journal().id());
 }
 
+#[tokio::test]
+async fn ids_are_forgotten_by_the_servers_time_and_not_by_the_hosts() {
+    let rig = Rig::new();
+    let mut running = rig.start();
+    rig.offer(&running.engine, 1, "system").await;
+    let finished = running.finished("c1").await;
+    running.engine.observe_server_time(at(SERVER_NOW));
+    rig.acknowledge(&running.engine, &rig.ack_of(&finished)).await.unwrap();
+    let remembered = |engine: &Engine| engine.inner.parts.journal.get(&id("c1")).unwrap().is_some();
+    let day = 24 * 3600;
+    rig.clock.0.lock().unwrap().0 = at(SERVER_NOW * 2);
+    assert!(running.engine.inner.purge());
+    assert!(remembered(&running.engine), "a clock that was put forward forgot an id");
+    running.crash().await;
+
+    rig.clock.pass(91 * day);
+    let (engine, _events) = rig.idle();
+    assert!(!engine.inner.purge());
+    assert!(remembered(&engine), "an id was forgotten by a clock that nobody has verified");
+    engine.observe_server_time(at(SERVER_NOW + 91 * i64::try_from(day).unwrap()));
+    assert!(engine.inner.purge());
+    assert!(!remembered(&engine));
+}
+
 fn id(text: &str) -> CommandId {
     text.parse().unwrap()
 }
