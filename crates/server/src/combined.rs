@@ -18,7 +18,10 @@ use argosy_config::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::Settings, start::Server};
+use crate::{
+    config::{Settings, Tls},
+    start::Server,
+};
 
 /// Variables of the agent, which `argosyd` leaves to it.
 pub const AGENT_KEYS: &[&str] = AgentSettings::KEYS;
@@ -52,8 +55,13 @@ pub async fn start(
     let state_dir = settings.data_dir.join("agent");
     let enrolled = matches!(Credentials::peek(&state_dir), Ok(Credentials::Registered(_)));
     let token = if enrolled { None } else { Some(server.app().mint_local_token().await?) };
+    // A certificate names the public address, not loopback.
+    let local_url = match settings.tls {
+        Tls::Off => local_origin(server.address()),
+        Tls::Files => settings.public_urls(server.address()).swap_remove(0),
+    };
     let local = AgentSettings {
-        server_url: Some(local_origin(server.address())),
+        server_url: Some(local_url),
         bootstrap_token: token.map(SecretText::new),
         api_key: None,
         server_pin: None,

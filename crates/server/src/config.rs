@@ -32,6 +32,12 @@ pub struct Settings {
     pub database_url: Option<String>,
     /// Origins under which agents reach this server; the listening port on loopback where none.
     pub public_url: Vec<String>,
+    /// Whether the port speaks TLS.
+    pub tls: Tls,
+    /// Certificate chain, PEM; with `tls = "files"`.
+    pub tls_cert_file: Option<PathBuf>,
+    /// Private key of the certificate, PEM; with `tls = "files"`.
+    pub tls_key_file: Option<PathBuf>,
     /// The master key; `<data_dir>/master.key` where it is absent.
     pub master_key_file: Option<PathBuf>,
     /// Signs session tokens in place of a secret made at the first start.
@@ -46,6 +52,16 @@ pub struct Settings {
     pub log_level: String,
     /// `text` or `json`.
     pub log_format: LogFormat,
+}
+
+/// Whether the port speaks TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tls {
+    /// Plain HTTP, for loopback and behind a TLS terminator.
+    Off,
+    /// With a certificate and a key from files.
+    Files,
 }
 
 /// How log lines look.
@@ -66,6 +82,9 @@ impl Default for Settings {
             data_dir: PathBuf::from("argosy-data"),
             database_url: None,
             public_url: Vec::new(),
+            tls: Tls::Off,
+            tls_cert_file: None,
+            tls_key_file: None,
             master_key_file: None,
             session_secret: None,
             auto_approve_agents: false,
@@ -85,6 +104,9 @@ impl Loadable for Settings {
         "data_dir",
         "database_url",
         "public_url",
+        "tls",
+        "tls_cert_file",
+        "tls_key_file",
         "master_key_file",
         "session_secret",
         "auto_approve_agents",
@@ -108,6 +130,9 @@ pub enum InvalidSettings {
     /// Not a PostgreSQL address.
     #[error("database_url must begin with postgres://; without it SQLite is used")]
     DatabaseUrl,
+    /// TLS without its files.
+    #[error("tls = files needs tls_cert_file and tls_key_file")]
+    TlsFiles,
     /// Out of bounds.
     #[error("heartbeat_interval_s must be 1 to 300")]
     HeartbeatInterval,
@@ -133,6 +158,10 @@ impl Settings {
         {
             return Err(InvalidSettings::DatabaseUrl);
         }
+        let both = self.tls_cert_file.is_some() && self.tls_key_file.is_some();
+        if self.tls == Tls::Files && !both {
+            return Err(InvalidSettings::TlsFiles);
+        }
         if !(1..=300).contains(&self.heartbeat_interval_s) {
             return Err(InvalidSettings::HeartbeatInterval);
         }
@@ -156,7 +185,11 @@ impl Settings {
     pub fn public_urls(&self, listening: SocketAddr) -> Vec<String> {
         if self.public_url.is_empty() {
             let port = listening.port();
-            vec![format!("http://localhost:{port}"), format!("http://127.0.0.1:{port}")]
+            let scheme = match self.tls {
+                Tls::Off => "http",
+                Tls::Files => "https",
+            };
+            vec![format!("{scheme}://localhost:{port}"), format!("{scheme}://127.0.0.1:{port}")]
         } else {
             self.public_url.clone()
         }
@@ -207,6 +240,7 @@ mod tests {
         assert!(with(|s| s.session_secret = Some("short".into())).is_err());
         assert!(with(|s| s.session_secret = Some(String::new())).is_err());
         assert!(with(|s| s.database_url = Some("mysql://x".into())).is_err());
+        assert!(with(|s| s.tls = Tls::Files).is_err());
         assert!(with(|s| s.public_url = vec!["fleet.example".into()]).is_err());
         assert!(with(|s| s.public_url = vec!["https://fleet.example/x".into()]).is_err());
         let trimmed = with(|s| s.public_url = vec!["https://fleet.example:8443/".into()]).unwrap();

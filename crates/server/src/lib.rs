@@ -14,3 +14,4 @@ pub mod start;
 mod task;
 #[cfg(test)]
 mod testing;
+pub mod tls;

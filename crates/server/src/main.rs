@@ -102,12 +102,18 @@ fn settings(arguments: &Arguments) -> Result<Settings, Failure> {
     Ok(loaded.settings.checked()?)
 }
 
+/// An error with everything beneath it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let beneath = std::iter::successors(error.source(), |error| error.source());
+    beneath.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("argosyd: {error}");
+            eprintln!("argosyd: {}", chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -3,17 +3,30 @@
 //! *Invariant:* slow and dead connections end: headers must arrive within
 //! [`HEADER_TIMEOUT`], HTTP/2 connections are pinged, and at most [`CONNECTIONS_MAX`] are open.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::{Router, extract::ConnectInfo};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    time::{Sleep, sleep, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -21,6 +34,8 @@ use tower::ServiceExt as _;
 pub const CONNECTIONS_MAX: usize = 100_000;
 /// Headers of a request must arrive within this.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A TLS handshake must be over within this.
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// An HTTP/2 connection is pinged when it was silent for this long.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// A ping must be answered within this.
@@ -46,9 +61,89 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
 }
 
+/// What every connection is served with.
+struct Host {
+    builder: auto::Builder<TokioExecutor>,
+    tls: Option<TlsAcceptor>,
+    app: Router,
+}
+
+/// A connection whose first bytes must come in time. What tells HTTP/1.1 from HTTP/2 is read before
+/// any other timeout begins, so somebody who says nothing would otherwise stay for ever.
+struct Awaited<I> {
+    io: I,
+    silent_until: Option<Pin<Box<Sleep>>>,
+    read: usize,
+}
+
+/// Length of the HTTP/2 connection preface (RFC 9113, section 3.4).
+const PREFACE_BYTES: usize = 24;
+
+impl<I> Awaited<I> {
+    fn new(io: I) -> Self {
+        Self { io, silent_until: Some(Box::pin(sleep(HEADER_TIMEOUT))), read: 0 }
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Awaited<I> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut this.io).poll_read(cx, buffer);
+        if let Some(deadline) = &mut this.silent_until {
+            this.read += buffer.filled().len() - before;
+            if this.read >= PREFACE_BYTES {
+                this.silent_until = None;
+            } else if deadline.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        polled
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Awaited<I> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}
+
 /// Serves until `shutdown`, then lets running requests end.
-pub async fn serve(listener: TcpListener, app: Router, shutdown: CancellationToken) {
-    let builder = Arc::new(builder());
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    app: Router,
+    shutdown: CancellationToken,
+) {
+    let host = Arc::new(Host { builder: builder(), tls, app });
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -63,9 +158,9 @@ pub async fn serve(listener: TcpListener, app: Router, shutdown: CancellationTok
         };
         match accepted {
             Ok((stream, peer)) => {
-                let served = connection(&builder, &graceful, stream, peer, app.clone());
+                let (host, watcher) = (Arc::clone(&host), graceful.watcher());
                 tokio::spawn(async move {
-                    served.await;
+                    host.greet(stream, peer, watcher).await;
                     drop(place);
                 });
             }
@@ -77,30 +172,37 @@ pub async fn serve(listener: TcpListener, app: Router, shutdown: CancellationTok
         }
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+    if timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests did not end in time");
     }
 }
 
-fn connection(
-    builder: &Arc<auto::Builder<TokioExecutor>>,
-    graceful: &GracefulShutdown,
-    stream: TcpStream,
-    peer: SocketAddr,
-    app: Router,
-) -> impl Future<Output = ()> + use<> {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
+impl Host {
+    /// Begins a connection: with a TLS handshake where TLS is on.
+    async fn greet(&self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+        let Some(tls) = &self.tls else { return self.talk(stream, peer, watcher).await };
+        match timeout(TLS_TIMEOUT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.talk(stream, peer, watcher).await,
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+            Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+        }
     }
-    let service = hyper::service::service_fn(move |request: hyper::Request<_>| {
-        let mut request = request.map(axum::body::Body::new);
-        request.extensions_mut().insert(ConnectInfo(peer));
-        app.clone().oneshot(request)
-    });
-    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-    let watched = graceful.watch(connection);
-    async move {
-        if let Err(error) = watched.await {
+
+    /// Serves the requests of a connection.
+    async fn talk<I>(&self, io: I, peer: SocketAddr, watcher: Watcher)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = hyper::service::service_fn(|request: hyper::Request<_>| {
+            let mut request = request.map(axum::body::Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            self.app.clone().oneshot(request)
+        });
+        let connection = self.builder.serve_connection(TokioIo::new(Awaited::new(io)), service);
+        if let Err(error) = watcher.watch(connection).await {
             tracing::debug!(%peer, %error, "connection ended");
         }
     }

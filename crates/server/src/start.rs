@@ -13,6 +13,7 @@ use argosy_domain::{digest::Sha256, entropy::Entropy, time::Clock};
 use argosy_store::{Options, Store, StoreError, Target};
 use argosy_wire::token::Secret32;
 use tokio::{net::TcpListener, task::JoinSet};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
     combined::local_origin,
     config::{Mode, Settings},
     http, rpc, serve, task,
+    tls::{self, TlsError},
 };
 
 /// Why the server did not start.
@@ -57,6 +59,9 @@ pub enum StartError {
     /// The master key.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The first start.
     #[error("first start: {0}")]
     App(#[from] AppError),
@@ -68,6 +73,7 @@ pub struct Server {
     address: SocketAddr,
     admin_key: PathBuf,
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
 }
 
 /// Makes the data directory, for its owner alone.
@@ -127,6 +133,7 @@ impl Server {
         let keyring =
             Keyring::open(&store, &sealer, entropy.as_ref(), clock.as_ref(), given.as_ref())
                 .await?;
+        let tls = tls::acceptor(settings)?;
         let listen = settings.listen;
         let failed = |source| StartError::Listen { address: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
@@ -150,7 +157,7 @@ impl Server {
         let admin_key = settings.data_dir.join("admin.key");
         app.initialise(&admin_key).await?;
         app.forget_connections().await?;
-        Ok(Self { app, address, admin_key, listener })
+        Ok(Self { app, address, admin_key, listener, tls })
     }
 
     /// Where the server listens.
@@ -179,7 +186,7 @@ impl Server {
             drain.cancelled().await;
             app.hub().drain();
         });
-        serve::serve(self.listener, routes, shutdown).await;
+        serve::serve(self.listener, self.tls, routes, shutdown).await;
         tasks.join_all().await;
         self.app.close().await;
     }

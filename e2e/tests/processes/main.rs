@@ -5,3 +5,4 @@ mod combined;
 mod crashes;
 mod fleet;
 mod python;
+mod tls;

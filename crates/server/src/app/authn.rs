@@ -77,13 +77,9 @@ impl App {
 
     /// Authenticates `Authorization: Bearer`.
     pub async fn authenticate_key(&self, origin: &Origin, text: &str) -> AppResult<Caller> {
-        self.failures().admit(origin.source)?;
         let outcome = self.caller_of_key(origin, text).await;
-        let counted = [Code::Unauthenticated, Code::ProofRequired];
-        if matches!(&outcome, Err(error) if counted.contains(&error.code)) {
-            self.failures().failed(origin.source);
-        }
-        outcome
+        let counted = |code| [Code::Unauthenticated, Code::ProofRequired].contains(&code);
+        self.failures().judged(origin.source, outcome, counted)
     }
 
     async fn caller_of_key(&self, origin: &Origin, text: &str) -> AppResult<Caller> {

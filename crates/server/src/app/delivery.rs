@@ -234,7 +234,11 @@ impl App {
                     .as_ref()
                     .map(|receipt| receipt.signature.0.to_vec()),
             };
-            tx.commands().save_end(&command.id, &end, &kept, before).await?;
+            if !tx.commands().save_end(&command.id, &end, &kept, before).await? {
+                // Another stream of the agent moved the command meanwhile: nothing is acknowledged
+                // that is not kept, and the agent sends the result again.
+                return Err(AppError::new(Code::Unavailable));
+            }
         }
         Ok(())
     }

@@ -108,6 +108,7 @@ impl App {
             .enumerate()
             .map(|(index, sent)| resource(index, sent))
             .collect::<AppResult<_>>()?;
+        check_scope(&resources)?;
         let now = self.now();
         let job = SyncJob {
             id: self.ids().fresh(),
@@ -171,6 +172,19 @@ impl App {
         let mut reader = self.store().read("resources.show").await?;
         reader.resources().get(org, id).await?.ok_or_else(|| AppError::not_found("resource"))
     }
+}
+
+/// One statement is made for each provider, so a run names few of them.
+const PROVIDERS_MAX: usize = 16;
+
+fn check_scope(resources: &[Resource]) -> AppResult<()> {
+    let providers: BTreeSet<&str> =
+        resources.iter().map(|resource| resource.provider.as_str()).collect();
+    if providers.len() > PROVIDERS_MAX {
+        let limit = format!("must name at most {PROVIDERS_MAX} providers in one run");
+        return Err(AppError::field("resources", limit));
+    }
+    Ok(())
 }
 
 async fn mark_stale(

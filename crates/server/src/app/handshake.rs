@@ -84,12 +84,8 @@ impl App {
         origin: &Origin,
         begin: &Begin,
     ) -> AppResult<IssuedChallenge> {
-        self.failures().admit(origin.source)?;
         let outcome = self.challenge(begin).await;
-        if matches!(&outcome, Err(error) if error.code == Code::Unauthenticated) {
-            self.failures().failed(origin.source);
-        }
-        outcome
+        self.failures().judged(origin.source, outcome, |code| code == Code::Unauthenticated)
     }
 
     async fn challenge(&self, begin: &Begin) -> AppResult<IssuedChallenge> {
@@ -131,12 +127,8 @@ impl App {
         origin: &Origin,
         complete: &Complete,
     ) -> AppResult<Established> {
-        self.failures().admit(origin.source)?;
         let outcome = self.establish(origin, complete).await;
-        if matches!(&outcome, Err(error) if error.code == Code::HandshakeRefused) {
-            self.failures().failed(origin.source);
-        }
-        outcome
+        self.failures().judged(origin.source, outcome, |code| code == Code::HandshakeRefused)
     }
 
     async fn establish(&self, origin: &Origin, complete: &Complete) -> AppResult<Established> {

@@ -6,12 +6,12 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use argosy_domain::entropy::{Entropy, random_bytes};
-use argosy_wire::{bytes, token::Secret32};
+use argosy_wire::{bytes, problem::Code, token::Secret32};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 
@@ -19,6 +19,8 @@ use super::error::{AppError, AppResult};
 
 /// Memory of one hash in KiB, passes and lanes (OWASP's first choice for Argon2id).
 const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
+/// Those that wait for their turn at most: about half a minute of work on two cores.
+const WAITING_MAX: usize = 4_096;
 const SALT_BYTES: usize = 16;
 const SCHEME: &str = "argon2id-19456-2-1";
 
@@ -27,6 +29,28 @@ pub struct TokenHasher {
     permits: Arc<Semaphore>,
     pool: Arc<Mutex<Vec<Vec<Block>>>>,
     hashes: AtomicU64,
+    waiting: AtomicUsize,
+}
+
+/// One that waits for its turn.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn enter(waiting: &'a AtomicUsize) -> AppResult<Self> {
+        let entered = Self(waiting);
+        if waiting.fetch_add(1, Ordering::Relaxed) < WAITING_MAX {
+            Ok(entered)
+        } else {
+            let busy = AppError::because(Code::Unavailable, "too many machines enrol just now");
+            Err(AppError { retry_after_s: Some(5), ..busy })
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 fn hash(
@@ -61,6 +85,7 @@ impl TokenHasher {
             permits: Arc::new(Semaphore::new(at_once.max(1))),
             pool: Arc::default(),
             hashes: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
         }
     }
 
@@ -70,7 +95,9 @@ impl TokenHasher {
     }
 
     async fn run(&self, secret: &Secret32, salt: [u8; SALT_BYTES]) -> AppResult<[u8; 32]> {
+        let waiting = Waiting::enter(&self.waiting)?;
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(AppError::internal)?;
+        drop(waiting);
         self.hashes.fetch_add(1, Ordering::Relaxed);
         let (pool, secret) = (Arc::clone(&self.pool), secret.clone());
         let work = tokio::task::spawn_blocking(move || {

@@ -5,7 +5,7 @@
 
 use argosy_domain::{
     access::Caller,
-    agent::AgentStatus,
+    agent::{AgentStatus, Assurance},
     id::{AccountId, AgentId},
     text,
     time::Timestamp,
@@ -87,6 +87,14 @@ pub(crate) fn own_agent(caller: &Caller) -> AppResult<(&AgentId, AccountId, Agen
     }
 }
 
+/// What the calling agent has proved.
+fn assurance_of(caller: &Caller) -> Assurance {
+    match caller {
+        Caller::Agent { assurance, .. } => *assurance,
+        Caller::Key { .. } | Caller::Server => Assurance::ApiKey,
+    }
+}
+
 /// Refuses what an agent began to send before it was revoked or quarantined.
 pub(crate) async fn still_approved(tx: &mut Tx, agent: &AgentId) -> AppResult<()> {
     match tx.agents().find(agent).await?.map(|agent| agent.state.status()) {
@@ -122,7 +130,9 @@ impl App {
     ) -> AppResult<HeartbeatReceived> {
         let (agent, account, status) = own_agent(caller)?;
         must_be_own(agent, heartbeat.agent_id.as_deref())?;
-        self.note_reported(agent, heartbeat).await?;
+        if assurance_of(caller) == Assurance::ApiKey {
+            self.note_reported(agent, heartbeat).await?;
+        }
         let at = self.now();
         self.presence().seen(agent, at).await?;
         let commands_pending = match status {
@@ -139,7 +149,8 @@ impl App {
         Ok(HeartbeatReceived { at, account, commands_pending })
     }
 
-    /// Keeps version and hostname where they changed.
+    /// Keeps version and hostname where they changed. Only of agents without keys: the others sign
+    /// what they are, and a body is not signed.
     async fn note_reported(&self, agent: &AgentId, heartbeat: &Heartbeat) -> AppResult<()> {
         let check = |field: &'static str, value: &Option<String>| {
             let value = value.as_deref().filter(|value| !value.is_empty()).map(text::name);

@@ -3,13 +3,15 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use governor::{Quota, RateLimiter, clock::Clock as _, state::keyed::DashMapStateStore};
+
+use argosy_wire::problem::Code;
 
 use super::error::{AppError, AppResult};
 
@@ -43,9 +45,9 @@ impl FailureLimiter {
         }
     }
 
-    /// Refuses a source that has failed too often, before any work is done for it.
+    /// Refuses a source that has failed too often.
     pub fn admit(&self, source: Option<IpAddr>) -> AppResult<()> {
-        let Some(source) = source else { return Ok(()) };
+        let Some(source) = source.map(network_of) else { return Ok(()) };
         let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(until) = blocked.get(&source) else { return Ok(()) };
         let left: Duration = until.duration_since(self.clock.now());
@@ -56,9 +58,28 @@ impl FailureLimiter {
         Err(AppError::rate_limited(left.as_secs() + 1))
     }
 
+    /// An outcome, after a credential was judged: a failure is counted, and one too many is
+    /// answered as such. Whoever holds a good credential is let in all the same, so that nobody
+    /// locks out those who share an address with him.
+    pub fn judged<T>(
+        &self,
+        source: Option<IpAddr>,
+        outcome: AppResult<T>,
+        counts: impl FnOnce(Code) -> bool,
+    ) -> AppResult<T> {
+        match outcome {
+            Err(error) if counts(error.code) => {
+                self.admit(source)?;
+                self.failed(source);
+                Err(error)
+            }
+            outcome => outcome,
+        }
+    }
+
     /// Counts a failure of a source.
     pub fn failed(&self, source: Option<IpAddr>) {
-        let Some(source) = source else { return };
+        let Some(source) = source.map(network_of) else { return };
         if let Err(refused) = self.limiter.check_key(&source) {
             let until = refused.earliest_possible();
             let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,10 +99,19 @@ impl FailureLimiter {
     }
 }
 
+/// What counts as one source: an IPv4 address, or the /64 that one IPv6 subscriber has at least.
+fn network_of(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use argosy_wire::problem::Code;
 
     #[test]
     fn failures_block_a_source_and_no_other() {
@@ -95,5 +125,23 @@ mod tests {
         assert_eq!(refused.code, Code::RateLimited);
         assert!(refused.retry_after_s.is_some_and(|s| (1..=31).contains(&s)));
         assert!(limiter.admit(two).is_ok());
+    }
+
+    #[test]
+    fn one_ipv6_subscriber_is_one_source_and_a_good_credential_is_let_in() {
+        let limiter = FailureLimiter::new(NonZeroU32::MIN);
+        let refused = || Err::<(), _>(AppError::new(Code::Unauthenticated));
+        for last in 1..=2 {
+            let source = format!("2001:db8::{last}").parse().ok();
+            let answer = limiter.judged(source, refused(), |_| true);
+            assert_eq!(answer.unwrap_err().code, Code::Unauthenticated);
+        }
+        let source = "2001:db8::3".parse().ok();
+        let answer = limiter.judged(source, refused(), |_| true);
+        assert_eq!(answer.unwrap_err().code, Code::RateLimited);
+        assert!(limiter.judged(source, Ok(()), |_| true).is_ok());
+        let elsewhere = "2001:db8:0:1::1".parse().ok();
+        let answer = limiter.judged(elsewhere, refused(), |_| true);
+        assert_eq!(answer.unwrap_err().code, Code::Unauthenticated);
     }
 }

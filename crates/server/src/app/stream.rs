@@ -220,7 +220,7 @@ impl AgentStream {
                 self.busy = true;
             }
             AckCode::Replayed => {
-                if self.renumbered.insert(id.clone()) {
+                if self.on_the_way.contains(id) && self.renumbered.insert(id.clone()) {
                     self.app.renumber_command(&self.agent, id).await?;
                     self.on_the_way.remove(id);
                 }

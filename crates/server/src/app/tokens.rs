@@ -58,6 +58,10 @@ impl App {
         request: CreateToken,
     ) -> AppResult<MintedToken> {
         let org = Self::own_org(caller, Permission::TokensCreate)?.clone();
+        if request.auto_approve == Some(true) {
+            // Such a token approves: whoever mints it must be allowed to.
+            Self::own_org(caller, Permission::AgentsApprove)?;
+        }
         let now = self.now();
         let token = EnrolmentToken {
             id: self.ids().fresh(),
@@ -182,11 +186,14 @@ impl App {
         now: Timestamp,
     ) -> AppResult<usize> {
         let pending = tx.agents().pending_of_token(org, token).await?;
-        let count = pending.len();
+        let mut count = 0;
         for mut agent in pending {
             agent.state = agent.state.cancel(now).map_err(AppError::wrong_state)?;
-            tx.agents().save_state(&agent, AgentStatus::Pending).await?;
-            tx.api_keys().void_of_agent(&agent.id, now).await?;
+            // Somebody may have approved it a moment ago; then it stays.
+            if tx.agents().save_state(&agent, AgentStatus::Pending).await? {
+                tx.api_keys().void_of_agent(&agent.id, now).await?;
+                count += 1;
+            }
         }
         Ok(count)
     }

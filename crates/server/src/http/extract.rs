@@ -1,6 +1,6 @@
 //! From a request to checked values: who calls, from where, with what.
 
-use std::{net::SocketAddr, str::FromStr};
+use std::{net::SocketAddr, str::FromStr, time::Duration};
 
 use argosy_domain::access::Caller;
 use argosy_wire::problem::{Code, FieldProblem};
@@ -126,6 +126,9 @@ impl std::convert::From<Paging> for PageQuery {
     }
 }
 
+/// A body must have arrived within this time.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A JSON body. No content type and curl's own default are read as JSON too.
 pub(super) struct Json<T>(pub(super) T);
 
@@ -139,7 +142,9 @@ async fn body(request: Request, app: &App) -> AppResult<Bytes> {
     if !readable.contains(&essence.as_str()) {
         return Err(AppError::because(Code::UnsupportedMediaType, "send application/json"));
     }
-    Bytes::from_request(request, app).await.map_err(|rejection| {
+    let arrived = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, app)).await;
+    let late = |_| AppError::because(Code::Malformed, "the body did not arrive in time");
+    arrived.map_err(late)?.map_err(|rejection| {
         let too_large = rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE;
         AppError::new(if too_large { Code::TooLarge } else { Code::Malformed })
     })

@@ -4,7 +4,7 @@ use std::{panic::AssertUnwindSafe, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue},
+    http::{HeaderName, HeaderValue, Method},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -25,6 +25,22 @@ pub(super) fn current() -> String {
     CURRENT.try_with(Clone::clone).unwrap_or_default()
 }
 
+/// The method as log and metrics name it: whatever a client makes up is one name.
+fn known_method(method: &Method) -> &'static str {
+    [
+        (Method::GET, "GET"),
+        (Method::HEAD, "HEAD"),
+        (Method::POST, "POST"),
+        (Method::PUT, "PUT"),
+        (Method::PATCH, "PATCH"),
+        (Method::DELETE, "DELETE"),
+        (Method::OPTIONS, "OPTIONS"),
+    ]
+    .into_iter()
+    .find(|(known, _)| known == method)
+    .map_or("other", |(_, name)| name)
+}
+
 /// Gives each request its trace id, logs its outcome, counts it, and turns a panic into a problem.
 /// Neither bodies nor header values are ever logged.
 pub(super) async fn around(State(app): State<App>, mut request: Request, next: Next) -> Response {
@@ -33,7 +49,7 @@ pub(super) async fn around(State(app): State<App>, mut request: Request, next: N
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
-    let method = request.method().clone();
+    let method = known_method(request.method());
     request.extensions_mut().insert(TraceId(id.clone()));
     let span = tracing::info_span!("request", trace_id = %id, %method, %route);
     let started = Instant::now();
@@ -51,6 +67,6 @@ pub(super) async fn around(State(app): State<App>, mut request: Request, next: N
     span.in_scope(|| {
         tracing::debug!(status, elapsed_ms = elapsed.as_millis(), "served");
     });
-    super::metrics::count(&route, method.as_str(), status, elapsed);
+    super::metrics::count(&route, method, status, elapsed);
     response
 }

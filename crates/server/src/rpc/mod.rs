@@ -123,11 +123,14 @@ fn methods(app: &App) -> Methods {
 pub fn router(app: &App) -> axum::Router {
     let streams = ConnectRpcService::new(methods(app)).with_limits(limits(MESSAGE_BYTES_MAX));
     let deadline = DeadlinePolicy::new().with_max(CALL_WITHIN).with_default_timeout(CALL_WITHIN);
-    let calls = streams.clone().with_deadline_policy(deadline);
+    let calls = streams.clone().with_deadline_policy(deadline.clone());
+    // Whoever has proved nothing keeps no stream open: health and reflection answer and end.
+    let public = streams.clone().with_deadline_policy(deadline.with_enforce_on_streams(true));
     let mut router = axum::Router::new();
     let mut services = BTreeSet::new();
     for spec in OWN.iter().chain(&PUBLIC) {
         let service = match spec.stream_type {
+            _ if PUBLIC.iter().any(|open| open.procedure == spec.procedure) => public.clone(),
             StreamType::Unary => calls.clone(),
             StreamType::ClientStream | StreamType::ServerStream | StreamType::BidiStream => {
                 streams.clone()

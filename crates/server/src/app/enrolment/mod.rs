@@ -35,6 +35,9 @@ use super::{
     streams::CloseReason,
 };
 
+/// How a proof of a token begins.
+const PROOF_PREFIX: &str = "bootproof_";
+
 /// The answer to a registration.
 #[derive(Debug, Clone)]
 pub struct Registered {
@@ -60,12 +63,13 @@ pub fn approval_status(status: AgentStatus) -> &'static str {
 impl App {
     /// Registers a machine.
     pub async fn register(&self, origin: &Origin, request: &Register) -> AppResult<Registered> {
-        self.failures().admit(origin.source)?;
-        let outcome = self.try_register(origin, request).await;
-        if matches!(&outcome, Err(error) if error.code.http() == 401) {
-            self.failures().failed(origin.source);
+        // A raw token costs an Argon2id, so that a source that guesses is stopped before it.
+        if !request.bootstrap_token.starts_with(PROOF_PREFIX) {
+            self.failures().admit(origin.source)?;
         }
-        outcome
+        let outcome = self.try_register(origin, request).await;
+        let counted = |code: Code| [401, 403, 409].contains(&code.http());
+        self.failures().judged(origin.source, outcome, counted)
     }
 
     async fn try_register(&self, origin: &Origin, request: &Register) -> AppResult<Registered> {
@@ -254,7 +258,7 @@ impl App {
         let earlier =
             tx.agents().find_by_identity_key_live(&token.org, &identity.identity_key).await?;
         let Some(mut earlier) = earlier else { return Ok(None) };
-        if earlier.name != registration.name {
+        if earlier.name != registration.name || earlier.token.as_ref() == Some(&token.id) {
             return Err(AppError::new(Code::DuplicateKey));
         }
         let now = self.now();
