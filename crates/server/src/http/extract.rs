@@ -83,17 +83,25 @@ async fn authenticate(parts: &Parts, app: &App) -> AppResult<Caller> {
     Ok(app.prove_session(&origin(parts), call).await?.into())
 }
 
-/// An identifier in the path. A text that is none names nothing, so it is answered like one that
-/// is unknown.
+/// Texts in the path. What is no text names nothing, so it is answered like what is unknown.
+pub(super) struct Texts<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<App> for Texts<T> {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        let texts = Path::<T>::from_request_parts(parts, app).await;
+        texts.map(|Path(texts)| Self(texts)).map_err(|_| Refusal(AppError::not_found("thing")))
+    }
+}
+
+/// An identifier in the path. A text that is none is answered like one that is unknown.
 pub(super) struct Id<T>(pub(super) T);
 
 impl<T: FromStr> FromRequestParts<App> for Id<T> {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
-        let unknown = || Refusal(AppError::not_found("thing"));
-        let Path(text) =
-            Path::<String>::from_request_parts(parts, app).await.map_err(|_| unknown())?;
-        text.parse().map(Self).map_err(|_| unknown())
+        let Texts(text) = Texts::<String>::from_request_parts(parts, app).await?;
+        text.parse().map(Self).map_err(|_| Refusal(AppError::not_found("thing")))
     }
 }
 
@@ -132,7 +140,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// A JSON body. No content type and curl's own default are read as JSON too.
 pub(super) struct Json<T>(pub(super) T);
 
-/// A JSON body that may be left out.
+/// A JSON body that may be left out; `null` is the same as nothing.
 pub(super) struct OptionalJson<T>(pub(super) T);
 
 async fn body(request: Request, app: &App) -> AppResult<Bytes> {
@@ -185,7 +193,7 @@ impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalJson<T> {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self(T::default()));
         }
-        Ok(Self(parse(&bytes)?))
+        Ok(Self(parse::<Option<T>>(&bytes)?.unwrap_or_default()))
     }
 }
 

@@ -2,15 +2,12 @@
 
 use argosy_domain::{id::AgentId, subsystem::Subsystem};
 use argosy_wire::rest::inventory::{Inventory, InventoryReport};
-use axum::{
-    Json as Answered,
-    extract::{Path, State},
-};
+use axum::{Json as Answered, extract::State};
 
 use super::{
     answer::{Answer, Problems, Refusal},
     convert,
-    extract::{By, Id},
+    extract::{By, Id, Texts},
 };
 use crate::app::{App, error::AppError};
 
@@ -40,7 +37,7 @@ pub(super) async fn show_all(
 pub(super) async fn show(
     State(app): State<App>,
     By(caller): By,
-    Path((id, subsystem)): Path<(String, String)>,
+    Texts((id, subsystem)): Texts<(String, String)>,
 ) -> Answer<Answered<InventoryReport>> {
     let none = |what: &str| Refusal(AppError::not_found(what));
     let id: AgentId = id.parse().map_err(|_| none("agent"))?;

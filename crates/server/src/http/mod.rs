@@ -15,6 +15,8 @@ mod inventory;
 mod metrics;
 mod server_keys;
 mod system;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod trace;
 

@@ -1,0 +1,148 @@
+//! Attack 15: every route and every RPC × every kind of caller. The matrix that comes out is the
+//! one of `docs/access.md`, line by line.
+
+use std::path::Path;
+
+use argosy_domain::access::Permission;
+use argosy_e2e::{database::Place, on_both, server::TestServer};
+use argosy_server::rpc;
+use reqwest::Method;
+
+use crate::{
+    callers::{Callers, Kind},
+    routes::{self, Need, Route},
+    rpcs::{RpcClient, rpc},
+    targets::{Noun, Targets},
+};
+
+/// A server with callers and things to call about.
+struct World {
+    server: TestServer,
+    callers: Callers,
+    targets: Targets,
+    rpc: RpcClient,
+}
+
+/// What a status says about the gate. What is refused behind it has passed it.
+fn class(status: u16, call: &str) -> &'static str {
+    match status {
+        200..=299 | 400 | 409 | 422 => "allowed",
+        401 => "401",
+        403 => "403",
+        404 => "404",
+        _ => panic!("{call} was answered with {status}"),
+    }
+}
+
+fn line(call: &str, cells: &[&str]) -> String {
+    format!("| `{call}` | {} |", cells.join(" | "))
+}
+
+impl World {
+    async fn start(place: &Place) -> Self {
+        let server = TestServer::start(place).await;
+        let callers = Callers::make(&server).await;
+        let targets = Targets::new(&server).await;
+        Self { server, callers, targets, rpc: RpcClient::new() }
+    }
+
+    async fn route(&mut self, route: &Route, template: &str, kind: Kind) -> &'static str {
+        let server = &self.server;
+        let path = self.targets.path(server, template, self.callers.agent(kind)).await;
+        let about = (&route.method, path.as_str());
+        let headers = self.callers.credentials(server, kind, &route.need, about);
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let body = route.body(&self.targets.fresh_name(), self.targets.token());
+        let answer = server.client.send(route.method.clone(), &path, &headers, body.as_ref()).await;
+        let changed = route.method != Method::GET && (200..300).contains(&answer.status);
+        if let Some(noun) = Noun::of(template).filter(|_| changed) {
+            self.targets.spend(noun);
+        }
+        class(answer.status, &format!("{} {path} of {}", route.method, kind.title()))
+    }
+
+    async fn procedure(&mut self, procedure: &str, kind: Kind) -> &'static str {
+        let (server, called) = (&self.server, rpc(procedure));
+        let id = match (called.noun, self.callers.agent(kind)) {
+            (Some(Noun::Agent), Some(own)) => own.to_owned(),
+            (Some(noun), _) => self.targets.id(server, noun).await,
+            (None, _) => String::new(),
+        };
+        let message = called.message(&id, &self.targets.fresh_name(), self.targets.token());
+        let about = (&Method::POST, procedure);
+        let headers = self.callers.credentials(server, kind, &called.need, about);
+        let streams = called.streams;
+        let answer = self.rpc.call(server, procedure, &headers, &message, streams).await;
+        if let Some(noun) = called.noun.filter(|_| answer.status == 200) {
+            self.targets.spend(noun);
+        }
+        class(answer.status, &format!("{procedure} of {}", kind.title()))
+    }
+}
+
+/// The lines of the matrix as they are written, without what dresses them up.
+fn written() -> Vec<String> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/access.md");
+    let text = std::fs::read_to_string(page).unwrap();
+    let (_, section) = text.split_once("\n## The matrix\n").expect("a section of its own");
+    let section = section.split("\n## ").next().unwrap();
+    let lines =
+        section.lines().filter(|line| line.starts_with("| `") || line.starts_with("| call"));
+    let spaced = |line: &str| line.split('|').map(str::trim).collect::<Vec<_>>().join(" | ");
+    lines.map(|line| spaced(line).trim().to_owned()).collect()
+}
+
+async fn the_matrix_is_the_written_one(place: Place) {
+    let mut world = World::start(&place).await;
+    let titles: Vec<&str> = Kind::ALL.into_iter().map(Kind::title).collect();
+    let mut lines = vec![format!("| call | {} |", titles.join(" | "))];
+    for route in routes::all(&world.server).await {
+        let mut cells = Vec::new();
+        for kind in Kind::ALL {
+            let cell = world.route(&route, &route.template, kind).await;
+            if let Some(mirror) = route.mirror() {
+                let mirrored = world.route(&route, &mirror, kind).await;
+                assert_eq!(mirrored, cell, "{} {mirror} of {}", route.method, kind.title());
+            }
+            cells.push(cell);
+        }
+        lines.push(line(&format!("{} {}", route.method, route.template), &cells));
+    }
+    for procedure in rpc::procedures() {
+        let mut cells = Vec::new();
+        for kind in Kind::ALL {
+            cells.push(world.procedure(&procedure, kind).await);
+        }
+        lines.push(line(&procedure, &cells));
+    }
+    let written = written();
+    let missing: Vec<&String> = lines.iter().filter(|line| !written.contains(line)).collect();
+    let untrue: Vec<&String> = written.iter().filter(|line| !lines.contains(line)).collect();
+    assert!(
+        missing.is_empty() && untrue.is_empty() && lines.len() == written.len(),
+        "docs/access.md, section The matrix\nlacks {missing:#?}\nsays wrongly {untrue:#?}\n\
+         should hold\n{}",
+        lines.join("\n")
+    );
+}
+
+async fn every_scope_opens_something_and_every_scope_is_known(place: Place) {
+    let server = TestServer::start(&place).await;
+    let routes = routes::all(&server).await.into_iter().map(|route| route.need);
+    let procedures = rpc::procedures().into_iter().map(|procedure| rpc(&procedure).need);
+    let mut asked: Vec<String> = routes
+        .chain(procedures)
+        .filter_map(|need| match need {
+            Need::Scope(scope) => Some(scope),
+            Need::Nothing | Need::Somebody => None,
+        })
+        .collect();
+    asked.sort();
+    asked.dedup();
+    let mut known = Permission::ALL.map(|permission| permission.scope().to_owned());
+    known.sort();
+    assert_eq!(asked, known);
+}
+
+on_both!(the_matrix_is_the_written_one, every_scope_opens_something_and_every_scope_is_known);

@@ -1,0 +1,163 @@
+//! What calls are about: one thing of each noun, made again once a call has used it up.
+
+use std::collections::BTreeMap;
+
+use argosy_domain::{
+    command::{CommandResult, End, Outcome},
+    id::OrgId,
+    subsystem::Subsystem,
+    time::Clock as _,
+};
+use argosy_e2e::{agent::TestAgent, server::TestServer};
+use argosy_store::{InventoryRow, Store};
+use serde_json::json;
+
+use crate::callers::key_with;
+
+/// A thing that a path can name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Noun {
+    Agent,
+    Command,
+    Key,
+    Resource,
+    Token,
+}
+
+impl Noun {
+    /// What the `{id}` of a path names.
+    pub(crate) fn of(template: &str) -> Option<Self> {
+        let owner = template.split("/{id}").next().filter(|owner| *owner != template)?;
+        Some(match owner.trim_start_matches("/api/v1").trim_start_matches("/discovery") {
+            "/agents" => Self::Agent,
+            "/auth/keys" => Self::Key,
+            "/bootstrap-tokens" => Self::Token,
+            "/commands" => Self::Command,
+            "/resources" => Self::Resource,
+            other => panic!("teach the tests to make a thing of {other}"),
+        })
+    }
+}
+
+/// One thing of each noun, of organisation `default`.
+pub(crate) struct Targets {
+    store: Store,
+    token: String,
+    made: u32,
+    ids: BTreeMap<Noun, String>,
+}
+
+impl Targets {
+    pub(crate) async fn new(server: &TestServer) -> Self {
+        let token = server.token(json!({ "max_uses": 10_000 })).await;
+        Self { store: server.store().await, token, made: 0, ids: BTreeMap::new() }
+    }
+
+    /// A token that enrols thousands.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// A name that nothing has.
+    pub(crate) fn fresh_name(&mut self) -> String {
+        self.made += 1;
+        format!("target-{}", self.made)
+    }
+
+    /// The id of a thing.
+    pub(crate) async fn id(&mut self, server: &TestServer, noun: Noun) -> String {
+        if let Some(id) = self.ids.get(&noun) {
+            return id.clone();
+        }
+        let id = match noun {
+            Noun::Agent => self.agent(server).await.agent_id,
+            Noun::Command => self.command(server).await,
+            Noun::Key => {
+                let key = key_with(server, &["agents:read"]).await;
+                key.split('_').nth(1).unwrap().to_owned()
+            }
+            Noun::Resource => resource(server).await,
+            Noun::Token => server.create_token(json!({})).await.text("id"),
+        };
+        self.ids.insert(noun, id.clone());
+        id
+    }
+
+    /// A call has succeeded and may have used the thing up.
+    pub(crate) fn spend(&mut self, noun: Noun) {
+        self.ids.remove(&noun);
+    }
+
+    /// The path of a template. Agents name themselves.
+    pub(crate) async fn path(
+        &mut self,
+        server: &TestServer,
+        template: &str,
+        own: Option<&str>,
+    ) -> String {
+        let Some(noun) = Noun::of(template) else { return template.to_owned() };
+        let id = match own.filter(|_| noun == Noun::Agent) {
+            Some(own) => own.to_owned(),
+            None => self.id(server, noun).await,
+        };
+        filled(template, &id)
+    }
+
+    /// An approved agent whose inventory is known.
+    async fn agent(&mut self, server: &TestServer) -> TestAgent {
+        let mut agent = TestAgent::new(&self.fresh_name());
+        agent.register(server, &self.token).await.expect(201);
+        server.decide(&agent.agent_id, "approve", json!({})).await.expect(200);
+        let now = server.clock.now();
+        let row = InventoryRow {
+            org: OrgId::default_org(),
+            agent: agent.id(),
+            subsystem: Subsystem::System,
+            report: b"{}".to_vec(),
+            captured_at: now,
+            received_at: now,
+            command: None,
+            duration_ms: 1,
+        };
+        let mut tx = self.store.write("test").await.unwrap();
+        tx.inventory().put(&row).await.unwrap();
+        tx.commit().await.unwrap();
+        agent
+    }
+
+    /// A command that is over and has a receipt.
+    async fn command(&mut self, server: &TestServer) -> String {
+        let agent = self.agent(server).await;
+        let path = format!("/api/v1/agents/{}/commands", agent.agent_id);
+        let body = json!({ "kind": "subsystem.run", "params": { "subsystem": "system" } });
+        let answer = server.client.post(&path, &server.admin_key, &body).await;
+        let id = answer.text("id");
+        let end = End { outcome: Outcome::Succeeded, at: server.clock.now(), detail: None };
+        let result = CommandResult {
+            payload: b"{}".to_vec(),
+            receipt: Some(b"{}".to_vec()),
+            receipt_signature: Some(vec![0; 64]),
+        };
+        let mut tx = self.store.write("test").await.unwrap();
+        let ended = tx.commands().save_end(&id.parse().unwrap(), &end, &result, "queued").await;
+        assert!(ended.unwrap());
+        tx.commit().await.unwrap();
+        id
+    }
+}
+
+/// A template with its parameters.
+pub(crate) fn filled(template: &str, id: &str) -> String {
+    let path = template.replace("{id}", id).replace("{subsystem}", "system");
+    assert!(!path.contains('{'), "teach the tests what {template} names");
+    path
+}
+
+async fn resource(server: &TestServer) -> String {
+    let seen = json!({ "provider": "aws", "resource_type": "vpc", "resource_id": "vpc-1" });
+    let run = json!({ "resources": [seen] });
+    let ingest = server.client.post("/api/v1/discovery/ingest", &server.admin_key, &run).await;
+    ingest.expect(200);
+    let list = server.client.get("/api/v1/discovery/resources", &server.admin_key).await;
+    list.expect(200)["items"][0]["id"].as_str().unwrap().to_owned()
+}
