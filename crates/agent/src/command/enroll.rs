@@ -51,7 +51,9 @@ pub(super) async fn enroll(
             enrolment.server(&state)?;
             enrolment.start_over(state)?
         }
-        state => state,
+        state @ (Credentials::NotEnrolled
+        | Credentials::Enrolling(_)
+        | Credentials::Registered(_)) => state,
     };
     let link = Link::new(enrolment.server(&state)?, config.ca_file.as_deref())?;
     let enrolled = enrolment.attempt(&link, state).await?;
