@@ -42,19 +42,14 @@ pub(super) async fn enroll(
     let config = settings.check()?;
     let home = Home::open(&config, &deps)?;
     let enrolment = Enrolment { dir: &home.dir, keys: &home.keys, config: &config, deps: &deps };
-    let state = match Credentials::load(&home.dir)? {
-        Credentials::Registered(registered) if !arguments.start_over => {
-            return again(&config, &home, &deps, registered, arguments).await;
-        }
-        state if arguments.start_over => {
-            // Known before anything is forgotten.
-            enrolment.server(&state)?;
-            enrolment.start_over(state)?
-        }
-        state @ (Credentials::NotEnrolled
-        | Credentials::Enrolling(_)
-        | Credentials::Registered(_)) => state,
-    };
+    let mut state = Credentials::load(&home.dir)?;
+    if arguments.start_over {
+        // Known before anything is forgotten.
+        enrolment.server(&state)?;
+        state = enrolment.start_over(state)?;
+    } else if let Credentials::Registered(registered) = state {
+        return again(&config, &home, &deps, registered, arguments).await;
+    }
     let link = Link::new(enrolment.server(&state)?, config.ca_file.as_deref())?;
     let enrolled = enrolment.attempt(&link, state).await?;
     say(&introduction(&enrolled));
