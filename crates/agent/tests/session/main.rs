@@ -1,6 +1,7 @@
 //! The connected half of the agent against a gateway of the test's own, over real sockets.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod refusals;
 mod server;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -15,7 +16,7 @@ use argosy_agent::{
 use argosy_config::host::{OsEntropy, SystemClock};
 use argosy_wire::token::{Secret32, TokenProof, TokenString, proof_key};
 use ed25519_dalek::SigningKey;
-use server::{Fake, Seen};
+use server::{Fake, Refusing, Seen};
 use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -28,22 +29,34 @@ struct Scene {
     agent: JoinHandle<Result<(), AgentError>>,
     stop: CancellationToken,
     token: TokenString,
+    url: String,
+    refusing: Refusing,
     home: TempDir,
 }
 
 async fn begin(impostor: Option<SigningKey>) -> Scene {
+    begin_at(tempfile::tempdir().unwrap(), impostor, None).await
+}
+
+async fn begin_at(
+    home: TempDir,
+    impostor: Option<SigningKey>,
+    refusing: Option<&'static str>,
+) -> Scene {
     let (sender, seen) = mpsc::unbounded_channel();
+    let refusing = Refusing::new(refusing.into());
     let fake = Fake {
         identity: SigningKey::from_bytes(&[1; 32]),
         command: SigningKey::from_bytes(&[2; 32]),
         impostor,
+        refusing: Arc::clone(&refusing),
         seen: sender,
     };
     let secret = Secret32::new([7; 32]);
     let token = TokenString { id: "t1".parse().unwrap(), secret, pin: Some(fake.pin()) };
-    let home = tempfile::tempdir().unwrap();
+    let url = fake.serve().await;
     let settings = AgentSettings {
-        server_url: Some(fake.serve().await),
+        server_url: Some(url.clone()),
         bootstrap_token: Some(SecretText::new(token.reveal())),
         state_dir: Some(home.path().join("state")),
         policy_file: home.path().join("policy.toml"),
@@ -52,7 +65,7 @@ async fn begin(impostor: Option<SigningKey>) -> Scene {
     let deps = Deps { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
     let stop = CancellationToken::new();
     let agent = tokio::spawn(run(settings, deps, stop.clone()));
-    Scene { seen, agent, stop, token, home }
+    Scene { seen, agent, stop, token, url, refusing, home }
 }
 
 impl Scene {

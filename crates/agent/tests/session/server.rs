@@ -1,6 +1,9 @@
 //! A gateway of the test's own: it keeps what agents say and can be dishonest.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use argosy_config::host::{OsEntropy, SystemClock};
 use argosy_domain::{
@@ -46,12 +49,17 @@ pub(crate) enum Seen {
     Renewed { token: String },
 }
 
+/// A switch that a test holds: the code of every refusal.
+pub(crate) type Refusing = Arc<Mutex<Option<&'static str>>>;
+
 /// The gateway. Says what it sees on `seen`.
 pub(crate) struct Fake {
     pub(crate) identity: SigningKey,
     pub(crate) command: SigningKey,
     /// Shown instead of the identity that is pinned, from the handshake on.
     pub(crate) impostor: Option<SigningKey>,
+    /// What registrations and handshakes are refused with, while it is set.
+    pub(crate) refusing: Refusing,
     pub(crate) seen: mpsc::UnboundedSender<Seen>,
 }
 
@@ -92,6 +100,10 @@ impl Fake {
     fn see(&self, seen: Seen) {
         // The test may have seen enough.
         let _ = self.seen.send(seen);
+    }
+
+    fn willing(&self) -> Result<(), ConnectError> {
+        self.refusing.lock().unwrap().map_or(Ok(()), |code| Err(refused(code)))
     }
 
     fn shown(&self) -> &SigningKey {
@@ -145,6 +157,11 @@ impl AgentGatewayService for Fake {
             status: "approved".into(),
             time: SystemClock.now(),
         };
+        self.see(Seen::Registered {
+            token: request.enrollment_token,
+            statement: statement.clone(),
+        });
+        self.willing()?;
         let answer = RegisterResponse {
             agent_id: agent().to_string(),
             enrollment_status: EnrollmentStatus::ENROLLMENT_STATUS_CONFIRMED.into(),
@@ -154,7 +171,6 @@ impl AgentGatewayService for Fake {
             server_keys: Some(self.keys(&self.identity)).into(),
             ..Default::default()
         };
-        self.see(Seen::Registered { token: request.enrollment_token, statement });
         Response::ok(answer)
     }
 
@@ -164,6 +180,7 @@ impl AgentGatewayService for Fake {
         request: ServiceRequest<'_, BeginAuthHandshakeRequest>,
     ) -> ServiceResult<impl Encodable<BeginAuthHandshakeResponse> + Send + use<'a>> {
         self.see(Seen::Began);
+        self.willing()?;
         let challenge = ChallengeStatement {
             server: thumbprint(&public(self.shown())),
             agent: agent(),
