@@ -142,10 +142,12 @@ fn message(body: &Value) -> RegisterRequest {
 }
 
 fn taken(response: RegisterResponse) -> Taken {
-    let status = match response.enrollment_status.as_known().unwrap() {
-        EnrollmentStatus::ENROLLMENT_STATUS_AWAITING_CONFIRMATION => "pending_approval",
-        EnrollmentStatus::ENROLLMENT_STATUS_CONFIRMED => "approved",
-        other => panic!("unexpected {other:?}"),
+    let told = response.enrollment_status.as_known().unwrap();
+    let status = if told == EnrollmentStatus::ENROLLMENT_STATUS_CONFIRMED {
+        "approved"
+    } else {
+        assert_eq!(told, EnrollmentStatus::ENROLLMENT_STATUS_AWAITING_CONFIRMATION);
+        "pending_approval"
     };
     let fingerprint = response.identity_fingerprint;
     Taken {
