@@ -33,7 +33,7 @@ pub struct SettingFlags {
     /// Configuration file (.yaml or .toml) [default: /etc/argosy-agent/agent.yaml, where it exists].
     #[arg(long, global = true, value_name = "FILE", env = "ARGOSY_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Address of the server, such as https://fleet.example.com.
+    /// Address of the server, such as `https://fleet.example.com`.
     #[arg(long = "server", global = true, value_name = "URL")]
     pub server_url: Option<String>,
     /// Directory of keys, credentials and journal.
