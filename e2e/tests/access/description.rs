@@ -2,7 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use argosy_domain::access::Permission;
+use argosy_domain::{
+    access::Permission,
+    limits::{
+        INGEST_RESOURCES_MAX, NAME_CHARS_MAX, PAGE_ITEMS_MAX, REASON_CHARS_MAX, TOKEN_SEATS_MAX,
+        TOKEN_TEXT_BYTES_MAX,
+    },
+};
 use argosy_e2e::{database::Place, on_both, server::TestServer};
 use reqwest::Method;
 use serde_json::Value;
@@ -118,6 +124,36 @@ async fn every_operation_names_its_scope_or_is_open(place: Place) {
     assert_eq!(open, OPEN);
 }
 
+/// Bounds stand in the document with the numbers that the use cases check.
+async fn the_bounds_of_the_document_are_the_limits(place: Place) {
+    let server = TestServer::start(&place).await;
+    let document = document(&server).await;
+    let mut lists = 0;
+    for (method, path, operation) in operations(&document) {
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        for limit in parameters.filter(|parameter| parameter["name"] == "limit") {
+            let bounds = (&limit["schema"]["minimum"], &limit["schema"]["maximum"]);
+            assert_eq!(bounds, (&1.into(), &PAGE_ITEMS_MAX.into()), "{method} {path}");
+            lists += 1;
+        }
+    }
+    assert!(lists >= 5, "{lists}");
+    let shapes = &document["components"]["schemas"];
+    for (shape, property, bound, expected) in [
+        ("CreateKey", "name", "maxLength", NAME_CHARS_MAX),
+        ("CreateToken", "name", "maxLength", NAME_CHARS_MAX),
+        ("UpdateAgent", "name", "maxLength", NAME_CHARS_MAX),
+        ("Register", "name", "maxLength", NAME_CHARS_MAX),
+        ("Register", "bootstrap_token", "maxLength", TOKEN_TEXT_BYTES_MAX),
+        ("WithReason", "reason", "maxLength", REASON_CHARS_MAX),
+        ("Ingest", "resources", "maxItems", INGEST_RESOURCES_MAX),
+        ("CreateToken", "max_uses", "maximum", usize::try_from(TOKEN_SEATS_MAX).unwrap()),
+    ] {
+        let told = &shapes[shape]["properties"][property][bound];
+        assert_eq!(told, &expected, "{shape}.{property} {bound}");
+    }
+}
+
 /// A path answers the methods that are described, and no others.
 async fn a_path_has_the_methods_of_the_document(place: Place) {
     let server = TestServer::start(&place).await;
@@ -152,5 +188,6 @@ async fn a_path_has_the_methods_of_the_document(place: Place) {
 on_both!(
     every_operation_is_described_whole,
     every_operation_names_its_scope_or_is_open,
+    the_bounds_of_the_document_are_the_limits,
     a_path_has_the_methods_of_the_document,
 );

@@ -44,6 +44,7 @@ pub(super) struct Wanted {
     /// Such as `running`.
     state: Option<String>,
     /// Items at most: 1 to 500, 50 unless said otherwise.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
     /// As given by the page before.
     cursor: Option<String>,

@@ -123,6 +123,7 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Params<T> {
 #[into_params(parameter_in = Query)]
 pub(super) struct Paging {
     /// Items at most: 1 to 500, 50 unless said otherwise.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
     /// As given by the page before.
     cursor: Option<String>,

@@ -106,8 +106,10 @@ pub(super) struct Wanted {
     /// To what, such as `agent:<id>`.
     target: Option<String>,
     /// From then on, RFC 3339.
+    #[param(format = DateTime)]
     since: Option<String>,
     /// Items at most: 1 to 500, 50 unless said otherwise.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
     /// As given by the page before.
     cursor: Option<String>,

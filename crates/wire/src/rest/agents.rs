@@ -76,7 +76,8 @@ pub struct Approved {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WithReason {
-    /// In the operator's words.
+    /// In the operator's words; at most 1,024 characters.
+    #[cfg_attr(feature = "openapi", schema(max_length = 1024))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -86,6 +87,7 @@ pub struct WithReason {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UpdateAgent {
     /// A new name.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// All labels, in place of the present ones.

@@ -40,6 +40,7 @@ pub struct Ingest {
     pub account_id: Option<i64>,
     /// What was seen; null counts as nothing.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(max_items = 50_000))]
     pub resources: Option<Vec<IngestResource>>,
     /// The caller's own id, or absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

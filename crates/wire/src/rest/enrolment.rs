@@ -21,11 +21,13 @@ pub struct RegisteredKey {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Register {
     /// 1 to 255 characters; unique among live agents.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
     pub name: String,
     /// The account to join; the token's, where the token names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_id: Option<i64>,
     /// `boot_…`, or `bootproof_…` with a statement.
+    #[cfg_attr(feature = "openapi", schema(max_length = 512))]
     pub bootstrap_token: String,
     /// Of the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

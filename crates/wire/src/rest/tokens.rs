@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreateToken {
     /// For people; 1 to 255 characters.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
     pub name: String,
     /// Machines join this account; absent leaves the choice to the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -18,6 +19,7 @@ pub struct CreateToken {
     pub expires_in: Option<String>,
     /// Seats; 1 unless said otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100_000))]
     pub max_uses: Option<u32>,
     /// Machines are approved without an operator. Audited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
