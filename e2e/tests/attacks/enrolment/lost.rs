@@ -117,7 +117,7 @@ async fn the_key_of_another_takes_nothing_over_with_a_fresh_token(place: Place) 
     let mut victim = TestAgent::in_session(&server, "victim").await;
     let token = server.token(json!({})).await;
     let books = Books::of(&server).await;
-    // A thief of the token knows name and public key of the victim, and signs with a key of its own.
+    // A thief of the token knows name and public key of the victim, and signs with its own key.
     let thief = TestAgent::new("victim");
     let mut statement = thief.statement(&argosy_wire::token::TokenString::parse(&token).unwrap());
     statement.identity_key = victim.public_key();
