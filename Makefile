@@ -8,6 +8,8 @@ SHELL := /bin/bash
 # one machine. For measuring and for use, build with --release.
 BIN := target/debug
 SERVE := --mode combined --data-dir .run
+# Places at which the crash tests end the agent; no shipped binary has them.
+FAILPOINTS := --features argosy-agent/failpoints
 
 .PHONY: help run dev test fmt lint docs deny check
 
@@ -25,16 +27,16 @@ dev: ## The same, built and started again on every change
 test: ## Every test, on SQLite and PostgreSQL; installs what is missing
 	scripts/install-test-deps
 	"$$(scripts/python-env)" e2e/python/check_vectors.py
-	cargo build --workspace --all-targets
-	cargo test --workspace --doc --quiet
-	scripts/with-postgres cargo nextest run --workspace --no-fail-fast
+	cargo build --workspace --all-targets $(FAILPOINTS)
+	cargo test --workspace --doc --quiet $(FAILPOINTS)
+	scripts/with-postgres cargo nextest run --workspace --no-fail-fast $(FAILPOINTS)
 
 fmt: ## Format the code
 	cargo fmt --all
 
 lint: ## Check the format, and lint with warnings as errors
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets $(FAILPOINTS) -- -D warnings
 
 docs: ## Build the documentation of the code with warnings as errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace

@@ -22,7 +22,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Far above what anything here takes.
-const WIDE: Duration = Duration::from_secs(60);
+const WIDE: Duration = Duration::from_secs(180);
 
 struct Scene {
     seen: mpsc::UnboundedReceiver<Seen>,
