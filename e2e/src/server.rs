@@ -70,14 +70,20 @@ impl TestServer {
     }
 
     /// Stops it and starts it again on the same state and the same port.
-    pub async fn restart(mut self) -> Self {
+    pub async fn restart(self) -> Self {
+        self.restart_with(|_| {}).await
+    }
+
+    /// The same with other settings.
+    pub async fn restart_with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         self.shutdown.cancel();
         if let Some(running) = self.running.take() {
             running.await.unwrap();
         }
         let port = self.url.rsplit(':').next().unwrap().parse().unwrap();
         let listen = SocketAddr::from(([127, 0, 0, 1], port));
-        let settings = Settings { listen, ..self.settings.clone() };
+        let mut settings = Settings { listen, ..self.settings.clone() };
+        change(&mut settings);
         Self::start_with(settings, self.clock.clone()).await
     }
 

@@ -40,7 +40,7 @@ pub struct Settings {
     pub tls_key_file: Option<PathBuf>,
     /// The master key; `<data_dir>/master.key` where it is absent.
     pub master_key_file: Option<PathBuf>,
-    /// Signs session tokens in place of a secret made at the first start.
+    /// The first session secret, in place of one that is made; another one later is the next.
     pub session_secret: Option<String>,
     /// Approve every registration.
     pub auto_approve_agents: bool,

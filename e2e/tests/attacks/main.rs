@@ -9,5 +9,6 @@ mod impostor;
 mod jws;
 mod proofs;
 mod relay;
+mod rotation;
 mod sessions;
 mod streams;

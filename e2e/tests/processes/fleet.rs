@@ -9,6 +9,9 @@ use argosy_e2e::{
 };
 use serde_json::{Value, json};
 
+/// Variables of a process beside the usual ones.
+type Variables = &'static [(&'static str, &'static str)];
+
 /// `argosyd` as a process that can be killed and started again on the same state and port.
 pub(crate) struct Fleet {
     pub(crate) url: String,
@@ -17,18 +20,28 @@ pub(crate) struct Fleet {
     mode: &'static str,
     port: u16,
     place: Place,
+    variables: Variables,
     server: Option<Process>,
 }
 
 impl Fleet {
     /// Starts the server and waits until it is ready.
     pub(crate) async fn start(place: &Place, mode: &'static str) -> Self {
+        Self::start_with(place, mode, &[]).await
+    }
+
+    /// The same with variables.
+    pub(crate) async fn start_with(
+        place: &Place,
+        mode: &'static str,
+        variables: Variables,
+    ) -> Self {
         let port = free_port();
         let url = format!("http://127.0.0.1:{port}");
         let folder = place.data_dir.parent().unwrap().to_owned();
         let client = Client::new(&url);
         let place = place.clone();
-        let mut fleet = Self { url, client, folder, mode, port, place, server: None };
+        let mut fleet = Self { url, client, folder, mode, port, place, variables, server: None };
         fleet.start_server().await;
         fleet
     }
@@ -40,6 +53,7 @@ impl Fleet {
         let arguments = ["--mode", self.mode, "--listen", &listen, "--data-dir", data_dir];
         let policy = self.folder.join("policy.toml");
         let mut variables = vec![("ARGOSY_POLICY_FILE", policy.to_str().unwrap())];
+        variables.extend(self.variables);
         if let Some(url) = &self.place.database_url {
             variables.push(("ARGOSY_DATABASE_URL", url));
         }
@@ -57,6 +71,11 @@ impl Fleet {
     /// `kill -9` of the server process.
     pub(crate) async fn kill_server(&mut self) {
         self.server.take().unwrap().kill().await;
+    }
+
+    /// The server's process id.
+    pub(crate) fn server_id(&self) -> u32 {
+        self.server.as_ref().and_then(Process::id).unwrap()
     }
 
     /// The administrator's key.
@@ -113,17 +132,24 @@ pub(crate) struct AgentProcess {
     folder: PathBuf,
     url: String,
     token: String,
+    variables: Variables,
     process: Option<Process>,
 }
 
 impl AgentProcess {
     /// Starts an agent that enrols by itself with a token.
     pub(crate) fn start(fleet: &Fleet, token: &str) -> Self {
+        Self::start_with(fleet, token, &[])
+    }
+
+    /// The same with variables.
+    pub(crate) fn start_with(fleet: &Fleet, token: &str, variables: Variables) -> Self {
         let mut agent = Self {
             state_dir: fleet.folder.join("agent"),
             folder: fleet.folder.clone(),
             url: fleet.url.clone(),
             token: token.to_owned(),
+            variables,
             process: None,
         };
         agent.start_again();
@@ -133,13 +159,14 @@ impl AgentProcess {
     /// Starts the process (again) on the same state.
     pub(crate) fn start_again(&mut self) {
         let policy = self.folder.join("policy.toml");
-        let variables = [
+        let mut variables = vec![
             ("ARGOSY_SERVER_URL", self.url.as_str()),
             ("ARGOSY_STATE_DIR", self.state_dir.to_str().unwrap()),
             ("ARGOSY_BOOTSTRAP_TOKEN", self.token.as_str()),
             ("ARGOSY_AGENT_NAME", "crash-test"),
             ("ARGOSY_POLICY_FILE", policy.to_str().unwrap()),
         ];
+        variables.extend(self.variables);
         let log: &Path = &self.folder.join("agent.log");
         self.process = Some(Process::start("argosy-agent", &["run"], &variables, log));
     }

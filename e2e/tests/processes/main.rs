@@ -4,5 +4,6 @@
 mod combined;
 mod crashes;
 mod fleet;
+mod keys;
 mod python;
 mod tls;

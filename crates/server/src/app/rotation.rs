@@ -80,22 +80,28 @@ impl App {
         let target = Target { org: &org, agent: None };
         Self::authorize(caller, Permission::ServerRotate, target, "route")?;
         let uses = rotated_uses(names)?;
-        self.replace_keys(caller, origin, &uses).await?;
+        self.replace_keys(caller, origin, &uses, None).await?;
         self.refresh_keys().await?;
         Ok(self.keyring().describe(self.now())?)
     }
 
+    /// With `ending`, only keys that end by then, as the store has them: another server may have
+    /// been faster.
     async fn replace_keys(
         &self,
         caller: &Caller,
         origin: &Origin,
         uses: &[KeyUse],
-    ) -> AppResult<()> {
+        ending: Option<Timestamp>,
+    ) -> AppResult<bool> {
         let vault = Vault { sealer: self.sealer(), entropy: self.entropy(), now: self.now() };
         let mut tx = self.store().write("server_keys.rotate").await?;
         let mut made = Vec::new();
         for key_use in uses {
-            made.push(vault.rotate(&mut tx, *key_use).await?);
+            made.extend(vault.rotate(&mut tx, *key_use, ending).await?);
+        }
+        if made.is_empty() {
+            return Ok(false);
         }
         let event = Event {
             action: AuditAction::ServerKeysRotated,
@@ -104,7 +110,8 @@ impl App {
             detail: json!({ "keys": made }),
         };
         self.record(&mut tx, &caller.actor(), origin, event).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// How the server's keys stand.
@@ -137,9 +144,10 @@ impl App {
         let (keyring, now) = (self.keyring(), self.now());
         let mut renewed = 0;
         for (key_use, end) in keyring.ending_within(RENEW_BEFORE, now) {
-            match self.replace_keys(&Caller::Server, &Origin::default(), &[key_use]).await {
-                Ok(()) => renewed += 1,
-                // Another server was faster.
+            let due = Some(now.plus(RENEW_BEFORE));
+            match self.replace_keys(&Caller::Server, &Origin::default(), &[key_use], due).await {
+                Ok(replaced) => renewed += u64::from(replaced),
+                // Another server did it at the same time.
                 Err(error) if error.code == Code::WrongState => {}
                 Err(error) => {
                     warn_of_end(key_use, end, now);

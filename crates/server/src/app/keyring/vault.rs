@@ -90,14 +90,19 @@ impl Vault<'_> {
         Ok(tx.commit().await?)
     }
 
-    /// Replaces the key of a use inside a transaction.
+    /// Replaces the key of a use inside a transaction; with `ending` only where it ends by then.
     pub(in crate::app) async fn rotate(
         &self,
         tx: &mut Tx,
         key_use: KeyUse,
-    ) -> Result<String, KeyringError> {
+        ending: Option<Timestamp>,
+    ) -> Result<Option<String>, KeyringError> {
         let mut rows = tx.server_keys().list().await?;
-        match key_use {
+        let end = newest(&rows, key_use)?.not_after;
+        if ending.is_some_and(|by| end.is_none_or(|end| end > by)) {
+            return Ok(None);
+        }
+        let made = match key_use {
             KeyUse::Identity => Err(KeyringError::NotRotated(key_use.as_str())),
             KeyUse::Session => {
                 let row = self.next(&rows, key_use, None)?;
@@ -107,7 +112,8 @@ impl Vault<'_> {
                 let row = self.next(&rows, key_use, None)?;
                 self.keep(tx, &mut rows, row).await
             }
-        }
+        };
+        made.map(Some)
     }
 
     async fn keep(
