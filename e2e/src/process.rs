@@ -71,6 +71,20 @@ pub async fn run(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> 
     out.into_owned()
 }
 
+/// The folder of the repository.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The interpreter with the packages of `e2e/python/requirements.txt`; made when it is missing.
+pub async fn python() -> String {
+    let script = root().join("scripts/python-env");
+    let output = Command::new(&script).output().await.unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {told}", script.display());
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
 /// Waits until `condition` gives a value.
 pub async fn until<T, F: Future<Output = Option<T>>>(
     what: &str,

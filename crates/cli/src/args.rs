@@ -11,7 +11,9 @@ mod admin;
 mod agent;
 mod instruction;
 
-pub use admin::{Accounts, ApiKeys, Audit, ResourceList, Resources, Role, Token, TokenCreate};
+pub use admin::{
+    Accounts, ApiKeys, Audit, ResourceList, Resources, Role, Token, TokenCreate, Verify,
+};
 pub use agent::{Agent, AgentList, LabelChange, OneAgent, Revoke, WithReason};
 pub use instruction::{Instruction, Send};
 

@@ -8,7 +8,7 @@ use std::{error::Error as _, fs, io::ErrorKind, time::Duration};
 
 use argosy_wire::{problem::Problem, rest::Page};
 use backon::{ExponentialBuilder, Retryable as _};
-use reqwest::{Certificate, Method, Response, Url, header, redirect::Policy};
+use reqwest::{Certificate, Method, RequestBuilder, Response, Url, header, redirect::Policy};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -19,6 +19,8 @@ use crate::{
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// An answer that is read piece by piece.
+const DOWNLOAD_WITHIN: Duration = Duration::from_secs(6 * 3600);
 /// Items that one call asks for at most; the server gives no more either.
 const PAGE_ITEMS: u32 = argosy_domain::limits::PAGE_ITEMS_MAX;
 
@@ -144,6 +146,39 @@ impl Client {
         self.send(method, path, &[], body).await.map(drop)
     }
 
+    /// Reads a long answer piece by piece. It may take as long as it likes, but not pause.
+    pub async fn download(
+        &self,
+        path: &str,
+        mut piece: impl FnMut(&[u8]) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let request = self.request(Method::GET, path, &[]).timeout(DOWNLOAD_WITHIN);
+        let mut answer = request.send().await.map_err(|error| self.silent(&error))?;
+        if !answer.status().is_success() {
+            return Err(self.refused(answer).await);
+        }
+        loop {
+            let pause = |_| CliError::Silent {
+                server: self.server(),
+                silence: Silence::Timeout,
+                reason: "the answer stopped in the middle".into(),
+            };
+            let arrived = tokio::time::timeout(ANSWER_WITHIN, answer.chunk()).await;
+            let bytes = arrived.map_err(pause)?.map_err(|error| self.silent(&error))?;
+            let Some(bytes) = bytes else { return Ok(()) };
+            piece(&bytes)?;
+        }
+    }
+
+    fn request(&self, method: Method, path: &str, query: &Query<'_>) -> RequestBuilder {
+        let mut url = self.server.clone();
+        url.set_path(&format!("{}{path}", self.server.path().trim_end_matches('/')));
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.http.request(method, url).bearer_auth(self.key.expose())
+    }
+
     async fn send<B: Serialize>(
         &self,
         method: Method,
@@ -151,12 +186,7 @@ impl Client {
         query: &Query<'_>,
         body: Option<&B>,
     ) -> Result<Vec<u8>, CliError> {
-        let mut url = self.server.clone();
-        url.set_path(&format!("{}{path}", self.server.path().trim_end_matches('/')));
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        let mut request = self.http.request(method, url).bearer_auth(self.key.expose());
+        let mut request = self.request(method, path, query);
         if let Some(body) = body {
             request = request.json(body);
         }

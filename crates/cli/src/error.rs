@@ -119,6 +119,9 @@ pub enum CliError {
     /// A receipt proves nothing.
     #[error("the receipt does not verify: {0}")]
     Receipt(String),
+    /// An audit log is not what was chained and signed.
+    #[error("the audit log does not verify: {0}")]
+    Audit(String),
     /// A file could not be read or written.
     #[error("{}: {reason}", .path.display())]
     File {
@@ -163,6 +166,7 @@ impl CliError {
             | Self::Declined
             | Self::StillOpen { .. }
             | Self::Receipt(_)
+            | Self::Audit(_)
             | Self::File { .. }
             | Self::Output(_)
             | Self::Local(_) => EXIT_ERROR,
@@ -189,6 +193,7 @@ impl CliError {
             | Self::NotSucceeded { .. }
             | Self::StillOpen { .. }
             | Self::Receipt(_)
+            | Self::Audit(_)
             | Self::File { .. }
             | Self::Output(_)
             | Self::Local(_) => false,
@@ -222,6 +227,11 @@ impl CliError {
             Self::Receipt(_) => {
                 vec!["do not rely on this result; look at the machine itself".into()]
             }
+            Self::Audit(_) => vec![
+                "keep this log and its server as they are, and compare with an earlier export: \
+                 `argosy audit verify --against FILE`"
+                    .into(),
+            ],
             Self::Declined
             | Self::NotSucceeded { .. }
             | Self::File { .. }

@@ -11,9 +11,9 @@ use argosy_config::host::SystemClock;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::{
-    args::{Args, Command},
+    args::{Args, Audit, Command, Online, Verify},
     client::Client,
-    commands::{self, Context, login},
+    commands::{self, Context, audit, login},
     error::CliError,
     output::{Printer, clean},
     profile::{self, Profiles},
@@ -84,6 +84,12 @@ async fn run(args: Args) -> Result<(), CliError> {
             login::login(&global, &environment, &profile_file()?, &printer, &Terminal).await
         }
         Command::Logout => login::logout(&global, &environment, &profile_file()?, &printer),
+        // A file is checked without any server, so without a login.
+        Command::Online(Online::Audit(Audit::Verify(Verify {
+            file: Some(file),
+            pin,
+            against,
+        }))) => audit::verify_file(&printer, &file, &Verify { file: None, pin, against }),
         Command::Online(command) => {
             let file = profile_file()?;
             if profile::is_exposed(&file) {

@@ -1,29 +1,16 @@
 //! An agent in Python, made from `proto/` and the protocol alone, with grpcio.
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{process::Stdio, time::Duration};
 
 use argosy_e2e::{
     database::Place,
     on_both,
-    process::{PATIENCE, until},
+    process::{PATIENCE, python, root, until},
 };
 use serde_json::json;
 use tokio::process::Command;
 
 use crate::fleet::Fleet;
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-/// The interpreter with the packages of `e2e/python/requirements.txt`; made when it is missing.
-async fn python() -> String {
-    let script = root().join("scripts/python-env");
-    let output = Command::new(&script).output().await.unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {told}", script.display());
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
 
 async fn an_agent_in_python_enrols_and_carries_out_a_command(place: Place) {
     let fleet = Fleet::start(&place, "server").await;

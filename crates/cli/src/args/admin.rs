@@ -1,5 +1,7 @@
 //! `argosy token|key|audit|accounts|resources …` as it is written.
 
+use std::path::PathBuf;
+
 use argosy_domain::id::{ApiKeyId, TokenId};
 use clap::{Args as Group, Subcommand, ValueEnum};
 
@@ -154,4 +156,24 @@ pub enum Audit {
         #[command(flatten)]
         limit: Limit,
     },
+    /// Write the whole log to a file, with its chain and its signatures
+    Export {
+        /// A file that does not exist yet
+        file: PathBuf,
+    },
+    /// Check that a log is whole, unchanged and signed: a file's, or the server's own
+    Verify(Verify),
+}
+
+/// `argosy audit verify`
+#[derive(Debug, Group)]
+pub struct Verify {
+    /// An exported log; without one the server's own is checked
+    pub file: Option<PathBuf>,
+    /// Thumbprint of the server's identity key, as agents pin it
+    #[arg(long, value_name = "PIN")]
+    pub pin: Option<String>,
+    /// An earlier export: what it had must still be there
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
 }

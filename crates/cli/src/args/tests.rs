@@ -29,6 +29,9 @@ fn every_command_of_the_manual_parses() {
         "argosy resources list --type vpc",
         "argosy key create ci --role viewer --expires-in-days 90",
         "argosy audit list --since 24h",
+        "argosy audit export audit.ndjson",
+        "argosy audit verify",
+        "argosy audit verify audit.ndjson --pin p --against earlier.ndjson",
         "argosy completions bash",
     ] {
         assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());

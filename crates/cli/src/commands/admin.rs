@@ -13,7 +13,7 @@ use argosy_wire::rest::{
 use reqwest::Method;
 use serde_json::json;
 
-use super::Context;
+use super::{Context, audit};
 use crate::{
     args::{self, Accounts, ApiKeys, Audit, Resources, Role, TokenCreate},
     error::CliError,
@@ -109,6 +109,8 @@ pub async fn audit(context: &Context<'_>, command: Audit) -> Result<(), CliError
             context.note_more(&listed);
             Ok(())
         }
+        Audit::Export { file } => audit::export(context, &file).await,
+        Audit::Verify(options) => audit::verify_server(context, &options).await,
     }
 }
 

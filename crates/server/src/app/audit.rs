@@ -1,4 +1,6 @@
-//! The audit log: written inside the transaction of what it records.
+//! The audit log: written inside the transaction of what it records, chained soon after.
+
+mod chain;
 
 use argosy_domain::{
     access::{Caller, Permission},
@@ -9,6 +11,10 @@ use argosy_domain::{
 use argosy_store::{AuditEntry, AuditFilter, AuditRow, Page, Tx};
 use serde_json::Value;
 
+pub use self::chain::{
+    AuditExport, CHECKPOINT_ENTRIES, CHECKPOINT_INTERVAL, EXPORT_BATCH, ExportPart, SEAL_BATCH,
+    Sealed,
+};
 use super::{App, Origin, error::AppResult, paging::PageQuery};
 
 /// What is recorded beside who, when and where.

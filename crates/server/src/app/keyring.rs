@@ -38,21 +38,24 @@ pub enum KeyUse {
     Identity,
     /// Commands, challenges, acknowledgments of results.
     Command,
+    /// Checkpoints of the audit log.
+    Audit,
     /// Session tokens and, derived, DPoP nonces. A secret, not a key pair.
     Session,
 }
 
 impl KeyUse {
     /// Every use.
-    pub const ALL: [Self; 3] = [Self::Identity, Self::Command, Self::Session];
+    pub const ALL: [Self; 4] = [Self::Identity, Self::Command, Self::Audit, Self::Session];
     /// Those that the identity key certifies.
-    pub const CERTIFIED: [Self; 1] = [Self::Command];
+    pub const CERTIFIED: [Self; 2] = [Self::Command, Self::Audit];
 
     /// The stored and public name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Identity => "identity",
             Self::Command => "command",
+            Self::Audit => "audit",
             Self::Session => "session",
         }
     }
@@ -103,6 +106,15 @@ struct CertifiedKey {
     serial: i64,
 }
 
+impl CertifiedKey {
+    fn sign<S: Statement>(&self, statement: &S) -> Certified {
+        Certified {
+            envelope: Signed::new(&self.key, statement),
+            certificate: self.certificate.clone(),
+        }
+    }
+}
+
 /// A secret that signs session tokens.
 pub struct SessionSecret {
     kid: String,
@@ -140,6 +152,7 @@ pub struct Keyring {
     identity_public: Bytes32,
     thumbprint: Bytes32,
     command: CertifiedKey,
+    audit: CertifiedKey,
     oldest: SessionSecret,
     later: Vec<SessionSecret>,
 }
@@ -252,6 +265,7 @@ impl Keyring {
             identity_public,
             thumbprint: thumbprint(&identity_public),
             command: certified_key(&rows, sealer, KeyUse::Command)?,
+            audit: certified_key(&rows, sealer, KeyUse::Audit)?,
             oldest,
             later,
             rows,
@@ -280,10 +294,12 @@ impl Keyring {
 
     /// Signs with the command key: challenges, commands, result acknowledgments.
     pub fn sign_command<S: Statement>(&self, statement: &S) -> Certified {
-        Certified {
-            envelope: Signed::new(&self.command.key, statement),
-            certificate: self.command.certificate.clone(),
-        }
+        self.command.sign(statement)
+    }
+
+    /// Signs with the audit key: checkpoints.
+    pub fn sign_audit<S: Statement>(&self, statement: &S) -> Certified {
+        self.audit.sign(statement)
     }
 
     /// The secret that signs session tokens: the newest whose time has come. While none's has,

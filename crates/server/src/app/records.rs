@@ -1,6 +1,6 @@
 //! Stored records as the transports see them, so that no transport names the store.
 
 pub use argosy_store::{
-    ApiKey as KeyRecord, AuditRow as AuditRecord, InventoryRow as ReportRecord,
-    ResourceRow as ResourceRecord,
+    ApiKey as KeyRecord, AuditRow as AuditRecord, CheckpointRow as CheckpointRecord,
+    InventoryRow as ReportRecord, ResourceRow as ResourceRecord, SealedRow as SealedRecord,
 };

@@ -5,6 +5,7 @@
 
 mod agents;
 mod answer;
+mod audit;
 mod auth;
 mod commands;
 mod convert;
@@ -100,6 +101,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(auth::revoke_key))
         .routes(routes!(system::accounts))
         .routes(routes!(system::audit))
+        .routes(routes!(audit::export))
         .routes(routes!(system::status))
         .routes(routes!(server_keys::signing))
         .routes(routes!(server_keys::rotate))

@@ -1,5 +1,6 @@
 //! Background tasks: each re-reads what is due and does it; none keeps state of its own.
 
+mod audit;
 mod keys;
 
 use std::time::Duration;
@@ -14,7 +15,11 @@ const EVERY: Duration = Duration::from_secs(30);
 
 /// Runs until `shutdown`.
 pub(crate) async fn run(app: App, shutdown: CancellationToken) {
-    tokio::join!(keys::run(app.clone(), shutdown.clone()), sweep(app, shutdown));
+    tokio::join!(
+        keys::run(app.clone(), shutdown.clone()),
+        audit::run(app.clone(), shutdown.clone()),
+        sweep(app, shutdown)
+    );
 }
 
 /// Ends what is over.

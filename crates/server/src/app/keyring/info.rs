@@ -78,6 +78,7 @@ impl Keyring {
         let signer = match key_use {
             KeyUse::Identity => newest(&self.rows, key_use)?.serial == row.serial,
             KeyUse::Command => self.command.serial == row.serial,
+            KeyUse::Audit => self.audit.serial == row.serial,
             KeyUse::Session => self.session_signer(now).kid == key_id(row),
         };
         let status = if row.not_after.is_some_and(|end| end <= now) {

@@ -108,7 +108,7 @@ impl Vault<'_> {
                 let row = self.next(&rows, key_use, None)?;
                 self.replace_session(tx, &mut rows, row).await
             }
-            KeyUse::Command => {
+            KeyUse::Command | KeyUse::Audit => {
                 let row = self.next(&rows, key_use, None)?;
                 self.keep(tx, &mut rows, row).await
             }
@@ -191,7 +191,7 @@ impl Vault<'_> {
         match key_use {
             KeyUse::Identity => Err(corrupt(key_use.as_str())),
             KeyUse::Session => Ok(self.row(key_use, serial, given)?),
-            KeyUse::Command => {
+            KeyUse::Command | KeyUse::Audit => {
                 let row = self.row(key_use, serial, None)?;
                 let identity = newest(rows, KeyUse::Identity)?;
                 let identity = signing_key(identity, self.sealer, KeyUse::Identity)?;
@@ -214,7 +214,7 @@ impl Vault<'_> {
             public_key: match key_use {
                 // A digest of a configured secret could be guessed at.
                 KeyUse::Session => Vec::new(),
-                KeyUse::Identity | KeyUse::Command => {
+                KeyUse::Identity | KeyUse::Command | KeyUse::Audit => {
                     SigningKey::from_bytes(secret.expose()).verifying_key().to_bytes().to_vec()
                 }
             },
