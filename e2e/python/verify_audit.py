@@ -177,7 +177,12 @@ def main():
     parser = argparse.ArgumentParser(description="Verify an exported audit log.")
     parser.add_argument("file")
     parser.add_argument("--pin", help="thumbprint of the server's identity key")
-    options = parser.parse_args()
+    # A pin may begin with a dash, which argparse takes for an option unless it is joined.
+    arguments = sys.argv[1:]
+    if "--pin" in arguments[:-1]:
+        at = arguments.index("--pin")
+        arguments[at : at + 2] = ["=".join(arguments[at : at + 2])]
+    options = parser.parse_args(arguments)
     try:
         with open(options.file, encoding="utf-8", newline="\n") as file:
             log = verify(file, options.pin)

@@ -40,7 +40,7 @@ pub struct SettingFlags {
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<String>,
     /// Thumbprint of the server's identity key, where the token does not carry it.
-    #[arg(long, global = true, value_name = "PIN")]
+    #[arg(long, global = true, value_name = "PIN", allow_hyphen_values = true)]
     pub server_pin: Option<String>,
     /// PEM file of the authorities that may vouch for the server's TLS certificate.
     #[arg(long, global = true, value_name = "FILE")]
@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn every_flag_is_a_setting() {
-        let line = "argosy-agent enroll --server http://localhost:1 --state-dir /s --server-pin p \
+        // A pin may begin with a dash: base64url has one.
+        let line = "argosy-agent enroll --server http://localhost:1 --state-dir /s --server-pin -p \
                     --ca-file c --allow-insecure-transport --policy-file f --log-level debug \
                     --log-format json --token t --name n --account-id 7";
         let flags = Cli::try_parse_from(line.split_whitespace()).unwrap().flags();

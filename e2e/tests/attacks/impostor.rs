@@ -134,9 +134,17 @@ async fn no_mixture_of_two_servers_passes_for_the_pinned_one(place: Place) {
     let token = TokenString::parse(&pinned.token(json!({})).await).unwrap();
     let pin = token.pin.expect("a minted token carries the pin");
     let certificate = |keys: &Value| {
-        let part = |field: &str| keys["certificates"][0][field].as_str().unwrap().to_owned();
-        let payload = decode(&part("payload")).unwrap();
-        Signed { payload, signature: part("signature").parse().unwrap() }
+        let all = keys["certificates"].as_array().unwrap().iter().map(|certificate| {
+            let part = |field: &str| certificate[field].as_str().unwrap().to_owned();
+            let payload = decode(&part("payload")).unwrap();
+            Signed { payload, signature: part("signature").parse().unwrap() }
+        });
+        all.into_iter()
+            .find(|signed| {
+                let read = argosy_wire::sign::read::<KeyCertificate>(&signed.payload);
+                read.unwrap().usage == "command"
+            })
+            .unwrap()
     };
     let key = |keys: &Value| -> Bytes32 { keys["identity_key"].as_str().unwrap().parse().unwrap() };
     let (true_keys, false_keys) = (server_keys(&pinned).await, server_keys(&other).await);

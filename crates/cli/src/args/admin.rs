@@ -171,7 +171,7 @@ pub struct Verify {
     /// An exported log; without one the server's own is checked
     pub file: Option<PathBuf>,
     /// Thumbprint of the server's identity key, as agents pin it
-    #[arg(long, value_name = "PIN")]
+    #[arg(long, value_name = "PIN", allow_hyphen_values = true)]
     pub pin: Option<String>,
     /// An earlier export: what it had must still be there
     #[arg(long, value_name = "FILE")]

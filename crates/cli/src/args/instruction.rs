@@ -41,7 +41,7 @@ pub enum Instruction {
         #[arg(long, value_name = "PATH", conflicts_with = "id")]
         file: Option<PathBuf>,
         /// The identity key that the receipt must be signed with, as you know it
-        #[arg(long, value_name = "BASE64URL", requires = "verify")]
+        #[arg(long, value_name = "BASE64URL", requires = "verify", allow_hyphen_values = true)]
         identity_key: Option<String>,
     },
     /// Withdraw a command that was not sent yet

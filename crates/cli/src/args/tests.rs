@@ -32,6 +32,9 @@ fn every_command_of_the_manual_parses() {
         "argosy audit export audit.ndjson",
         "argosy audit verify",
         "argosy audit verify audit.ndjson --pin p --against earlier.ndjson",
+        // Base64url may begin with a dash.
+        "argosy audit verify audit.ndjson --pin -p",
+        "argosy command receipt 0195 --verify --identity-key -k",
         "argosy completions bash",
     ] {
         assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
