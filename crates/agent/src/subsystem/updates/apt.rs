@@ -210,7 +210,7 @@ fn parse_policy(output: &str) -> HashMap<String, Vec<Version>> {
         let Some(versions) = table.as_deref_mut() else { continue };
         let words: Vec<&str> = line.trim_start_matches([' ', '*']).split_whitespace().collect();
         match words[..] {
-            // `500 http://deb.debian.org/debian bookworm/main amd64 Packages`
+            // `500 http://mirror.example/debian bookworm/main amd64 Packages`
             [priority, uri, ref rest @ ..] if is_number(priority) && uri.contains('/') => {
                 if let (Some(version), [suite, ..]) = (versions.last_mut(), rest) {
                     let (uri, suite) = (uri.to_owned(), (*suite).to_owned());
