@@ -12,7 +12,7 @@ mod agent;
 mod instruction;
 
 pub use admin::{
-    Accounts, ApiKeys, Audit, ResourceList, Resources, Role, Token, TokenCreate, Verify,
+    Accounts, ApiKeys, Audit, ResourceList, Resources, Role, Security, Token, TokenCreate, Verify,
 };
 pub use agent::{Agent, AgentList, LabelChange, OneAgent, Revoke, WithReason};
 pub use instruction::{Instruction, Send};
@@ -133,6 +133,9 @@ pub enum Online {
     /// Who did what
     #[command(subcommand)]
     Audit(Audit),
+    /// What deserves a guard's eye: clones, replays, forgeries, guesses
+    #[command(subcommand)]
+    Security(Security),
 }
 
 /// A limit on a list.

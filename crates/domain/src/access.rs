@@ -47,6 +47,8 @@ pub enum Permission {
     KeysRead,
     /// Revoke an API key.
     KeysRevoke,
+    /// See security events.
+    SecurityRead,
     /// See the server's own keys: public parts, serials, validity.
     ServerRead,
     /// Rotate the server's own keys.
@@ -61,7 +63,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::AccountsRead,
         Self::AgentsRead,
         Self::AgentsApprove,
@@ -79,6 +81,7 @@ impl Permission {
         Self::KeysCreate,
         Self::KeysRead,
         Self::KeysRevoke,
+        Self::SecurityRead,
         Self::ServerRead,
         Self::ServerRotate,
         Self::TokensRead,
@@ -106,6 +109,7 @@ impl Permission {
             Self::KeysCreate => "keys:create",
             Self::KeysRead => "keys:read",
             Self::KeysRevoke => "keys:revoke",
+            Self::SecurityRead => "security:read",
             Self::ServerRead => "server:read",
             Self::ServerRotate => "server:rotate",
             Self::TokensRead => "tokens:read",
@@ -141,6 +145,7 @@ impl Role {
             "commands:read",
             "discovery:read",
             "inventory:read",
+            "security:read",
             "server:read",
         ];
         let operator = [

@@ -17,6 +17,7 @@ pub mod labels;
 pub mod limits;
 pub mod policy;
 pub mod resource;
+pub mod security;
 pub mod subsystem;
 pub mod text;
 pub mod time;

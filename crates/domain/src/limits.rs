@@ -69,3 +69,11 @@ pub const SUBSYSTEM_INTERVAL_MAX: Duration = Duration::from_secs(1440 * 60);
 pub const CONFIGURED_SECRET_CHARS_MIN: usize = 32;
 /// Size of `policy.toml`.
 pub const POLICY_BYTES_MAX: usize = 256 * 1024;
+/// Repeats of a security event within this time are one event with a count.
+pub const SECURITY_EVENT_WINDOW: Duration = Duration::from_secs(3600);
+/// How long a security event is kept.
+pub const SECURITY_EVENT_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Security events of one organisation; beyond that the oldest go.
+pub const SECURITY_EVENTS_MAX: u32 = 100_000;
+/// Security events that wait to be written; further ones lose agent and source, never the count.
+pub const SECURITY_EVENTS_WAITING_MAX: usize = 1_000;

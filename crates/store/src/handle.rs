@@ -8,8 +8,8 @@ use crate::{
     accounts::Accounts, agents::Agents, api_keys::ApiKeys, audit::Audit, commands::Commands,
     conn::Conn, counters::Counters, error::StoreError, handshakes::Handshakes,
     inventory::Inventory, orgs::Orgs, presence::Presence, resources::Resources,
-    server_keys::ServerKeys, sessions::Sessions, settings::Settings, subsystems::Subsystems,
-    sync_jobs::SyncJobs, tokens::Tokens,
+    security::SecurityEvents, server_keys::ServerKeys, sessions::Sessions, settings::Settings,
+    subsystems::Subsystems, sync_jobs::SyncJobs, tokens::Tokens,
 };
 
 /// Reads.
@@ -79,6 +79,8 @@ aggregate_accessors! {
     resources: Resources,
     /// The audit log.
     audit: Audit,
+    /// Security events.
+    security: SecurityEvents,
     /// The server's own keys.
     server_keys: ServerKeys,
     /// Settings.

@@ -27,7 +27,10 @@ macro_rules! step {
 }
 
 /// Every step, in order.
-pub(crate) const STEPS: &[Step] = &[step!(1, "0001_initial.sql", "initial")];
+pub(crate) const STEPS: &[Step] = &[
+    step!(1, "0001_initial.sql", "initial"),
+    step!(3, "0003_replicas.sql", "security events and replicas"),
+];
 
 /// A migration and whether the database has it.
 #[derive(Debug, Clone, PartialEq, Eq)]

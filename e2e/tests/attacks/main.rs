@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod enrolment;
+mod events;
 mod gateway;
 mod handshake;
 mod identity;

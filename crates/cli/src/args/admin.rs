@@ -1,4 +1,4 @@
-//! `argosy token|key|audit|accounts|resources …` as it is written.
+//! `argosy token|key|audit|security|accounts|resources …` as it is written.
 
 use std::path::PathBuf;
 
@@ -176,4 +176,24 @@ pub struct Verify {
     /// An earlier export: what it had must still be there
     #[arg(long, value_name = "FILE")]
     pub against: Option<PathBuf>,
+}
+
+/// `argosy security …`
+#[derive(Debug, Subcommand)]
+pub enum Security {
+    /// Events in a table, the last seen first
+    Events {
+        /// Such as `clone_detected`
+        #[arg(long)]
+        kind: Option<String>,
+        /// About this agent: name or id
+        #[arg(long)]
+        agent: Option<String>,
+        /// Not older than a span (`24h`) or a time (`2026-01-31T08:00:00Z`)
+        #[arg(long, value_name = "WHEN")]
+        since: Option<String>,
+        /// See [`Limit`].
+        #[command(flatten)]
+        limit: Limit,
+    },
 }

@@ -115,7 +115,7 @@ pub async fn audit(context: &Context<'_>, command: Audit) -> Result<(), CliError
 }
 
 /// A time, or a span before now.
-fn since_when(text: &str, now: Timestamp) -> Result<Timestamp, CliError> {
+pub fn since_when(text: &str, now: Timestamp) -> Result<Timestamp, CliError> {
     if let Ok(at) = text.parse() {
         return Ok(at);
     }

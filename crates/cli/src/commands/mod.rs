@@ -8,6 +8,7 @@ pub mod instruction;
 pub mod login;
 pub mod membership;
 pub mod receipt;
+pub mod security;
 pub mod watch;
 
 use argosy_domain::subsystem::Subsystem;
@@ -59,6 +60,7 @@ pub async fn run(context: &Context<'_>, command: Online) -> Result<(), CliError>
         Online::Accounts(command) => admin::accounts(context, command).await,
         Online::Key(command) => admin::key(context, command).await,
         Online::Audit(command) => admin::audit(context, command).await,
+        Online::Security(command) => security::run(context, command).await,
     }
 }
 

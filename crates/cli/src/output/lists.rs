@@ -1,8 +1,9 @@
-//! Tokens, keys, audit entries, resources and accounts for people.
+//! Tokens, keys, audit entries, security events, resources and accounts for people.
 
 use argosy_wire::rest::{
     discovery::{Account, Resource},
     keys::{ApiKey, CreatedKey},
+    security::SecurityEvent,
     system::AuditEntry,
     tokens::{CreatedToken, Token},
 };
@@ -122,6 +123,27 @@ pub fn audit(view: &View, entries: &[AuditEntry]) -> String {
             maybe(entry.target.as_deref()),
             maybe(entry.source.as_deref()),
             plain(clip(&detail(&entry.detail), DETAIL_CHARS)),
+        ]);
+    }
+    sheet.finish()
+}
+
+/// `argosy security events`
+pub fn security(view: &View, events: &[SecurityEvent]) -> String {
+    if events.is_empty() {
+        return "No event matches. Nothing suspicious was seen.".into();
+    }
+    let headings = ["LAST", "KIND", "TIMES", "AGENT", "FROM", "FIRST", "DETAIL"];
+    let mut sheet = Sheet::new(view, &headings);
+    for event in events {
+        sheet.row([
+            plain(age_of(Some(&event.last_at), view.now)),
+            plain(&event.kind),
+            plain(event.count.to_string()),
+            maybe(event.agent_id.as_deref()),
+            maybe(event.source.as_deref()),
+            plain(age_of(Some(&event.first_at), view.now)),
+            plain(clip(&detail(&event.detail), DETAIL_CHARS)),
         ]);
     }
     sheet.finish()

@@ -9,8 +9,9 @@ use argosy_domain::{
     },
     audit::AuditAction,
     digest::Fingerprint,
-    id::{AccountId, AgentId},
+    id::{AccountId, AgentId, OrgId},
     labels::Labels,
+    security::SecurityKind,
     text,
 };
 use argosy_store::{AgentFilter, AgentView, Page, Tx};
@@ -23,6 +24,7 @@ use super::{
     enrolment::is_overdue,
     error::{AppError, AppResult},
     paging::PageQuery,
+    security::Sighting,
     streams::CloseReason,
 };
 
@@ -139,7 +141,7 @@ impl App {
             .map(|text| text.parse().map_err(|error| AppError::field("fingerprint", error)))
             .transpose()?;
         let mut tx = self.store().write("agents.approve").await?;
-        let agent = tx.agents().get(org, id).await?.ok_or_else(|| AppError::not_found("agent"))?;
+        let agent = self.agent_to_change(&mut tx, org, origin, id).await?;
         if is_overdue(&agent, self.now()) {
             self.expire_one(&mut tx, agent).await?;
             tx.commit().await?;
@@ -152,6 +154,9 @@ impl App {
         {
             let action = AuditAction::FingerprintMismatch;
             let detail = json!({ "compared": compared, "registered": own });
+            let (kind, about) = (SecurityKind::FingerprintMismatch, (&agent.org, &agent.id));
+            let seen = Sighting::of_agent(kind, about, origin, detail.clone());
+            self.record_sighting(&mut tx, seen).await?;
             self.record_agent(&mut tx, caller, origin, &agent, (action, detail)).await?;
             tx.commit().await?;
             return Err(AppError::new(Code::FingerprintMismatch));
@@ -263,7 +268,7 @@ impl App {
     ) -> AppResult<()> {
         let org = Self::own_org(caller, Permission::AgentsDelete)?;
         let mut tx = self.store().write("agents.delete").await?;
-        let agent = tx.agents().get(org, id).await?.ok_or_else(|| AppError::not_found("agent"))?;
+        let agent = self.agent_to_change(&mut tx, org, origin, id).await?;
         tx.agents().delete(org, id).await?;
         let what = (AuditAction::AgentDeleted, json!({ "name": agent.name }));
         self.record_agent(&mut tx, caller, origin, &agent, what).await?;
@@ -287,7 +292,7 @@ impl App {
         let labels = labels.map(Labels::try_from).transpose();
         let labels = labels.map_err(|error| AppError::field("labels", error))?;
         let mut tx = self.store().write("agents.update").await?;
-        let agent = tx.agents().get(org, id).await?.ok_or_else(|| AppError::not_found("agent"))?;
+        let agent = self.agent_to_change(&mut tx, org, origin, id).await?;
         let name = name.unwrap_or_else(|| agent.name.clone());
         let labels = labels.unwrap_or_else(|| agent.labels.clone());
         tx.agents().save_profile(org, id, &name, &labels).await?;
@@ -303,6 +308,27 @@ impl App {
         Ok(Closure { by: Decider(caller.actor()), at: self.now(), reason })
     }
 
+    /// The organisation's agent. Who names another organisation's is answered as if it did not
+    /// exist, and noted.
+    async fn agent_to_change(
+        &self,
+        tx: &mut Tx,
+        org: &OrgId,
+        origin: &Origin,
+        id: &AgentId,
+    ) -> AppResult<Agent> {
+        match tx.agents().find(id).await? {
+            Some(agent) if agent.org == *org => Ok(agent),
+            Some(_) => {
+                let (kind, detail) = (SecurityKind::CrossTenant, json!({ "agent": id }));
+                let (org, source) = (org.clone(), origin.source);
+                self.sighted(Sighting { kind, org, agent: None, source, detail });
+                Err(AppError::not_found("agent"))
+            }
+            None => Err(AppError::not_found("agent")),
+        }
+    }
+
     async fn decide_about(
         &self,
         caller: &Caller,
@@ -312,7 +338,7 @@ impl App {
     ) -> AppResult<AgentSnapshot> {
         let org = Self::own_org(caller, step.permission)?;
         let mut tx = self.store().write(step.op).await?;
-        let agent = tx.agents().get(org, id).await?.ok_or_else(|| AppError::not_found("agent"))?;
+        let agent = self.agent_to_change(&mut tx, org, origin, id).await?;
         self.take_step(tx, caller, origin, agent, step).await?;
         self.show_decided(caller, id).await
     }

@@ -6,6 +6,7 @@ use argosy_domain::{
     audit::AuditAction,
     digest::Sha256,
     id::SessionId,
+    security::SecurityKind,
 };
 use argosy_store::ApiKey;
 use argosy_wire::{
@@ -20,6 +21,7 @@ use super::{
     audit::Event,
     enrolment::is_overdue,
     error::{AppError, AppResult},
+    security::Sighting,
     sessions::ProvedSession,
 };
 
@@ -79,7 +81,7 @@ impl App {
     pub async fn authenticate_key(&self, origin: &Origin, text: &str) -> AppResult<Caller> {
         let outcome = self.caller_of_key(origin, text).await;
         let counted = |code| [Code::Unauthenticated, Code::ProofRequired].contains(&code);
-        self.failures().judged(origin.source, outcome, counted)
+        self.judged(origin, outcome, counted)
     }
 
     async fn caller_of_key(&self, origin: &Origin, text: &str) -> AppResult<Caller> {
@@ -98,6 +100,8 @@ impl App {
                     target: Some(format!("agent:{}", agent.id)),
                     detail: json!({}),
                 };
+                let (kind, about) = (SecurityKind::BareKey, (&agent.org, &agent.id));
+                self.sighted(Sighting::of_agent(kind, about, origin, json!({})));
                 let actor = format!("agent:{}", agent.id);
                 self.record_alone("authn.proof_required", &actor, origin, event).await?;
                 Err(AppError::new(Code::ProofRequired))

@@ -12,6 +12,7 @@ use argosy_domain::{
     digest::Sha256,
     id::CommandId,
     limits::{ERROR_TEXT_CHARS_MAX, PAYLOAD_BYTES_MAX},
+    security::SecurityKind,
     text::clip,
 };
 use argosy_store::Tx;
@@ -28,6 +29,7 @@ use super::{
     audit::Event,
     error::{AppError, AppResult},
     keyring::Certified,
+    security::Sighting,
 };
 
 /// Commands of one agent that are on their way at once.
@@ -184,14 +186,20 @@ impl App {
         let mut tx = self.store().write("delivery.result").await?;
         let command = tx.commands().get(&agent.org, &result.command).await?;
         let verdict = match &command {
-            Some(command) if command.agent != agent.id => Err("the command is another agent's"),
-            Some(command) => check_receipt(agent, command, &result),
+            Some(command) if command.agent != agent.id => {
+                Err((SecurityKind::CrossAgent, "the command is another agent's"))
+            }
+            Some(command) => check_receipt(agent, command, &result)
+                .map_err(|reason| (SecurityKind::ReceiptForged, reason)),
             // Nothing is kept of it any more: the agent may forget it too.
             None => Ok(digest(Sha256::of(&result.payload))),
         };
         let result_sha256 = match verdict {
             Ok(result_sha256) => result_sha256,
-            Err(reason) => {
+            Err((kind, reason)) => {
+                let detail = json!({ "reason": reason, "command": result.command });
+                let seen = Sighting::of_agent(kind, (&agent.org, &agent.id), origin, detail);
+                self.record_sighting(&mut tx, seen).await?;
                 let event = Event {
                     action: AuditAction::ReceiptRefused,
                     org: &agent.org,

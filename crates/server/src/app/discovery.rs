@@ -18,7 +18,7 @@ use argosy_wire::{
 use super::{
     App,
     error::{AppError, AppResult},
-    heartbeat::{must_be_own, still_approved},
+    heartbeat::still_approved,
     paging::PageQuery,
 };
 
@@ -87,7 +87,7 @@ impl App {
         let org = caller.org().ok_or_else(|| AppError::new(Code::Forbidden))?;
         let agent = match caller {
             Caller::Agent { agent, status, .. } => {
-                must_be_own(agent, ingest.agent_id.as_deref())?;
+                self.must_be_own(caller, agent, ingest.agent_id.as_deref())?;
                 if *status != AgentStatus::Approved {
                     return Err(AppError::new(Code::Quarantined));
                 }

@@ -7,6 +7,7 @@ use argosy_domain::{
     entropy::random_bytes,
     id::AgentId,
     limits::{CHALLENGE_LIFE, CHALLENGES_MAX},
+    security::SecurityKind,
     time::Timestamp,
     version::Version,
 };
@@ -24,6 +25,7 @@ use super::{
     audit::Event,
     error::{AppError, AppResult},
     keyring::Certified,
+    security::Sighting,
     sessions::IssuedSession,
 };
 
@@ -85,7 +87,7 @@ impl App {
         begin: &Begin,
     ) -> AppResult<IssuedChallenge> {
         let outcome = self.challenge(begin).await;
-        self.failures().judged(origin.source, outcome, |code| code == Code::Unauthenticated)
+        self.judged(origin, outcome, |code| code == Code::Unauthenticated)
     }
 
     async fn challenge(&self, begin: &Begin) -> AppResult<IssuedChallenge> {
@@ -128,7 +130,7 @@ impl App {
         complete: &Complete,
     ) -> AppResult<Established> {
         let outcome = self.establish(origin, complete).await;
-        self.failures().judged(origin.source, outcome, |code| code == Code::HandshakeRefused)
+        self.judged(origin, outcome, |code| code == Code::HandshakeRefused)
     }
 
     async fn establish(&self, origin: &Origin, complete: &Complete) -> AppResult<Established> {
@@ -140,6 +142,11 @@ impl App {
         let agent = tx.agents().find(&complete.agent).await?.ok_or_else(refused)?;
         let digest = Sha256::of(&complete.challenge.0);
         if let Err(refusal) = self.judge(&mut tx, &agent, complete, digest, now).await? {
+            if let Some(kind) = refusal.kind {
+                let about = (&agent.org, &agent.id);
+                let seen = Sighting::of_agent(kind, about, origin, refusal.detail.clone());
+                self.record_sighting(&mut tx, seen).await?;
+            }
             let event = Event {
                 action: refusal.action,
                 org: &agent.org,
@@ -169,7 +176,8 @@ impl App {
         now: Timestamp,
     ) -> AppResult<Result<(), Refusal>> {
         if !tx.handshakes().consume_challenge(&agent.id, digest, now).await? {
-            return Ok(Err(Refusal::handshake("no such live challenge of this agent")));
+            let kind = Some(SecurityKind::ChallengeReplayed);
+            return Ok(Err(Refusal::handshake("no such live challenge of this agent", kind)));
         }
         match agent.state.status() {
             AgentStatus::Approved | AgentStatus::Quarantined => {}
@@ -178,11 +186,11 @@ impl App {
             | AgentStatus::Expired
             | AgentStatus::Cancelled
             | AgentStatus::Revoked => {
-                return Ok(Err(Refusal::handshake("the agent is not approved")));
+                return Ok(Err(Refusal::handshake("the agent is not approved", None)));
             }
         }
         let Some(identity) = &agent.identity else {
-            return Ok(Err(Refusal::handshake("the agent has no keys")));
+            return Ok(Err(Refusal::handshake("the agent has no keys", None)));
         };
         let statement = HandshakeStatement {
             server: self.keyring().thumbprint(),
@@ -200,13 +208,15 @@ impl App {
             &complete.signature,
         );
         if verdict.is_err() {
-            return Ok(Err(Refusal::handshake("the signature does not verify")));
+            let kind = Some(SecurityKind::HandshakeForged);
+            return Ok(Err(Refusal::handshake("the signature does not verify", kind)));
         }
         let shown = complete.machine_id.map(|id| id.to_string());
         match &identity.machine_id {
             Some(enrolled) if Some(enrolled) != shown.as_ref() => Ok(Err(Refusal {
                 error: AppError::new(Code::MachineMismatch),
                 action: AuditAction::MachineMismatch,
+                kind: Some(SecurityKind::MachineMismatch),
                 detail: json!({ "shown": shown.is_some() }),
             })),
             Some(_) | None => Ok(Ok(())),
@@ -255,6 +265,8 @@ impl App {
             target: Some(format!("agent:{}", agent.id)),
             detail: json!({}),
         };
+        let (kind, about) = (SecurityKind::CloneDetected, (&agent.org, &agent.id));
+        self.record_sighting(tx, Sighting::of_agent(kind, about, origin, json!({}))).await?;
         self.record(tx, "server", origin, event).await
     }
 }
@@ -263,15 +275,17 @@ impl App {
 struct Refusal {
     error: AppError,
     action: AuditAction,
+    kind: Option<SecurityKind>,
     detail: Value,
 }
 
 impl Refusal {
     /// The answer says nothing about the reason; the record does.
-    fn handshake(reason: &str) -> Self {
+    fn handshake(reason: &str, kind: Option<SecurityKind>) -> Self {
         Self {
             error: AppError::new(Code::HandshakeRefused),
             action: AuditAction::HandshakeRefused,
+            kind,
             detail: json!({ "reason": reason }),
         }
     }

@@ -7,16 +7,20 @@ use argosy_domain::{
     access::Caller,
     agent::{AgentStatus, Assurance},
     id::{AccountId, AgentId},
+    limits::ID_BYTES_MAX,
+    security::SecurityKind,
     text,
     time::Timestamp,
 };
 use argosy_store::{Store, StoreError, Tx};
 use argosy_wire::{problem::Code, rest::agents::Heartbeat};
+use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    App,
+    App, Origin,
     error::{AppError, AppResult},
+    security::Sighting,
 };
 
 /// Heartbeats that wait at most; more are answered with 503.
@@ -111,17 +115,28 @@ pub(crate) async fn still_approved(tx: &mut Tx, agent: &AgentId) -> AppResult<()
     }
 }
 
-/// Refuses a body that speaks for somebody else.
-pub(crate) fn must_be_own(agent: &AgentId, named: Option<&str>) -> AppResult<()> {
-    match named {
-        Some(named) if !named.is_empty() && named != agent.as_str() => {
-            Err(AppError::because(Code::Forbidden, "agent_id is another agent's"))
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
 impl App {
+    /// Refuses a body that speaks for somebody else.
+    pub(crate) fn must_be_own(
+        &self,
+        caller: &Caller,
+        agent: &AgentId,
+        named: Option<&str>,
+    ) -> AppResult<()> {
+        match named {
+            Some(named) if !named.is_empty() && named != agent.as_str() => {
+                if let Some(org) = caller.org() {
+                    let (kind, about) = (SecurityKind::CrossAgent, (org, agent));
+                    let detail = json!({ "named": text::clip(named, ID_BYTES_MAX) });
+                    let nowhere = Origin::default();
+                    self.sighted(Sighting::of_agent(kind, about, &nowhere, detail));
+                }
+                Err(AppError::because(Code::Forbidden, "agent_id is another agent's"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// A heartbeat over REST or RPC.
     pub async fn heartbeat(
         &self,
@@ -129,7 +144,7 @@ impl App {
         heartbeat: &Heartbeat,
     ) -> AppResult<HeartbeatReceived> {
         let (agent, account, status) = own_agent(caller)?;
-        must_be_own(agent, heartbeat.agent_id.as_deref())?;
+        self.must_be_own(caller, agent, heartbeat.agent_id.as_deref())?;
         if assurance_of(caller) == Assurance::ApiKey {
             self.note_reported(agent, heartbeat).await?;
         }

@@ -11,9 +11,14 @@ use std::{
 
 use governor::{Quota, RateLimiter, clock::Clock as _, state::keyed::DashMapStateStore};
 
+use argosy_domain::security::SecurityKind;
 use argosy_wire::problem::Code;
 
-use super::error::{AppError, AppResult};
+use super::{
+    App, Origin,
+    error::{AppError, AppResult},
+    security::Sighting,
+};
 
 /// Sources that are remembered as blocked at most; beyond that the oldest decision is dropped.
 const BLOCKED_SOURCES_MAX: usize = 100_000;
@@ -99,8 +104,38 @@ impl FailureLimiter {
     }
 }
 
+impl App {
+    /// [`FailureLimiter::admit`]; who is refused is noted.
+    pub(crate) fn admit_source(&self, origin: &Origin) -> AppResult<()> {
+        self.failures().admit(origin.source).inspect_err(|_| self.note_brute_force(origin))
+    }
+
+    /// [`FailureLimiter::judged`]; who failed too often is noted.
+    pub(crate) fn judged<T>(
+        &self,
+        origin: &Origin,
+        outcome: AppResult<T>,
+        counts: impl FnOnce(Code) -> bool,
+    ) -> AppResult<T> {
+        let limited = |outcome: &AppResult<T>| {
+            outcome.as_ref().is_err_and(|error| error.code == Code::RateLimited)
+        };
+        let before = limited(&outcome);
+        let outcome = self.failures().judged(origin.source, outcome, counts);
+        if limited(&outcome) && !before {
+            self.note_brute_force(origin);
+        }
+        outcome
+    }
+
+    fn note_brute_force(&self, origin: &Origin) {
+        let kind = SecurityKind::BruteForce;
+        self.sighted(Sighting::anonymous(kind, origin, serde_json::json!({})));
+    }
+}
+
 /// What counts as one source: an IPv4 address, or the /64 that one IPv6 subscriber has at least.
-fn network_of(source: IpAddr) -> IpAddr {
+pub(crate) fn network_of(source: IpAddr) -> IpAddr {
     match source.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {

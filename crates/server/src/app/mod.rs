@@ -26,6 +26,7 @@ pub mod records;
 pub mod refusals;
 pub mod rotation;
 pub mod seal;
+pub mod security;
 pub mod sessions;
 pub mod setup;
 pub mod status;
@@ -54,6 +55,7 @@ use self::{
     refusals::RecentRefusals,
     rotation::SharedKeyring,
     seal::Sealer,
+    security::SecurityLog,
     streams::Hub,
 };
 
@@ -114,6 +116,7 @@ struct Inner {
     proofs: ReplayGuard,
     mismatches: RecentRefusals,
     misuses: RecentRefusals,
+    security: SecurityLog,
     presence: PresenceWriter,
     started_at: Timestamp,
 }
@@ -131,6 +134,7 @@ impl App {
             proofs: ReplayGuard::default(),
             mismatches: RecentRefusals::default(),
             misuses: RecentRefusals::default(),
+            security: SecurityLog::default(),
             presence,
             started_at,
             parts,

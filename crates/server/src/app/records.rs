@@ -3,4 +3,5 @@
 pub use argosy_store::{
     ApiKey as KeyRecord, AuditRow as AuditRecord, CheckpointRow as CheckpointRecord,
     InventoryRow as ReportRecord, ResourceRow as ResourceRecord, SealedRow as SealedRecord,
+    SecurityRow as SecurityRecord,
 };

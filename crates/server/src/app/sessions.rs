@@ -9,6 +9,7 @@ use argosy_domain::{
     entropy::random_bytes,
     id::{AgentId, OrgId, SessionId},
     limits::SESSION_LIFE,
+    security::SecurityKind,
     time::Timestamp,
 };
 use argosy_store::Tx;
@@ -22,11 +23,14 @@ use super::{
     audit::Event,
     error::{AppError, AppResult},
     proofs,
+    security::Sighting,
 };
 
 /// `typ` of a session token; no other JWT of ours has it.
 const SESSION_TYPE: &str = "argosy-session+jwt";
 const AUDIENCE: &str = "argosy-agent-api";
+/// What is said of a proof that comes twice.
+const PROOF_USED: &str = "the proof was used before";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Confirmation {
@@ -182,14 +186,25 @@ impl App {
         claims: &Claims,
         error: &AppError,
     ) -> AppResult<()> {
-        if error.code != Code::InvalidProof || !self.misuses().is_news(&claims.sub, self.now()) {
+        if error.code != Code::InvalidProof {
+            return Ok(());
+        }
+        let kind = if error.detail == PROOF_USED {
+            SecurityKind::ProofReplayed
+        } else {
+            SecurityKind::ProofMisused
+        };
+        let detail = json!({ "reason": error.detail, "session": claims.sid });
+        let about = (&claims.org, &claims.sub);
+        self.sighted(Sighting::of_agent(kind, about, origin, detail.clone()));
+        if !self.misuses().is_news(&claims.sub, self.now()) {
             return Ok(());
         }
         let event = Event {
             action: AuditAction::SessionRefused,
             org: &claims.org,
             target: Some(format!("agent:{}", claims.sub)),
-            detail: json!({ "reason": error.detail, "session": claims.sid }),
+            detail,
         };
         self.record_alone("session.refused", "anonymous", origin, event).await
     }
@@ -206,12 +221,15 @@ impl App {
         if enrolled.is_none() || enrolled == shown {
             return Ok(());
         }
+        let detail = json!({ "shown": shown.is_some() });
+        let (kind, about) = (SecurityKind::MachineMismatch, (&agent.org, &agent.id));
+        self.sighted(Sighting::of_agent(kind, about, origin, detail.clone()));
         if self.mismatches().is_news(&agent.id, self.now()) {
             let event = Event {
                 action: AuditAction::MachineMismatch,
                 org: &agent.org,
                 target: Some(format!("agent:{}", agent.id)),
-                detail: json!({ "shown": shown.is_some() }),
+                detail,
             };
             let actor = format!("agent:{}", agent.id);
             self.record_alone("session.machine_mismatch", &actor, origin, event).await?;
@@ -278,7 +296,7 @@ impl App {
         opens_stream: bool,
         now: Timestamp,
     ) -> AppResult<()> {
-        let used = || AppError::because(Code::InvalidProof, "the proof was used before");
+        let used = || AppError::because(Code::InvalidProof, PROOF_USED);
         let digest = proofs::proof_digest(&proof.key.0, &proof.claims.jti);
         match self.replays().remember(digest, now) {
             proofs::Seen::First => {}

@@ -70,7 +70,7 @@ impl App {
         let proofs = tx.sessions().purge_proofs(now).await?;
         tx.commit().await?;
         self.failures().tidy();
-        Ok(challenges + sessions + proofs)
+        Ok(challenges + sessions + proofs + self.purge_security().await?)
     }
 }
 

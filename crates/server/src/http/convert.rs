@@ -20,6 +20,7 @@ use argosy_wire::{
         enrolment::{ServerKeys, SignedJson},
         inventory::InventoryReport,
         keys::ApiKey,
+        security::SecurityEvent,
         system::AuditEntry,
         tokens::Token,
     },
@@ -32,7 +33,7 @@ use crate::app::{
     enrolment::approval_status,
     keyring::Keyring,
     paging::{self, AppPage},
-    records::{AuditRecord, KeyRecord, ReportRecord, ResourceRecord},
+    records::{AuditRecord, KeyRecord, ReportRecord, ResourceRecord, SecurityRecord},
 };
 
 fn text(at: Timestamp) -> String {
@@ -200,6 +201,19 @@ pub(super) fn audit(row: AuditRecord) -> AuditEntry {
         detail: json(row.detail.as_bytes()),
         source: row.source,
         trace_id: row.trace_id,
+    }
+}
+
+pub(super) fn security_event(row: SecurityRecord) -> SecurityEvent {
+    SecurityEvent {
+        id: row.id,
+        kind: row.kind,
+        agent_id: row.agent,
+        source: row.source,
+        detail: json(row.detail.as_bytes()),
+        first_at: text(row.first_at),
+        last_at: text(row.last_at),
+        count: row.times,
     }
 }
 

@@ -58,6 +58,10 @@ fn write_own(text: &mut String, app: &App) -> std::fmt::Result {
     for (op, count) in &counters.ops {
         writeln!(text, "argosy_store_transactions_total{{op=\"{op}\"}} {}", count.transactions)?;
     }
+    writeln!(text, "# TYPE argosy_security_events_total counter")?;
+    for (kind, count) in app.security().counts() {
+        writeln!(text, "argosy_security_events_total{{kind=\"{}\"}} {count}", kind.as_str())?;
+    }
     writeln!(text, "# TYPE argosy_server_key_ends_seconds gauge")?;
     for key in app.certified_keys().unwrap_or_default() {
         if let (KeyStatus::Active, Some(end)) = (key.status, key.not_after) {

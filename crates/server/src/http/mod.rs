@@ -14,6 +14,7 @@ mod enrolment;
 mod extract;
 mod inventory;
 mod metrics;
+mod security;
 mod server_keys;
 mod system;
 #[cfg(test)]
@@ -102,6 +103,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(system::accounts))
         .routes(routes!(system::audit))
         .routes(routes!(audit::export))
+        .routes(routes!(security::events))
         .routes(routes!(system::status))
         .routes(routes!(server_keys::signing))
         .routes(routes!(server_keys::rotate))

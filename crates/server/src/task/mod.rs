@@ -2,6 +2,7 @@
 
 mod audit;
 mod keys;
+mod security;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ pub(crate) async fn run(app: App, shutdown: CancellationToken) {
     tokio::join!(
         keys::run(app.clone(), shutdown.clone()),
         audit::run(app.clone(), shutdown.clone()),
+        security::run(app.clone(), shutdown.clone()),
         sweep(app, shutdown)
     );
 }

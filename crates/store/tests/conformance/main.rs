@@ -11,3 +11,4 @@ mod common;
 mod database;
 mod reports;
 mod schema;
+mod security;

@@ -3,15 +3,25 @@
 use std::{collections::BTreeSet, path::Path};
 
 /// Tables that belong to the installation and to no organisation.
-const WITHOUT_TENANT: [&str; 4] = ["organisations", "dpop_proofs", "server_keys", "settings"];
+const WITHOUT_TENANT: [&str; 8] = [
+    "organisations",
+    "dpop_proofs",
+    "server_keys",
+    "settings",
+    "authority_sequence",
+    "authority_changes",
+    "replicas",
+    "leases",
+];
 
 /// Columns that end in `_id` and name no row of another tenant table.
-const NO_REFERENCE: [(&str, &str); 5] = [
+const NO_REFERENCE: [(&str, &str); 6] = [
     ("accounts", "external_id"),
     ("agents", "machine_id"),
     ("resources", "resource_id"),
     ("resources", "parent_resource_id"),
     ("audit_entries", "trace_id"),
+    ("security_events", "agent_id"),
 ];
 
 fn files(kind: &str) -> BTreeSet<String> {
@@ -29,9 +39,12 @@ fn text(kind: &str, file: &str) -> String {
 fn migrations_are_paired_numbered_and_listed() {
     assert_eq!(files("sqlite"), files("postgres"));
     let listed = include_str!("../../src/migrations.rs");
-    for (n, file) in files("sqlite").iter().enumerate() {
-        assert!(file.starts_with(&format!("{:04}_", n + 1)), "{file} is out of order");
-        assert!(listed.contains(file), "{file} is not in src/migrations.rs");
+    let mut numbers = BTreeSet::new();
+    for file in files("sqlite") {
+        let number: u32 = file.split('_').next().unwrap().parse().unwrap();
+        assert!(file.starts_with(&format!("{number:04}_")), "{file} is not numbered");
+        assert!(numbers.insert(number), "{file}: the number is taken");
+        assert!(listed.contains(&file), "{file} is not in src/migrations.rs");
     }
 }
 

@@ -11,6 +11,7 @@ pub mod discovery;
 pub mod enrolment;
 pub mod inventory;
 pub mod keys;
+pub mod security;
 pub mod server_keys;
 pub mod system;
 pub mod tokens;

@@ -26,12 +26,14 @@ use argosy_wire::{
 };
 use serde_json::json;
 
+use request::kind_of;
 pub use request::{Presented, Registration, read as read_registration};
 
 use super::{
     App, Origin,
     audit::Event,
     error::{AppError, AppResult},
+    security::Sighting,
     streams::CloseReason,
 };
 
@@ -65,11 +67,11 @@ impl App {
     pub async fn register(&self, origin: &Origin, request: &Register) -> AppResult<Registered> {
         // A raw token costs an Argon2id, so that a source that guesses is stopped before it.
         if !request.bootstrap_token.starts_with(PROOF_PREFIX) {
-            self.failures().admit(origin.source)?;
+            self.admit_source(origin)?;
         }
         let outcome = self.try_register(origin, request).await;
         let counted = |code: Code| [401, 403, 409].contains(&code.http());
-        self.failures().judged(origin.source, outcome, counted)
+        self.judged(origin, outcome, counted)
     }
 
     async fn try_register(&self, origin: &Origin, request: &Register) -> AppResult<Registered> {
@@ -81,7 +83,13 @@ impl App {
                 let org = self.org_of(&presented).await?;
                 return Err(self.refused(origin, &org, &presented, &request.name, error).await);
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                if let Some(kind) = kind_of(&error) {
+                    let detail = json!({ "name": request.name, "reason": error.detail });
+                    self.sighted(Sighting::anonymous(kind, origin, detail));
+                }
+                return Err(error);
+            }
         };
         let judged = self.judge_token(&registration).await?;
         let outcome = match judged.token {
@@ -132,6 +140,11 @@ impl App {
         error: AppError,
     ) -> AppError {
         let token = presented.token_id().map_or("-", TokenId::as_str);
+        if let Some(kind) = kind_of(&error) {
+            let detail = json!({ "token": token, "name": name, "reason": error.detail });
+            let org = org.clone();
+            self.sighted(Sighting { kind, org, agent: None, source: origin.source, detail });
+        }
         let event = Event {
             action: AuditAction::EnrolmentRefused,
             org,

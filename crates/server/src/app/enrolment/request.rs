@@ -4,6 +4,7 @@ use argosy_domain::{
     agent::AgentIdentity,
     digest::Sha256,
     id::{AccountId, TokenId},
+    security::SecurityKind,
     text,
     version::Version,
 };
@@ -137,6 +138,21 @@ fn read_signed(payload: &str, signature: &str) -> AppResult<(EnrolmentStatement,
     Ok((statement, Signed { payload, signature }))
 }
 
+/// The field in which a statement names its server.
+const SERVER_FIELD: &str = "statement.server";
+
+/// What a refusal tells a guard, where it is more than a mistake.
+pub(super) fn kind_of(error: &AppError) -> Option<SecurityKind> {
+    let names_another = || error.fields.iter().any(|problem| problem.field == SERVER_FIELD);
+    if error.code == Code::Unauthenticated {
+        Some(SecurityKind::StatementForged)
+    } else if error.code == Code::AccountMismatch {
+        Some(SecurityKind::CrossTenant)
+    } else {
+        names_another().then_some(SecurityKind::WrongServer)
+    }
+}
+
 /// Every field of the request that the statement also names must be equal.
 fn same_as_request(
     request: &Register,
@@ -149,7 +165,7 @@ fn same_as_request(
         ServerPin::Tofu => {}
         ServerPin::Pinned(pin) if pin == own_thumbprint => {}
         ServerPin::Pinned(_) => {
-            return Err(AppError::field("statement.server", "names another server"));
+            return Err(AppError::field(SERVER_FIELD, "names another server"));
         }
     }
     if presented.token_id().is_some_and(|id| *id != statement.token_id) {
