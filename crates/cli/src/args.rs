@@ -10,12 +10,14 @@ use crate::key::Typed;
 mod admin;
 mod agent;
 mod instruction;
+mod people;
 
 pub use admin::{
     Accounts, ApiKeys, Audit, ResourceList, Resources, Role, Security, Token, TokenCreate, Verify,
 };
 pub use agent::{Agent, AgentList, LabelChange, OneAgent, Revoke, WithReason};
 pub use instruction::{Instruction, Send};
+pub use people::SettingsCommand;
 
 /// Most items of a list unless `--limit` says otherwise.
 const LIMIT: &str = "500";
@@ -136,6 +138,9 @@ pub enum Online {
     /// What deserves a guard's eye: clones, replays, forgeries, guesses
     #[command(subcommand)]
     Security(Security),
+    /// What an administrator changes while the server runs
+    #[command(subcommand)]
+    Settings(SettingsCommand),
 }
 
 /// A limit on a list.

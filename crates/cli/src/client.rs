@@ -136,6 +136,16 @@ impl Client {
         self.read(&answer)
     }
 
+    /// Changes part of something and reads the answer.
+    pub async fn patch<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, CliError> {
+        let answer = self.send(Method::PATCH, path, &[], Some(body)).await?;
+        self.read(&answer)
+    }
+
     /// Changes something; what the answer says does not matter.
     pub async fn tell<B: Serialize>(
         &self,

@@ -53,6 +53,10 @@ pub enum Permission {
     ServerRead,
     /// Rotate the server's own keys.
     ServerRotate,
+    /// See the installation's settings.
+    SettingsRead,
+    /// Change the installation's settings.
+    SettingsUpdate,
     /// See enrolment tokens, never their secrets.
     TokensRead,
     /// Mint an enrolment token.
@@ -63,7 +67,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::AccountsRead,
         Self::AgentsRead,
         Self::AgentsApprove,
@@ -84,6 +88,8 @@ impl Permission {
         Self::SecurityRead,
         Self::ServerRead,
         Self::ServerRotate,
+        Self::SettingsRead,
+        Self::SettingsUpdate,
         Self::TokensRead,
         Self::TokensCreate,
         Self::TokensRevoke,
@@ -112,6 +118,8 @@ impl Permission {
             Self::SecurityRead => "security:read",
             Self::ServerRead => "server:read",
             Self::ServerRotate => "server:rotate",
+            Self::SettingsRead => "settings:read",
+            Self::SettingsUpdate => "settings:update",
             Self::TokensRead => "tokens:read",
             Self::TokensCreate => "tokens:create",
             Self::TokensRevoke => "tokens:revoke",
@@ -147,6 +155,7 @@ impl Role {
             "inventory:read",
             "security:read",
             "server:read",
+            "settings:read",
         ];
         let operator = [
             "agents:approve",

@@ -55,6 +55,8 @@ pub enum AuditAction {
     KeyRevoked,
     /// An account was made.
     AccountCreated,
+    /// Settings of the installation changed.
+    SettingsUpdated,
 }
 
 impl AuditAction {
@@ -87,6 +89,7 @@ impl AuditAction {
             Self::KeyCreated => "key.created",
             Self::KeyRevoked => "key.revoked",
             Self::AccountCreated => "account.created",
+            Self::SettingsUpdated => "settings.updated",
         }
     }
 }

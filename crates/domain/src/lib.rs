@@ -18,6 +18,7 @@ pub mod limits;
 pub mod policy;
 pub mod resource;
 pub mod security;
+pub mod settings;
 pub mod subsystem;
 pub mod text;
 pub mod time;

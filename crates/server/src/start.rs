@@ -157,6 +157,7 @@ impl Server {
         let admin_key = settings.data_dir.join("admin.key");
         app.initialise(&admin_key).await?;
         app.forget_connections().await?;
+        app.refresh_settings().await?;
         Ok(Self { app, address, admin_key, listener, tls })
     }
 

@@ -16,6 +16,13 @@ aggregate! {
 }
 
 impl<A> Settings<'_, A> {
+    /// Every setting of the installation, by name.
+    pub async fn all(&mut self) -> Result<Vec<(String, String)>, StoreError> {
+        let sql = "SELECT name, value FROM settings ORDER BY name";
+        let rows = self.conn.query(TABLE, sql).fetch_all().await?;
+        rows.iter().map(|row| Ok((row.get("name")?, row.get("value")?))).collect()
+    }
+
     /// A setting of the organisation, or of the installation when there is none given.
     pub async fn get(
         &mut self,

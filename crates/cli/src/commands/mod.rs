@@ -7,6 +7,7 @@ pub mod find;
 pub mod instruction;
 pub mod login;
 pub mod membership;
+pub mod people;
 pub mod receipt;
 pub mod security;
 pub mod watch;
@@ -61,6 +62,7 @@ pub async fn run(context: &Context<'_>, command: Online) -> Result<(), CliError>
         Online::Key(command) => admin::key(context, command).await,
         Online::Audit(command) => admin::audit(context, command).await,
         Online::Security(command) => security::run(context, command).await,
+        Online::Settings(command) => people::settings(context, command).await,
     }
 }
 

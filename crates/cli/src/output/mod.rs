@@ -7,6 +7,7 @@ pub mod commands;
 pub mod fleet;
 pub mod inventory;
 pub mod lists;
+pub mod people;
 pub mod table;
 pub mod units;
 

@@ -28,6 +28,7 @@ pub mod rotation;
 pub mod seal;
 pub mod security;
 pub mod sessions;
+pub mod settings;
 pub mod setup;
 pub mod status;
 pub mod stream;
@@ -56,6 +57,7 @@ use self::{
     rotation::SharedKeyring,
     seal::Sealer,
     security::SecurityLog,
+    settings::SharedSettings,
     streams::Hub,
 };
 
@@ -118,6 +120,7 @@ struct Inner {
     misuses: RecentRefusals,
     security: SecurityLog,
     presence: PresenceWriter,
+    settings: SharedSettings,
     started_at: Timestamp,
 }
 
@@ -136,6 +139,7 @@ impl App {
             misuses: RecentRefusals::default(),
             security: SecurityLog::default(),
             presence,
+            settings: SharedSettings::default(),
             started_at,
             parts,
         };
@@ -213,6 +217,10 @@ impl App {
     /// Refused proofs under genuine sessions that were recorded a moment ago.
     pub(crate) fn misuses(&self) -> &RecentRefusals {
         &self.inner.misuses
+    }
+
+    pub(crate) fn shared_settings(&self) -> &SharedSettings {
+        &self.inner.settings
     }
 
     pub(crate) fn presence(&self) -> &PresenceWriter {

@@ -16,6 +16,7 @@ mod inventory;
 mod metrics;
 mod security;
 mod server_keys;
+mod settings;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -107,6 +108,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(system::status))
         .routes(routes!(server_keys::signing))
         .routes(routes!(server_keys::rotate))
+        .routes(routes!(settings::show, settings::update))
         .routes(routes!(system::api_health))
         .routes(routes!(commands::list))
         .routes(routes!(commands::show))

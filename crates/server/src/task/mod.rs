@@ -3,6 +3,7 @@
 mod audit;
 mod keys;
 mod security;
+mod settings;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ pub(crate) async fn run(app: App, shutdown: CancellationToken) {
         keys::run(app.clone(), shutdown.clone()),
         audit::run(app.clone(), shutdown.clone()),
         security::run(app.clone(), shutdown.clone()),
+        settings::run(app.clone(), shutdown.clone()),
         sweep(app, shutdown)
     );
 }

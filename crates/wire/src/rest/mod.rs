@@ -13,6 +13,7 @@ pub mod inventory;
 pub mod keys;
 pub mod security;
 pub mod server_keys;
+pub mod settings;
 pub mod system;
 pub mod tokens;
 
