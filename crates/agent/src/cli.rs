@@ -64,6 +64,8 @@ pub struct SettingFlags {
 pub enum Command {
     /// Register this machine with a server, and wait until an operator has approved it.
     Enroll(EnrollArgs),
+    /// Bring the API key that an operator was shown at approval, and finish the enrolment.
+    Refresh(RefreshArgs),
     /// Run the agent until it is told to stop. Enrols first where a token is configured.
     Run,
     /// Show how this host's agent is, whether it runs or not.
@@ -85,6 +87,10 @@ pub struct EnrollArgs {
     /// Account to join [default: 1].
     #[arg(long, value_name = "ID")]
     pub account_id: Option<i64>,
+    /// Who is shown the API key: direct (this machine) or operator (who approves, and brings it to
+    /// `argosy-agent refresh`) [default: direct].
+    #[arg(long, value_name = "WHO")]
+    pub key_delivery: Option<String>,
     /// Return once the server has the registration; do not wait for approval.
     #[arg(long)]
     pub no_wait: bool,
@@ -92,6 +98,14 @@ pub struct EnrollArgs {
     /// the token. The keys stay.
     #[arg(long)]
     pub start_over: bool,
+}
+
+/// Arguments of `refresh`. The key itself is never one: others on the host can read arguments.
+#[derive(Debug, Args)]
+pub struct RefreshArgs {
+    /// File with the key [default: ARGOSY_API_KEY, else asked for, or read from standard input].
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
 }
 
 /// Arguments of `status`.
@@ -129,6 +143,7 @@ impl Cli {
         if let Command::Enroll(enroll) = &self.command {
             add("bootstrap_token", enroll.token.clone());
             add("agent_name", enroll.name.clone());
+            add("key_delivery", enroll.key_delivery.clone());
             add("account_id", enroll.account_id.map(|id| id.to_string()));
         }
         flags
@@ -152,9 +167,9 @@ mod tests {
         // A pin may begin with a dash: base64url has one.
         let line = "argosy-agent enroll --server http://localhost:1 --state-dir /s --server-pin -p \
                     --ca-file c --allow-insecure-transport --policy-file f --log-level debug \
-                    --log-format json --token t --name n --account-id 7";
+                    --log-format json --token t --name n --account-id 7 --key-delivery operator";
         let flags = Cli::try_parse_from(line.split_whitespace()).unwrap().flags();
-        assert_eq!(flags.len(), 11);
+        assert_eq!(flags.len(), 12);
         assert!(flags.iter().all(|(key, _)| AgentSettings::KEYS.contains(key)));
         let settings = load::<AgentSettings>(None, [], &flags, &[]).unwrap().settings;
         assert_eq!(settings.account_id, 7);

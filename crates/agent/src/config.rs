@@ -41,6 +41,8 @@ pub struct AgentSettings {
     pub bootstrap_token: Option<SecretText>,
     /// The agent's API key, where an operator delivered it; one in the state directory wins.
     pub api_key: Option<SecretText>,
+    /// Who is shown the API key at enrolment: `direct` or `operator`.
+    pub key_delivery: String,
     /// Asked for at enrolment; the host's name by default.
     pub agent_name: Option<String>,
     /// Joined at enrolment.
@@ -71,6 +73,7 @@ impl Default for AgentSettings {
             server_url: None,
             bootstrap_token: None,
             api_key: None,
+            key_delivery: "direct".into(),
             agent_name: None,
             account_id: AccountId::DEFAULT.0,
             state_dir: None,
@@ -91,6 +94,7 @@ impl Settings for AgentSettings {
         "server_url",
         "bootstrap_token",
         "api_key",
+        "key_delivery",
         "agent_name",
         "account_id",
         "state_dir",
@@ -150,6 +154,12 @@ pub enum InvalidSetting {
     #[error("state_dir is not set and there is no home directory to put it in")]
     NoStateDir,
     /// Another word.
+    #[error("key_delivery must be direct or operator")]
+    KeyDelivery,
+    /// Not an API key.
+    #[error("this is not an agent's API key: copy the whole text that begins with agent_")]
+    ApiKey,
+    /// Another word.
     #[error("log_format must be text or json")]
     LogFormat,
 }
@@ -165,6 +175,8 @@ pub struct AgentConfig {
     pub token: Option<TokenString>,
     /// The API key, where one was given.
     pub api_key: Option<SecretText>,
+    /// An operator is shown the API key at enrolment, not this machine.
+    pub key_by_hand: bool,
     /// The name to ask for.
     pub name: String,
     /// The account to join.
@@ -202,7 +214,13 @@ impl AgentSettings {
         if !matches!(self.log_format.as_str(), "text" | "json") {
             return Err(InvalidSetting::LogFormat);
         }
+        let key_by_hand = match self.key_delivery.as_str() {
+            "direct" => false,
+            "operator" => true,
+            _ => return Err(InvalidSetting::KeyDelivery),
+        };
         Ok(AgentConfig {
+            key_by_hand,
             pin: self.pin(token.as_ref())?,
             server,
             allow_insecure_transport: self.allow_insecure_transport,

@@ -1,6 +1,7 @@
 //! What an agent knows about its place at a server, and how that changes.
 //!
-//! `NotEnrolled → Enrolling → Registered`; each step is durable before anything relies on it.
+//! `NotEnrolled → Enrolling → (AwaitingKey →) Registered`; each step is durable before anything
+//! relies on it.
 //!
 //! *Invariant:* a repeat after a crash sends the same enrolment bytes; a registration keeps the
 //! pin under which it was made; secrets never show in `Debug`.
@@ -100,6 +101,9 @@ pub struct Enrolling {
     pub proof: SecretText,
     /// The name that was asked for.
     pub name: String,
+    /// An operator is shown the API key, and hands it over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub key_by_hand: bool,
     /// The enrolment statement as it was signed.
     #[serde(with = "signed")]
     pub statement: Signed,
@@ -148,7 +152,10 @@ pub enum Credentials {
     NotEnrolled,
     /// A registration was begun; the server may or may not have it.
     Enrolling(Enrolling),
-    /// The server has the registration.
+    /// The server has the registration, and an operator hands its API key over: until then the key
+    /// in here is empty.
+    AwaitingKey(Registered),
+    /// The server has the registration, and the agent has its key.
     Registered(Registered),
 }
 
@@ -174,6 +181,7 @@ impl Credentials {
         match self {
             Self::NotEnrolled => "not_enrolled",
             Self::Enrolling(_) => "enrolling",
+            Self::AwaitingKey(_) => "awaiting_key",
             Self::Registered(_) => "registered",
         }
     }
@@ -182,7 +190,9 @@ impl Credentials {
     pub fn begin(self, enrolling: Enrolling) -> Result<Self, InvalidStep> {
         match self {
             Self::NotEnrolled => Ok(Self::Enrolling(enrolling)),
-            Self::Enrolling(_) | Self::Registered(_) => self.refuse("enrolling"),
+            Self::Enrolling(_) | Self::AwaitingKey(_) | Self::Registered(_) => {
+                self.refuse("enrolling")
+            }
         }
     }
 
@@ -190,7 +200,32 @@ impl Credentials {
     pub fn registered(self, registered: Registered) -> Result<Self, InvalidStep> {
         match self {
             Self::Enrolling(_) => Ok(Self::Registered(registered)),
-            Self::NotEnrolled | Self::Registered(_) => self.refuse("registered"),
+            Self::NotEnrolled | Self::AwaitingKey(_) | Self::Registered(_) => {
+                self.refuse("registered")
+            }
+        }
+    }
+
+    /// The server answered the registration, and an operator will bring the key.
+    pub fn awaiting_key(self, registered: Registered) -> Result<Self, InvalidStep> {
+        match self {
+            Self::Enrolling(_) => Ok(Self::AwaitingKey(Registered {
+                api_key: SecretText::new(String::new()),
+                ..registered
+            })),
+            Self::NotEnrolled | Self::AwaitingKey(_) | Self::Registered(_) => {
+                self.refuse("awaiting_key")
+            }
+        }
+    }
+
+    /// An operator brought the key, or another one in its place.
+    pub fn keyed(self, api_key: SecretText) -> Result<Self, InvalidStep> {
+        match self {
+            Self::AwaitingKey(registered) | Self::Registered(registered) => {
+                Ok(Self::Registered(Registered { api_key, ..registered }))
+            }
+            Self::NotEnrolled | Self::Enrolling(_) => self.refuse("registered"),
         }
     }
 
@@ -200,7 +235,9 @@ impl Credentials {
             Self::Registered(registered) => {
                 Ok(Self::Registered(Registered { continuation: Some(continuation), ..registered }))
             }
-            Self::NotEnrolled | Self::Enrolling(_) => self.refuse("continued"),
+            Self::NotEnrolled | Self::Enrolling(_) | Self::AwaitingKey(_) => {
+                self.refuse("continued")
+            }
         }
     }
 
@@ -262,6 +299,7 @@ mod tests {
             token_id: "t1".parse().unwrap(),
             proof: SecretText::new("bootproof_t1_secret".into()),
             name: "web 1".into(),
+            key_by_hand: false,
             statement: Signed { payload: b"{}".to_vec(), signature: Fixed([2; 64]) },
         }
     }
@@ -288,7 +326,9 @@ mod tests {
             0 => state.begin(enrolling()),
             1 => state.registered(registered()),
             2 => state.continued(Fixed([9; 32])),
-            _ => Ok(state.abandon()),
+            3 => Ok(state.abandon()),
+            4 => state.awaiting_key(registered()),
+            _ => state.keyed(SecretText::new("agent_a1_other".into())),
         }
     }
 
@@ -298,7 +338,7 @@ mod tests {
         let path = tmp.path().join("state");
         let mut state = Credentials::default();
         assert_eq!(Credentials::load(&StateDir::open(&path).unwrap()).unwrap(), state);
-        for next in 0..4 {
+        for next in [0, 1, 2, 3, 0, 4, 5, 2, 3] {
             state = step(state, next).unwrap();
             state.save(&StateDir::open(&path).unwrap()).unwrap();
             let _held = StateDir::open(&path).unwrap();
@@ -327,7 +367,7 @@ mod tests {
     proptest! {
         #[test]
         fn only_an_answered_registration_is_ever_registered(
-            steps in proptest::collection::vec(0u8..4, 0..12)
+            steps in proptest::collection::vec(0u8..6, 0..12)
         ) {
             let mut state = Credentials::default();
             for next in steps {

@@ -14,7 +14,8 @@ use argosy_wire::{
     bytes::{Bytes32, Fixed},
     problem::Code,
     rpc::gateway::{
-        EnrollmentStatus, KeyUse, RegisterRequest, RegisterResponse, RegisteredKey, SignedStatement,
+        EnrollmentStatus, KeyDelivery, KeyUse, RegisterRequest, RegisterResponse, RegisteredKey,
+        SignedStatement,
     },
     sign::{self, Signed},
     statement::{EnrolmentStatement, ServerPin},
@@ -56,6 +57,12 @@ pub enum EnrolError {
     /// The server has the registration and gave its key away before, to an answer that was lost.
     #[error("the server knows this machine already, and its key was lost on the way")]
     KeyLost,
+    /// There is no registration whose key could be brought.
+    #[error("this machine is not registered, so there is no key to bring")]
+    NotRegistered,
+    /// An operator hands the key over, and has not yet.
+    #[error("the API key of this machine is handed over by an operator, and is not here yet")]
+    AwaitsKey,
     /// The kept statement is not what this version wrote.
     #[error("the registration that was begun cannot be continued")]
     Stale,
@@ -78,6 +85,8 @@ impl EnrolError {
             | Self::Credentials(_)
             | Self::Server(TrustedCallError::Distrust(_))
             | Self::KeyLost
+            | Self::NotRegistered
+            | Self::AwaitsKey
             | Self::Stale => false,
         }
     }
@@ -92,6 +101,8 @@ impl EnrolError {
             | Self::NoToken
             | Self::NoServer
             | Self::Credentials(_)
+            | Self::NotRegistered
+            | Self::AwaitsKey
             | Self::Stale => false,
         }
     }
@@ -106,6 +117,8 @@ impl EnrolError {
             | Self::NoServer
             | Self::Credentials(_)
             | Self::KeyLost
+            | Self::NotRegistered
+            | Self::AwaitsKey
             | Self::Stale => None,
         }
     }
@@ -126,6 +139,8 @@ pub struct Enrolled {
     pub registered: Registered,
     /// No operator is needed.
     pub approved: bool,
+    /// An operator brings the key; what is kept has none yet.
+    pub awaits_key: bool,
     /// The server was trusted at first contact, for want of a pin.
     pub first_contact: bool,
 }
@@ -149,13 +164,19 @@ struct Pin {
 }
 
 impl Enrolment<'_> {
-    /// Where to enrol: where the settings say, else where an attempt was begun.
+    /// Where to enrol: where the settings say, else where an attempt was begun or came to its end.
     pub fn server(&self, state: &Credentials) -> Result<ServerUrl, EnrolError> {
         if let Some(url) = &self.config.server {
             return Ok(url.clone());
         }
-        let Credentials::Enrolling(begun) = state else { return Err(EnrolError::NoServer) };
-        begun.server_url.parse().map_err(|_| EnrolError::Stale)
+        let known = match state {
+            Credentials::NotEnrolled => return Err(EnrolError::NoServer),
+            Credentials::Enrolling(begun) => &begun.server_url,
+            Credentials::AwaitingKey(registered) | Credentials::Registered(registered) => {
+                &registered.server_url
+            }
+        };
+        known.parse().map_err(|_| EnrolError::Stale)
     }
 
     /// Registers this machine, or continues a registration that was begun. One attempt.
@@ -171,10 +192,16 @@ impl Enrolment<'_> {
         let begun = begun.clone();
         match self.register(link, &begun).await {
             Ok((registered, approved)) => {
-                let next = state.registered(registered.clone()).map_err(|_| EnrolError::Stale)?;
+                let awaits_key = registered.api_key.expose().is_empty();
+                let next = if awaits_key {
+                    state.awaiting_key(registered.clone())
+                } else {
+                    state.registered(registered.clone())
+                };
+                let next = next.map_err(|_| EnrolError::Stale)?;
                 next.save(self.dir)?;
                 let first_contact = begun.pin == ServerPin::Tofu;
-                Ok(Enrolled { registered, approved, first_contact })
+                Ok(Enrolled { registered, approved, awaits_key, first_contact })
             }
             Err(error) => {
                 // What was kept is of no use, whatever a server says.
@@ -258,6 +285,7 @@ impl Enrolment<'_> {
             token_id: token.id.clone(),
             proof: SecretText::new(token.prove(&signed.payload).to_text()),
             name: statement.name,
+            key_by_hand: self.config.key_by_hand,
             statement: signed,
         };
         self.dir.forget_journal().map_err(CredentialsError::from)?;
@@ -295,7 +323,9 @@ impl Enrolment<'_> {
         }
         let approved = approved(&answer)?;
         let given = answer.api_key.filter(|key| !key.is_empty()).map(SecretText::new);
-        let api_key = given.or_else(|| self.config.api_key.clone()).ok_or(EnrolError::KeyLost)?;
+        let given = given.or_else(|| self.config.api_key.clone());
+        let by_hand = begun.key_by_hand.then(|| SecretText::new(String::new()));
+        let api_key = given.or(by_hand).ok_or(EnrolError::KeyLost)?;
         let registered = Registered {
             server_url: link.url().to_string(),
             server_thumbprint: *identity.thumbprint(),
@@ -358,6 +388,12 @@ fn request(begun: &Enrolling, statement: &EnrolmentStatement) -> RegisterRequest
             key(KeyUse::KEY_USE_IDENTITY, statement.identity_key),
             key(KeyUse::KEY_USE_ENCRYPTION, statement.encryption_key),
         ],
+        key_delivery: if begun.key_by_hand {
+            KeyDelivery::KEY_DELIVERY_OPERATOR
+        } else {
+            KeyDelivery::KEY_DELIVERY_DIRECT
+        }
+        .into(),
         ..Default::default()
     }
 }

@@ -160,8 +160,15 @@ fn advice_on_enrolment(error: &EnrolError) -> &'static str {
         EnrolError::Server(TrustedCallError::Distrust(_)) => ADVICE_ON_DISTRUST,
         EnrolError::Server(TrustedCallError::Call(error)) => advice_on_registration(error),
         EnrolError::KeyLost => {
-            "Set api_key (ARGOSY_API_KEY) where an operator has it; else ask for a fresh token and \
+            "Where an operator has it, run `argosy-agent refresh` and paste it; else ask for a fresh token and \
              run `argosy-agent enroll --start-over` with it. The machine keeps its identity."
+        }
+        EnrolError::NotRegistered => {
+            "Enrol it first: `argosy-agent enroll --key-delivery operator` with a token."
+        }
+        EnrolError::AwaitsKey => {
+            "Whoever approved this machine was shown its key: run `argosy-agent refresh` and paste \
+             it."
         }
         EnrolError::Stale => "Run `argosy-agent enroll` again with a fresh token.",
     }

@@ -68,6 +68,15 @@ fn state_dir_for(
     xdg.or_else(|| home.map(|home| home.join(".local/state"))).map(|base| base.join("argosy-agent"))
 }
 
+/// How `argosy-agent` is called for this state directory.
+pub fn invocation(state: &Path, command: &str) -> String {
+    if state_dir().as_deref() == Some(state) {
+        format!("argosy-agent {command}")
+    } else {
+        format!("argosy-agent {command} --state-dir {}", state.display())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,6 +24,7 @@ pub mod engine;
 pub mod enrol;
 pub mod error;
 mod failpoint;
+pub mod forget;
 pub mod host;
 pub mod journal;
 pub mod keys;

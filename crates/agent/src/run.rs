@@ -125,7 +125,15 @@ async fn live(
     writer: &StatusWriter,
 ) -> Result<(), AgentError> {
     let registered = match Credentials::load(&home.dir)? {
-        Credentials::Registered(registered) => registered,
+        Credentials::Registered(registered) => {
+            if config.token.is_some() {
+                tracing::info!(
+                    "the enrolment token is not needed any more; remove it from the configuration"
+                );
+            }
+            registered
+        }
+        state @ Credentials::AwaitingKey(_) => bring_key(&config, home, state)?,
         state @ (Credentials::NotEnrolled | Credentials::Enrolling(_)) => {
             tokio::select! {
                 enrolled = enrol(&config, home, deps, state) => enrolled?,
@@ -133,14 +141,27 @@ async fn live(
             }
         }
     };
-    if config.token.take().is_some() {
-        tracing::info!(
-            "the enrolment token is not needed any more; remove it from the configuration"
-        );
-    }
+    config.token = None;
     let url = server_of(&config, &registered)?;
     let link = Link::new(url, config.ca_file.as_deref())?;
     work(&config, home, deps, shutdown.child_token(), writer, registered, link).await
+}
+
+/// The key that an operator handed over in the settings, durable before it is used.
+fn bring_key(
+    config: &AgentConfig,
+    home: &Home,
+    state: Credentials,
+) -> Result<Registered, AgentError> {
+    let key = config.api_key.clone().ok_or(EnrolError::AwaitsKey)?;
+    let state = state.keyed(key).map_err(|_| EnrolError::Stale)?;
+    state.save(&home.dir)?;
+    match state {
+        Credentials::Registered(registered) => Ok(registered),
+        Credentials::NotEnrolled | Credentials::Enrolling(_) | Credentials::AwaitingKey(_) => {
+            Err(EnrolError::Stale.into())
+        }
+    }
 }
 
 /// Where the agent's server is: a setting may say that it has moved; its pin stays.
@@ -173,14 +194,14 @@ async fn enrol(
     let mut refusals = Refusals::new(Arc::clone(&deps.entropy));
     loop {
         let error = match enrolment.attempt(&link, state).await {
-            Ok(Enrolled { registered, approved, first_contact }) => {
+            Ok(Enrolled { registered, approved, awaits_key, first_contact }) => {
                 if first_contact {
                     let pin = registered.server_thumbprint;
                     tracing::warn!(%pin, "no pin was given: this server was trusted at first contact");
                 }
                 let (id, fingerprint) = (&registered.agent_id, registered.fingerprint);
                 tracing::info!(agent = %id, %fingerprint, approved, "registered");
-                return Ok(registered);
+                return if awaits_key { Err(EnrolError::AwaitsKey.into()) } else { Ok(registered) };
             }
             Err(error) if error.is_transient() || error.is_refusal() => error,
             Err(error) => return Err(error.into()),

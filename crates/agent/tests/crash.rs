@@ -152,6 +152,7 @@ async fn live(root: &Path) {
 
 fn enrolling(name: &str) -> Credentials {
     Credentials::Enrolling(Enrolling {
+        key_by_hand: false,
         server_url: "http://localhost:8080".into(),
         pin: ServerPin::Tofu,
         server_thumbprint: Fixed([1; 32]),

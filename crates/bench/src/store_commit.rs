@@ -20,6 +20,7 @@ use argosy_domain::{
     agent::{Agent, AgentState},
     id::{AccountId, AgentId, OrgId},
     labels::Labels,
+    review::KeyDelivery,
     time::Timestamp,
 };
 use argosy_store::{Options, Store, StoreError, Target};
@@ -131,6 +132,9 @@ fn agent(id: &AgentId) -> Agent {
         source: None,
         registered_at: Timestamp::from_seconds(1),
         epoch: 1,
+        key_delivery: KeyDelivery::Direct,
+        last_origin: None,
+        review: None,
     }
 }
 

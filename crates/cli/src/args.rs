@@ -15,7 +15,7 @@ mod people;
 pub use admin::{
     Accounts, ApiKeys, Audit, ResourceList, Resources, Role, Security, Token, TokenCreate, Verify,
 };
-pub use agent::{Agent, AgentList, LabelChange, OneAgent, Revoke, WithReason};
+pub use agent::{Agent, AgentList, LabelChange, OneAgent, Revoke, Successor, WithReason};
 pub use instruction::{Instruction, Send};
 pub use people::SettingsCommand;
 

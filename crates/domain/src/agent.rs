@@ -10,6 +10,7 @@ use crate::{
     id::{AccountId, AgentId, OrgId, TokenId},
     labels::Labels,
     limits::{HEALTHY_WITHIN, STALE_WITHIN},
+    review::{Appearance, KeyDelivery, Review},
     time::Timestamp,
 };
 
@@ -374,6 +375,12 @@ pub struct Agent {
     pub registered_at: Timestamp,
     /// Rises with every change that voids credentials; sessions name it.
     pub epoch: i64,
+    /// Who is shown its API key.
+    pub key_delivery: KeyDelivery,
+    /// From where it last proved its key.
+    pub last_origin: Option<Appearance>,
+    /// What an operator should look at.
+    pub review: Option<Review>,
 }
 
 impl Agent {

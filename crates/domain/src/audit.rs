@@ -29,6 +29,10 @@ pub enum AuditAction {
     AgentRestored,
     /// An agent was revoked.
     AgentRevoked,
+    /// An agent was bound to another machine.
+    AgentRebound,
+    /// Another agent took over.
+    AgentReplaced,
     /// An agent was deleted.
     AgentDeleted,
     /// Name or labels of an agent changed.
@@ -41,6 +45,10 @@ pub enum AuditAction {
     ProofRequired,
     /// The agent presented another machine id than the enrolled one.
     MachineMismatch,
+    /// The agent came back with an older version than the recorded one.
+    DowngradeRefused,
+    /// An agent without keys was refused, because the installation forbids them.
+    ApiKeyAgentRefused,
     /// Two bearers of one identity were seen.
     CloneDetected,
     /// A command was given.
@@ -76,12 +84,16 @@ impl AuditAction {
             Self::AgentQuarantined => "agent.quarantined",
             Self::AgentRestored => "agent.restored",
             Self::AgentRevoked => "agent.revoked",
+            Self::AgentRebound => "agent.rebound",
+            Self::AgentReplaced => "agent.replaced",
             Self::AgentDeleted => "agent.deleted",
             Self::AgentUpdated => "agent.updated",
             Self::HandshakeRefused => "handshake.refused",
             Self::SessionRefused => "session.refused",
             Self::ProofRequired => "session.proof_required",
             Self::MachineMismatch => "agent.machine_mismatch",
+            Self::DowngradeRefused => "agent.downgrade_refused",
+            Self::ApiKeyAgentRefused => "agent.api_key_refused",
             Self::CloneDetected => "agent.clone_detected",
             Self::CommandCreated => "command.created",
             Self::CommandCancelled => "command.cancelled",

@@ -17,6 +17,7 @@ pub mod labels;
 pub mod limits;
 pub mod policy;
 pub mod resource;
+pub mod review;
 pub mod security;
 pub mod settings;
 pub mod subsystem;

@@ -33,6 +33,8 @@ pub const TOKEN_SEATS_MAX: u32 = 100_000;
 pub const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 /// Life of an enrolment token at most.
 pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Agents that one service key can bring into being at most.
+pub const SERVICE_AGENTS_MAX: u32 = 10_000;
 /// Length of a token or proof as presented, over REST and RPC.
 pub const TOKEN_TEXT_BYTES_MAX: usize = 512;
 /// How long a registration waits for an operator.

@@ -4,11 +4,12 @@
 //! loopback. It is approved by one token that lives in memory only. *Invariant:* whoever holds the
 //! server holds this agent, so its policy stays read-only unless the host's owner says otherwise.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use argosy_agent::{
     config::AgentSettings,
     credentials::{Credentials, SecretText},
+    forget::forget_registration,
     run::{Deps, run},
 };
 use argosy_config::{
@@ -46,6 +47,25 @@ pub fn local_origin(listening: SocketAddr) -> String {
     }
 }
 
+/// Whether the local agent is enrolled with this very server. A registration with another one is
+/// forgotten: the database was replaced, and nobody else can be asked about it.
+async fn is_enrolled(server: &Server, state_dir: &Path) -> Result<bool, Failure> {
+    let Ok(Credentials::Registered(registered)) = Credentials::peek(state_dir) else {
+        return Ok(false);
+    };
+    let app = server.app();
+    let same_server = registered.server_thumbprint == app.keyring().thumbprint();
+    if same_server || app.knows_agent(&registered.agent_id).await? {
+        return Ok(true);
+    }
+    tracing::warn!(
+        agent = %registered.agent_id,
+        "the local agent was enrolled with another database: it enrols anew"
+    );
+    forget_registration(state_dir)?;
+    Ok(false)
+}
+
 /// Starts the local agent; the handle answers when it has ended.
 pub async fn start(
     server: &Server,
@@ -53,7 +73,7 @@ pub async fn start(
     shutdown: CancellationToken,
 ) -> Result<JoinHandle<()>, Failure> {
     let state_dir = settings.data_dir.join("agent");
-    let enrolled = matches!(Credentials::peek(&state_dir), Ok(Credentials::Registered(_)));
+    let enrolled = is_enrolled(server, &state_dir).await?;
     let token = if enrolled { None } else { Some(server.app().mint_local_token().await?) };
     // A certificate names the public address, not loopback.
     let local_url = match settings.tls {

@@ -12,6 +12,7 @@ use argosy_domain::{
     id::{AgentId, OrgId, TokenId},
     labels::Labels,
     limits::{HEALTHY_WITHIN, STALE_WITHIN},
+    review::{Appearance, Review},
     time::Timestamp,
 };
 
@@ -41,6 +42,10 @@ pub struct AgentView {
     pub last_seen: Option<Timestamp>,
     /// Whether a stream of it is open.
     pub connected: bool,
+    /// What the program behind a service key calls it.
+    pub called: Option<String>,
+    /// The agent that took over from it.
+    pub replaced_by: Option<AgentId>,
 }
 
 /// How the approved agents of an organisation are.
@@ -59,8 +64,10 @@ pub struct HealthCounts {
 macro_rules! view {
     ($condition:literal) => {
         concat!(
-            "SELECT a.*, p.last_seen, p.connected FROM agents AS a
-             LEFT JOIN agent_presence AS p ON p.agent_id = a.id WHERE ",
+            "SELECT a.*, p.last_seen, p.connected, s.called, r.successor_id FROM agents AS a
+             LEFT JOIN agent_presence AS p ON p.agent_id = a.id
+             LEFT JOIN service_agents AS s ON s.org_id = a.org_id AND s.agent_id = a.id
+             LEFT JOIN agent_replacements AS r ON r.agent_id = a.id WHERE ",
             $condition
         )
     };
@@ -214,9 +221,9 @@ impl Agents<'_, ReadWrite> {
         let sql = "INSERT INTO agents (id, org_id, account_id, name, status, status_at, status_by,
             status_reason, approved_by, approved_at, approved_fingerprint, identity_key,
             encryption_key, fingerprint, statement_sha256, machine_id, version, platform, hostname,
-            labels, token_id, source, registered_at, epoch)
+            labels, token_id, source, registered_at, epoch, key_delivery, last_origin, review)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-            $18, $19, $20, $21, $22, $23, $24)";
+            $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)";
         let state = StateColumns::of(&agent.state);
         let identity = agent.identity.as_ref();
         let query = self.conn.query(TABLE, sql).bind(&agent.id).bind(&agent.org);
@@ -236,6 +243,9 @@ impl Agents<'_, ReadWrite> {
             .bind(agent.source.as_deref())
             .bind(agent.registered_at)
             .bind(agent.epoch)
+            .bind(agent.key_delivery.as_str())
+            .bind(agent.last_origin.as_ref())
+            .bind(agent.review.as_ref())
             .execute()
             .await?;
         Ok(())
@@ -290,6 +300,51 @@ impl Agents<'_, ReadWrite> {
             OR COALESCE($4, platform, '') <> COALESCE(platform, ''))";
         let query = self.conn.query(TABLE, sql).bind(id);
         query.bind(version).bind(hostname).bind(platform).changed().await
+    }
+
+    /// Keeps from where the agent last proved its key.
+    pub async fn save_origin(
+        &mut self,
+        id: &AgentId,
+        origin: &Appearance,
+    ) -> Result<bool, StoreError> {
+        let sql = "UPDATE agents SET last_origin = $2 WHERE id = $1";
+        self.conn.query(TABLE, sql).bind(id).bind(Some(origin)).changed().await
+    }
+
+    /// Keeps, or clears, what an operator should look at.
+    pub async fn save_review(
+        &mut self,
+        id: &AgentId,
+        review: Option<&Review>,
+    ) -> Result<bool, StoreError> {
+        let sql = "UPDATE agents SET review = $2 WHERE id = $1";
+        self.conn.query(TABLE, sql).bind(id).bind(review).changed().await
+    }
+
+    /// Binds the agent to another machine.
+    pub async fn save_machine(
+        &mut self,
+        id: &AgentId,
+        machine_id: &str,
+    ) -> Result<bool, StoreError> {
+        let sql = "UPDATE agents SET machine_id = $2 WHERE id = $1";
+        self.conn.query(TABLE, sql).bind(id).bind(machine_id).changed().await
+    }
+
+    /// Records that another agent took over, and the epoch below which the earlier is fenced off.
+    pub async fn save_replacement(
+        &mut self,
+        earlier: &Agent,
+        successor: &AgentId,
+        epoch: i64,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO agent_replacements
+            (agent_id, org_id, successor_id, epoch, replaced_at) VALUES ($1, $2, $3, $4, $5)";
+        let query = self.conn.query("agent_replacements", sql).bind(&earlier.id);
+        query.bind(&earlier.org).bind(successor).bind(epoch).bind(now).execute().await?;
+        Ok(())
     }
 
     /// Voids what names the present epoch, and answers the new one; none when there is no agent.

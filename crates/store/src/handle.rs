@@ -8,8 +8,9 @@ use crate::{
     accounts::Accounts, agents::Agents, api_keys::ApiKeys, audit::Audit, commands::Commands,
     conn::Conn, counters::Counters, error::StoreError, handshakes::Handshakes,
     inventory::Inventory, orgs::Orgs, presence::Presence, resources::Resources,
-    security::SecurityEvents, server_keys::ServerKeys, sessions::Sessions, settings::Settings,
-    subsystems::Subsystems, sync_jobs::SyncJobs, tokens::Tokens,
+    security::SecurityEvents, server_keys::ServerKeys, service_agents::ServiceAgents,
+    sessions::Sessions, settings::Settings, subsystems::Subsystems, sync_jobs::SyncJobs,
+    tokens::Tokens,
 };
 
 /// Reads.
@@ -81,6 +82,8 @@ aggregate_accessors! {
     audit: Audit,
     /// Security events.
     security: SecurityEvents,
+    /// Agents of service keys.
+    service_agents: ServiceAgents,
     /// The server's own keys.
     server_keys: ServerKeys,
     /// Settings.

@@ -86,6 +86,12 @@ impl Handshakes<'_, ReadWrite> {
         }
     }
 
+    /// Forgets every challenge of an agent, and answers how many there were.
+    pub async fn forget_challenges(&mut self, agent: &AgentId) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM handshake_challenges WHERE agent_id = $1";
+        self.conn.query(CHALLENGES, sql).bind(agent).execute().await
+    }
+
     /// Forgets challenges that are over at `now`, and answers how many there were.
     pub async fn purge_expired(&mut self, now: Timestamp) -> Result<u64, StoreError> {
         let sql = "DELETE FROM handshake_challenges WHERE expires_at <= $1";

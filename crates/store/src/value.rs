@@ -10,6 +10,7 @@ use argosy_domain::{
         TokenId,
     },
     labels::Labels,
+    review::{Appearance, Review},
     time::Timestamp,
 };
 use sqlx::{Decode, Postgres, Row as _, Sqlite, Type, postgres::PgRow, sqlite::SqliteRow};
@@ -230,6 +231,25 @@ impl Cell for Labels {
         serde_json::from_str(&raw).ok()
     }
 }
+
+/// Documents of ours that are kept as JSON.
+macro_rules! json_cell {
+    ($($type:ty),*) => {$(
+        impl Cell for $type {
+            type Raw = String;
+            fn parse(raw: String) -> Option<Self> {
+                serde_json::from_str(&raw).ok()
+            }
+        }
+
+        impl From<Option<&$type>> for Value {
+            fn from(document: Option<&$type>) -> Self {
+                Self::Text(document.and_then(|document| serde_json::to_string(document).ok()))
+            }
+        }
+    )*};
+}
+json_cell!(Review, Appearance);
 
 impl Cell for Vec<String> {
     type Raw = String;

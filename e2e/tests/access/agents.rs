@@ -81,6 +81,8 @@ fn attempts(id: &str) -> Vec<(Method, String, Option<Value>)> {
         (Method::PATCH, agent(""), Some(json!({ "name": "mine", "labels": {} }))),
         (Method::POST, agent("/approve"), Some(json!({}))),
         (Method::POST, agent("/restore"), Some(json!({}))),
+        (Method::POST, agent("/rebind"), Some(json!({}))),
+        (Method::POST, agent("/replace"), Some(json!({ "agent_id": id }))),
         (Method::POST, agent("/reject"), Some(json!({}))),
         (Method::POST, agent("/revoke"), Some(json!({}))),
         (Method::POST, agent("/quarantine"), Some(json!({}))),

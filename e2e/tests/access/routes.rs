@@ -102,6 +102,7 @@ impl Route {
             // Which is refused behind the gate, so that the keys stay what they are.
             ("POST", "/keys/rotate") => Some(json!({ "uses": [] })),
             ("PATCH", "/settings") => Some(json!({})),
+            ("POST", "/agents/{id}/replace") => Some(json!({ "agent_id": "nobody" })),
             ("PATCH", "/agents/{id}") => Some(json!({ "labels": {} })),
             _ => None,
         }

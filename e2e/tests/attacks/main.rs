@@ -5,6 +5,7 @@ mod enrolment;
 mod events;
 mod gateway;
 mod handshake;
+mod hosts;
 mod identity;
 mod impostor;
 mod jws;

@@ -43,16 +43,34 @@ pub(super) async fn enroll(
     let home = Home::open(&config, &deps)?;
     let enrolment = Enrolment { dir: &home.dir, keys: &home.keys, config: &config, deps: &deps };
     let mut state = Credentials::load(&home.dir)?;
-    if arguments.start_over {
-        // Known before anything is forgotten.
-        enrolment.server(&state)?;
-        state = enrolment.start_over(state)?;
-    } else if let Credentials::Registered(registered) = state {
-        return again(&config, &home, &deps, registered, arguments).await;
+    if !arguments.start_over {
+        match state {
+            Credentials::NotEnrolled | Credentials::Enrolling(_) => {}
+            Credentials::AwaitingKey(registered) => {
+                say(&format!(
+                    "This machine is registered as {} ({}); its key is not here yet.{}",
+                    registered.name,
+                    registered.agent_id,
+                    by_hand(&config, &registered)
+                ));
+                return Ok(ExitCode::SUCCESS);
+            }
+            Credentials::Registered(registered) => {
+                return again(&config, &home, &deps, registered, arguments).await;
+            }
+        }
     }
+    // Known before anything is forgotten.
     let link = Link::new(enrolment.server(&state)?, config.ca_file.as_deref())?;
+    if arguments.start_over {
+        state = enrolment.start_over(state)?;
+    }
     let enrolled = enrolment.attempt(&link, state).await?;
     say(&introduction(&enrolled));
+    if enrolled.awaits_key {
+        say(&by_hand(&config, &enrolled.registered));
+        return Ok(ExitCode::SUCCESS);
+    }
     if enrolled.approved {
         say(&format!("\nApproved by its token. {}", start(&config.state_dir)));
         return Ok(ExitCode::SUCCESS);
@@ -179,9 +197,17 @@ fn introduction(enrolled: &Enrolled) -> String {
 }
 
 fn start(state_dir: &Path) -> String {
-    if host::state_dir().as_deref() == Some(state_dir) {
-        "Start the agent: argosy-agent run".to_owned()
-    } else {
-        format!("Start the agent: argosy-agent run --state-dir {}", state_dir.display())
-    }
+    format!("Start the agent: {}", host::invocation(state_dir, "run"))
+}
+
+/// What is to be done where an operator brings the key.
+fn by_hand(config: &AgentConfig, registered: &Registered) -> String {
+    format!(
+        "\n1. Compare this fingerprint with the one that the server shows, then approve there:\n     \
+         argosy agent approve {} --fingerprint \"{}\"\n2. The approval shows the key of this machine, \
+         once. Bring it here and run\n     {}\n   It asks for the key. Nothing is lost meanwhile.",
+        registered.agent_id,
+        registered.fingerprint,
+        host::invocation(&config.state_dir, "refresh")
+    )
 }

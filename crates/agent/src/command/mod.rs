@@ -4,6 +4,7 @@
 
 mod enroll;
 mod policy;
+mod refresh;
 
 use std::{
     env,
@@ -14,7 +15,7 @@ use std::{
 };
 
 use argosy_config::{
-    host::{OsEntropy, SystemClock},
+    host::{OsEntropy, SystemClock, forbid_core_files},
     load::load,
     logging,
 };
@@ -61,6 +62,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, AgentError> {
     let deps = Deps { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
     match &cli.command {
         Command::Run => {
+            keep_secrets_in_memory()?;
             start_logging(&settings, &settings.log_level);
             for name in unknown {
                 tracing::warn!("{name} is no setting of the agent; is it misspelt?");
@@ -69,10 +71,17 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, AgentError> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Enroll(arguments) => {
+            keep_secrets_in_memory()?;
             // The command speaks for itself; the log is for what it does not say.
             let level = cli.settings.log_level.as_deref().unwrap_or("error");
             start_logging(&settings, level);
             runtime()?.block_on(enroll::enroll(settings, deps, arguments))
+        }
+        Command::Refresh(arguments) => {
+            keep_secrets_in_memory()?;
+            let level = cli.settings.log_level.as_deref().unwrap_or("error");
+            start_logging(&settings, level);
+            runtime()?.block_on(refresh::refresh(settings, deps, arguments))
         }
         Command::Status(arguments) => {
             let report = StatusReport::gather(&settings.state_dir()?)?;
@@ -87,6 +96,12 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, AgentError> {
             policy::check(file.as_deref(), &settings.policy_file)
         }
     }
+}
+
+/// A process that holds keys leaves no copy of its memory behind.
+fn keep_secrets_in_memory() -> Result<(), AgentError> {
+    forbid_core_files()
+        .map_err(|source| AgentError::Host { action: "core files could not be forbidden", source })
 }
 
 /// The settings, and variables that nobody reads.

@@ -9,13 +9,14 @@ use serde::Serialize;
 use super::{Connection, STATUS_FILE, StatusFile};
 use crate::{
     credentials::{Credentials, CredentialsError},
+    host,
     state_dir::StateDir,
 };
 
 /// What is known of an agent.
 #[derive(Debug, Serialize)]
 pub struct StatusReport {
-    /// `not_enrolled`, `enrolling` or `registered`.
+    /// `not_enrolled`, `enrolling`, `awaiting_key` or `registered`.
     pub state: &'static str,
     /// Where its state is.
     pub state_dir: String,
@@ -63,7 +64,7 @@ impl StatusReport {
                 report.name = Some(begun.name);
                 report.server_url = Some(begun.server_url);
             }
-            Credentials::Registered(registered) => {
+            Credentials::AwaitingKey(registered) | Credentials::Registered(registered) => {
                 report.name = Some(registered.name);
                 report.agent_id = Some(registered.agent_id.to_string());
                 report.account_id = Some(registered.account_id.0);
@@ -123,20 +124,25 @@ impl StatusReport {
         let failed = connection.and_then(Connection::detail);
         let step = match (self.state, self.running) {
             ("registered", false) if failed.is_some() => {
-                "Next: settle what stands above, then start it with `argosy-agent run`. To join \
-                 anew, get a fresh token and run `argosy-agent enroll --start-over` with it."
+                "Next: settle what stands above, then start it with `{run}`. To join anew, get a \
+                 fresh token and run `{enroll} --start-over` with it."
             }
             ("not_enrolled", _) => {
-                "Next: mint a token on the server (`argosy token create`), then run \
-                 `argosy-agent enroll --server URL` with ARGOSY_BOOTSTRAP_TOKEN set to it."
+                "Next: mint a token on the server (`argosy token create`), then run `{enroll} \
+                 --server URL` with ARGOSY_BOOTSTRAP_TOKEN set to it."
             }
-            ("enrolling", false) => {
-                "Next: run `argosy-agent enroll` again; it continues where it stopped."
+            ("enrolling", false) => "Next: run `{enroll}` again; it continues where it stopped.",
+            ("awaiting_key", _) => {
+                "Next: whoever approves this machine is shown its key: run `{refresh}` and paste it."
             }
-            ("registered", false) => "Next: start it with `argosy-agent run`.",
+            ("registered", false) => "Next: start it with `{run}`.",
             _ => return None,
         };
-        Some(step.to_owned())
+        let place = Path::new(&self.state_dir);
+        let commands = ["run", "enroll", "refresh"];
+        Some(commands.into_iter().fold(step.to_owned(), |step, command| {
+            step.replace(&format!("{{{command}}}"), &host::invocation(place, command))
+        }))
     }
 }
 

@@ -166,6 +166,7 @@ async fn a_first_contact_is_trusted_once() {
             nonce: Fixed([3; 32]),
         };
         let begun = Enrolling {
+            key_by_hand: false,
             server_url: String::new(),
             pin: ServerPin::Tofu,
             server_thumbprint: seen_first,

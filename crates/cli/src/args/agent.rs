@@ -29,8 +29,21 @@ pub enum Agent {
     Revoke(Revoke),
     /// Hand nothing out to an agent; its work runs on
     Quarantine(WithReason),
-    /// End a quarantine
+    /// End a quarantine, or confirm an agent that is under review
     Restore(WithReason),
+    /// Bind an agent to the machine that it moved to
+    Rebind {
+        /// Name or id
+        agent: String,
+        /// Why, for the record
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Let another agent take over from one, which is revoked
+    Replace(Successor),
     /// Give an agent another name
     Rename {
         /// Name or id
@@ -109,6 +122,22 @@ pub struct WithReason {
 pub struct Revoke {
     /// Name or id
     pub agent: String,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// `argosy agent replace`
+#[derive(Debug, Group)]
+pub struct Successor {
+    /// The agent that goes; name or id
+    pub agent: String,
+    /// The approved agent that takes over; name or id
+    #[arg(long, value_name = "AGENT")]
+    pub by: String,
     /// Why, for the record
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,

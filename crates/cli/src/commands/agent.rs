@@ -30,6 +30,10 @@ pub async fn run(context: &Context<'_>, command: args::Agent) -> Result<(), CliE
         args::Agent::Restore(to) => {
             membership::step(context, Step::Restore, &to.agent, to.reason).await
         }
+        args::Agent::Rebind { agent, reason, yes } => {
+            membership::rebind(context, &agent, reason, yes).await
+        }
+        args::Agent::Replace(to) => membership::replace(context, to).await,
         args::Agent::Revoke(to) => membership::revoke(context, to).await,
         args::Agent::Delete { agent, yes } => membership::delete(context, &agent, yes).await,
         args::Agent::Rename { agent, new_name } => {

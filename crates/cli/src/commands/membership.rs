@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use argosy_domain::digest::Fingerprint;
-use argosy_wire::rest::agents::{Agent, Approve, UpdateAgent, WithReason};
+use argosy_wire::rest::agents::{
+    Agent, Approve, Approved, Rebind, Replace, UpdateAgent, WithReason,
+};
 use reqwest::Method;
 
 use super::{Context, find};
 use crate::{
-    args::{LabelChange, Revoke},
+    args::{LabelChange, Revoke, Successor},
     error::CliError,
     output::{clean, fleet},
 };
@@ -20,7 +22,7 @@ pub enum Step {
     Reject,
     /// Hand nothing out.
     Quarantine,
-    /// End a quarantine.
+    /// End a quarantine, or confirm who is under review.
     Restore,
     /// End the membership.
     Revoke,
@@ -40,7 +42,7 @@ impl Step {
         match self {
             Self::Reject => "is rejected.",
             Self::Quarantine => "is quarantined: nothing is handed out to it; its work runs on.",
-            Self::Restore => "is restored.",
+            Self::Restore => "is confirmed as it was; nothing is under review any more.",
             Self::Revoke => "is revoked: its credentials are void.",
         }
     }
@@ -80,9 +82,50 @@ pub async fn approve(
     };
     let path = format!("/api/v1/agents/{}/approve", agent.agent_id);
     let body = Approve { fingerprint: compared };
-    context.client.tell(Method::POST, &path, Some(&body)).await?;
+    let approved: Approved = context.client.post(&path, &body).await?;
     let how = if body.fingerprint.is_some() { "" } else { " (nothing was compared)" };
-    report(context, &agent.agent_id, &format!("is approved{how}.")).await
+    if approved.api_key.is_none() {
+        return report(context, &agent.agent_id, &format!("is approved{how}.")).await;
+    }
+    context.printer.show(&approved, |_| {
+        let key = approved.api_key.as_deref().unwrap_or_default();
+        format!("{} is approved{how}.\n\n{}", clean(&agent.name), fleet::handed_over(key))
+    })
+}
+
+/// Binds an agent to the machine that last showed its identity, after a question.
+pub async fn rebind(
+    context: &Context<'_>,
+    name: &str,
+    reason: Option<String>,
+    yes: bool,
+) -> Result<(), CliError> {
+    let agent = find::agent(&context.client, name).await?;
+    let machine = agent.review.as_ref().and_then(|review| {
+        review.origins.iter().rev().filter_map(|origin| origin.machine.clone()).next()
+    });
+    let question = fleet::rebind_question(&context.printer.view(), &agent);
+    confirm(context, &question, yes)?;
+    let path = format!("/api/v1/agents/{}/rebind", agent.agent_id);
+    context.client.tell(Method::POST, &path, Some(&Rebind { machine, reason })).await?;
+    let done = "is bound to its new machine; the earlier one is shut out.";
+    report(context, &agent.agent_id, done).await
+}
+
+/// Lets another agent take over, after a question.
+pub async fn replace(context: &Context<'_>, to: Successor) -> Result<(), CliError> {
+    let agent = find::agent(&context.client, &to.agent).await?;
+    let next = find::agent(&context.client, &to.by).await?;
+    let question = format!(
+        "{} takes over from {}, which loses its credentials for good. Go on?",
+        clean(&next.name),
+        clean(&agent.name)
+    );
+    confirm(context, &question, to.yes)?;
+    let path = format!("/api/v1/agents/{}/replace", agent.agent_id);
+    let body = Replace { agent_id: next.agent_id.clone(), reason: to.reason };
+    context.client.tell(Method::POST, &path, Some(&body)).await?;
+    report(context, &agent.agent_id, &format!("is replaced by {}.", clean(&next.name))).await
 }
 
 /// Takes a step that needs no question.

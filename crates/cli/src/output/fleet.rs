@@ -1,13 +1,19 @@
 //! Agents and the fleet for people.
 
 use argosy_domain::digest::Fingerprint;
-use argosy_wire::rest::{agents::Agent, system::FleetStatus};
+use argosy_wire::rest::{
+    agents::{Agent, Review},
+    system::FleetStatus,
+};
 
 use super::{
     Tone, View, clean,
     table::{Facts, Sheet, Word, maybe, plain, state},
     units::{age_of, count, moment},
 };
+
+/// What an agent that is too old may still do.
+const OUTDATED: &str = "older than the server admits: heartbeats only, until it is updated";
 
 /// `argosy agent list`; `filtered` tells an empty fleet from an empty selection.
 pub fn agents(view: &View, agents: &[Agent], filtered: bool) -> String {
@@ -25,10 +31,10 @@ pub fn agents(view: &View, agents: &[Agent], filtered: bool) -> String {
     for agent in agents {
         sheet.row([
             plain(&agent.name),
-            state(&agent.status),
+            standing(agent),
             health(agent),
             connected(agent),
-            maybe(agent.version.as_deref()),
+            version(agent),
             maybe(agent.platform.as_deref()),
             plain(age_of(agent.last_seen_at.as_deref(), view.now)),
             plain(&agent.agent_id),
@@ -40,6 +46,22 @@ pub fn agents(view: &View, agents: &[Agent], filtered: bool) -> String {
     }
     let waiting = count(waiting as u64, "agent waits", "agents wait");
     format!("{}\n\n{waiting} for approval: `argosy agent approve NAME`", sheet.finish())
+}
+
+/// The version, with a mark where it is too old.
+fn version(agent: &Agent) -> Word {
+    match agent.version.as_deref() {
+        Some(version) if agent.outdated => (format!("{} (outdated)", clean(version)), Tone::Warn),
+        version => maybe(version),
+    }
+}
+
+/// Where it stands, with a mark where it should be looked at.
+fn standing(agent: &Agent) -> Word {
+    match &agent.review {
+        Some(_) => (format!("{} (review)", clean(&agent.status)), Tone::Warn),
+        None => state(&agent.status),
+    }
 }
 
 /// Health of an agent that was ever let in.
@@ -77,6 +99,9 @@ pub fn agent(view: &View, agent: &Agent) -> String {
         .some("host name", agent.hostname.clone())
         .some("platform", agent.platform.clone())
         .some("version", agent.version.clone())
+        .some("outdated", agent.outdated.then(|| OUTDATED.to_owned()))
+        .some("external id", agent.external_id.clone())
+        .some("replaced by", agent.replaced_by.clone())
         .fact("account", plain(agent.account_id.to_string()))
         .fact("labels", plain(if labels.is_empty() { "-".into() } else { labels.join(", ") }))
         .fact("assurance", assurance(agent))
@@ -91,7 +116,9 @@ pub fn agent(view: &View, agent: &Agent) -> String {
         }
     }
     let mut text = format!("{}\n{}", view.heading(&clean(&agent.name)), facts.finish());
-    if let Some(next) = next_step(agent) {
+    if let Some(review) = &agent.review {
+        text.push_str(&format!("\n\n{}", under_review(view, agent, review)));
+    } else if let Some(next) = next_step(agent) {
         text.push_str(&format!("\n\n{next}"));
     }
     text
@@ -118,6 +145,69 @@ fn next_step(agent: &Agent) -> Option<String> {
         "approved" => Some(format!("See its machine with `argosy inventory {id}`")),
         _ => None,
     }
+}
+
+/// Why an agent is to be looked at, from where its identity was seen, and what can be done.
+fn under_review(view: &View, agent: &Agent, review: &Review) -> String {
+    let id = &agent.agent_id;
+    let (what, next) = match review.reason.as_str() {
+        "machine_mismatch" => (
+            "another machine shows its identity",
+            format!(
+                "If the host was re-imaged or moved: `argosy agent rebind {id}`. If it is a copy, give \
+                 the copy\nan empty state directory and a token of its own, then `argosy agent \
+                 restore {id}`."
+            ),
+        ),
+        "clone" => (
+            "two bearers of one identity: a cloned machine, or a restored snapshot",
+            format!(
+                "Give every copy an empty state directory and a token of its own, then `argosy agent \
+                 restore {id}`.\nAfter a restored snapshot there is one bearer only: restore it. If \
+                 you do not know both\nplaces: `argosy agent revoke {id}`, and enrol the right one \
+                 anew."
+            ),
+        ),
+        "downgrade" => (
+            "it came back with an older version",
+            format!(
+                "If that is meant: `argosy agent restore {id}`. Otherwise install the newer version \
+                 again."
+            ),
+        ),
+        other => (other, String::new()),
+    };
+    let heading = format!("Under review since {}: {what}", moment(&review.since, view.now));
+    let mut sheet = Sheet::new(view, &["SEEN", "FROM", "MACHINE", "VERSION", "WHEN"]);
+    for (n, origin) in review.origins.iter().enumerate() {
+        sheet.row([
+            plain(if n == 0 { "known" } else { "new" }),
+            maybe(origin.source.as_deref()),
+            maybe(origin.machine.as_deref()),
+            maybe(origin.version.as_deref()),
+            plain(moment(&origin.at, view.now)),
+        ]);
+    }
+    format!("{}\n{}\n\n{next}", view.paint(&heading, Tone::Warn), sheet.finish())
+}
+
+/// What an operator is asked before an agent is bound to another machine.
+pub fn rebind_question(view: &View, agent: &Agent) -> String {
+    let seen = agent.review.as_ref().map(|review| under_review(view, agent, review));
+    format!(
+        "{}\n\nThe machine that was seen last becomes {}; the earlier one is shut out. Rebind it?",
+        seen.unwrap_or_else(|| "No other machine has shown this agent's identity.".into()),
+        clean(&agent.name)
+    )
+}
+
+/// A key that is handed over by a person.
+pub fn handed_over(key: &str) -> String {
+    format!(
+        "Its API key, shown this once:\n\n    {}\n\nOn the machine run `argosy-agent refresh` and \
+         paste it there. Do not write it into a command line.",
+        clean(key)
+    )
 }
 
 /// A fingerprint in groups, however the server wrote it.

@@ -7,6 +7,7 @@ use argosy_domain::{
     entropy::random_bytes,
     id::AgentId,
     limits::{CHALLENGE_LIFE, CHALLENGES_MAX},
+    review::{Appearance, ReviewReason},
     security::SecurityKind,
     time::Timestamp,
     version::Version,
@@ -141,6 +142,9 @@ impl App {
         let refused = || AppError::new(Code::HandshakeRefused);
         let agent = tx.agents().find(&complete.agent).await?.ok_or_else(refused)?;
         let digest = Sha256::of(&complete.challenge.0);
+        let machine_id = complete.machine_id.map(|id| id.to_string());
+        let seen =
+            self.appearance(origin, machine_id.as_deref(), Some(version.to_string().as_str()));
         if let Err(refusal) = self.judge(&mut tx, &agent, complete, digest, now).await? {
             if let Some(kind) = refusal.kind {
                 let about = (&agent.org, &agent.id);
@@ -154,11 +158,21 @@ impl App {
                 detail: refusal.detail,
             };
             self.record(&mut tx, &format!("agent:{}", agent.id), origin, event).await?;
+            if let Some(reason) = refusal.review {
+                self.flag_review(&mut tx, &agent, reason, seen).await?;
+            }
             tx.commit().await?;
             return Err(refusal.error);
         }
         let continuation = Fixed(random_bytes(self.entropy()));
-        self.turn_continuation(&mut tx, origin, &agent, complete, continuation).await?;
+        let forked = self.turn_continuation(&mut tx, &agent, complete, continuation).await?;
+        // Whoever asked at the same moment asks again: what it would show now is one turn behind,
+        // and a late answer must not look like a second bearer.
+        tx.handshakes().forget_challenges(&agent.id).await?;
+        if forked {
+            self.note_fork(&mut tx, origin, &agent, &seen).await?;
+        }
+        tx.agents().save_origin(&agent.id, &seen).await?;
         let session = self.issue_session(&mut tx, &agent).await?;
         let version = version.to_string();
         tx.agents().save_reported(&agent.id, Some(version.as_str()), None, None).await?;
@@ -218,22 +232,21 @@ impl App {
                 action: AuditAction::MachineMismatch,
                 kind: Some(SecurityKind::MachineMismatch),
                 detail: json!({ "shown": shown.is_some() }),
+                review: Some(ReviewReason::MachineMismatch),
             })),
             Some(_) | None => Ok(Ok(())),
         }
     }
 
     /// Accepts the current and the previous continuation. An older one proves a fork or a restored
-    /// snapshot: both bearers keep their work, nothing more is handed out until an operator
-    /// decides.
+    /// snapshot; answers whether it was one.
     async fn turn_continuation(
         &self,
         tx: &mut Tx,
-        origin: &Origin,
         agent: &Agent,
         complete: &Complete,
         fresh: Bytes32,
-    ) -> AppResult<()> {
+    ) -> AppResult<bool> {
         let stored = tx.handshakes().continuation(&agent.id).await?;
         let shown = complete.continuation.map(|shown| Sha256::of(&shown.0));
         let (previous, forked) = match &stored {
@@ -244,13 +257,22 @@ impl App {
         };
         let turned = Continuation { current: Sha256::of(&fresh.0), previous };
         tx.handshakes().set_continuation(&agent.id, turned).await?;
-        if forked && agent.state.status() == AgentStatus::Approved {
-            self.quarantine_fork(tx, origin, agent).await?;
-        }
-        Ok(())
+        Ok(forked)
     }
 
-    async fn quarantine_fork(&self, tx: &mut Tx, origin: &Origin, agent: &Agent) -> AppResult<()> {
+    /// Two bearers: both keep their work, nothing more is handed out until an operator has seen
+    /// both origins and decides.
+    async fn note_fork(
+        &self,
+        tx: &mut Tx,
+        origin: &Origin,
+        agent: &Agent,
+        seen: &Appearance,
+    ) -> AppResult<()> {
+        self.flag_review(tx, agent, ReviewReason::Clone, seen.clone()).await?;
+        if agent.state.status() != AgentStatus::Approved {
+            return Ok(());
+        }
         let mut agent = agent.clone();
         let closure = Closure {
             by: Decider("server".to_owned()),
@@ -277,6 +299,8 @@ struct Refusal {
     action: AuditAction,
     kind: Option<SecurityKind>,
     detail: Value,
+    /// What an operator should look at for it.
+    review: Option<ReviewReason>,
 }
 
 impl Refusal {
@@ -287,6 +311,7 @@ impl Refusal {
             action: AuditAction::HandshakeRefused,
             kind,
             detail: json!({ "reason": reason }),
+            review: None,
         }
     }
 }

@@ -9,6 +9,7 @@ use argosy_domain::{
     entropy::random_bytes,
     id::{AgentId, OrgId, SessionId},
     limits::SESSION_LIFE,
+    review::ReviewReason,
     security::SecurityKind,
     time::Timestamp,
 };
@@ -232,7 +233,13 @@ impl App {
                 detail,
             };
             let actor = format!("agent:{}", agent.id);
-            self.record_alone("session.machine_mismatch", &actor, origin, event).await?;
+            let machine_id = shown.filter(|shown| shown.parse::<bytes::Bytes32>().is_ok());
+            let seen = self.appearance(origin, machine_id, None);
+            let mut tx = self.store().write("session.machine_mismatch").await?;
+            self.record(&mut tx, &actor, origin, event).await?;
+            let reason = ReviewReason::MachineMismatch;
+            self.flag_review(&mut tx, agent, reason, seen).await?;
+            tx.commit().await?;
         }
         Err(AppError::new(Code::MachineMismatch))
     }

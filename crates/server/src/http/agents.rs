@@ -1,26 +1,29 @@
 //! Agents: what operators see and decide, and heartbeats.
 
-use argosy_domain::id::AgentId;
+use argosy_domain::{access::Caller, id::AgentId};
 use argosy_wire::rest::{
     Page,
-    agents::{Agent, Approve, Approved, Heartbeat, HeartbeatAnswer, UpdateAgent, WithReason},
+    agents::{
+        Agent, Approve, Approved, Heartbeat, HeartbeatAnswer, Rebind, Replace, UpdateAgent,
+        WithReason,
+    },
 };
 use axum::{
     Json as Answered,
-    extract::State,
+    extract::{FromRequest, FromRequestParts as _, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode},
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{
-    answer::{Answer, Problems},
+    answer::{Answer, Problems, Refusal},
     convert,
     extract::{By, From, Id, Json, OptionalJson, Params},
 };
 use crate::app::{
-    App,
-    agents::{AgentQuery, AgentSnapshot},
+    App, Origin,
+    agents::{AgentQuery, AgentSnapshot, Replacement, Ruling},
     error::AppResult,
     paging::PageQuery,
 };
@@ -133,9 +136,41 @@ pub(super) async fn approve(
     OptionalJson(body): OptionalJson<Approve>,
 ) -> Answer<Answered<Approved>> {
     let fingerprint = body.fingerprint.as_deref();
-    app.approve_agent(&caller, &origin, &id, fingerprint).await?;
-    let (agent_id, approval_status) = (id.to_string(), "approved".to_owned());
-    Ok(Answered(Approved { agent_id, approval_status }))
+    let approved = app.approve_agent(&caller, &origin, &id, fingerprint).await?;
+    Ok(Answered(Approved {
+        agent_id: id.to_string(),
+        approval_status: "approved".to_owned(),
+        api_key: approved.api_key.map(|key| key.reveal()),
+    }))
+}
+
+/// A decision as it is asked for: by whom, from where, about which agent, and why.
+pub(super) struct Asked {
+    app: App,
+    caller: Caller,
+    origin: Origin,
+    id: AgentId,
+    reason: Option<String>,
+}
+
+impl FromRequest<App> for Asked {
+    type Rejection = Refusal;
+    async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
+        let (mut parts, body) = request.into_parts();
+        let From(origin) = From::from_request_parts(&mut parts, app).await?;
+        let By(caller) = By::from_request_parts(&mut parts, app).await?;
+        let Id(id) = Id::from_request_parts(&mut parts, app).await?;
+        let request = Request::from_parts(parts, body);
+        let OptionalJson(WithReason { reason }) = OptionalJson::from_request(request, app).await?;
+        Ok(Self { app: app.clone(), caller, origin, id, reason })
+    }
+}
+
+impl Asked {
+    async fn rule(self, ruling: Ruling) -> Answer<Answered<Agent>> {
+        let Self { app, caller, origin, id, reason } = self;
+        decided(app.rule_on_agent(&caller, &origin, &id, ruling, reason.as_deref()).await)
+    }
 }
 
 /// Rejects a registration.
@@ -144,14 +179,8 @@ pub(super) async fn approve(
     request_body = Option<WithReason>, security(("api_key" = ["agents:approve"])),
     responses((status = 200, body = Agent), Problems)
 )]
-pub(super) async fn reject(
-    State(app): State<App>,
-    From(origin): From,
-    By(caller): By,
-    Id(id): Id<AgentId>,
-    OptionalJson(body): OptionalJson<WithReason>,
-) -> Answer<Answered<Agent>> {
-    decided(app.reject_agent(&caller, &origin, &id, body.reason.as_deref()).await)
+pub(super) async fn reject(asked: Asked) -> Answer<Answered<Agent>> {
+    asked.rule(Ruling::Reject).await
 }
 
 /// Revokes an agent: its stream closes, its sessions and keys die.
@@ -160,14 +189,8 @@ pub(super) async fn reject(
     request_body = Option<WithReason>, security(("api_key" = ["agents:revoke"])),
     responses((status = 200, body = Agent), Problems)
 )]
-pub(super) async fn revoke(
-    State(app): State<App>,
-    From(origin): From,
-    By(caller): By,
-    Id(id): Id<AgentId>,
-    OptionalJson(body): OptionalJson<WithReason>,
-) -> Answer<Answered<Agent>> {
-    decided(app.revoke_agent(&caller, &origin, &id, body.reason.as_deref()).await)
+pub(super) async fn revoke(asked: Asked) -> Answer<Answered<Agent>> {
+    asked.rule(Ruling::Revoke).await
 }
 
 /// Quarantines an agent: it may handshake and heartbeat, and nothing is handed out to it.
@@ -176,30 +199,52 @@ pub(super) async fn revoke(
     request_body = Option<WithReason>, security(("api_key" = ["agents:quarantine"])),
     responses((status = 200, body = Agent), Problems)
 )]
-pub(super) async fn quarantine(
-    State(app): State<App>,
-    From(origin): From,
-    By(caller): By,
-    Id(id): Id<AgentId>,
-    OptionalJson(body): OptionalJson<WithReason>,
-) -> Answer<Answered<Agent>> {
-    decided(app.quarantine_agent(&caller, &origin, &id, body.reason.as_deref()).await)
+pub(super) async fn quarantine(asked: Asked) -> Answer<Answered<Agent>> {
+    asked.rule(Ruling::Quarantine).await
 }
 
-/// Ends a quarantine.
+/// Ends a quarantine, or confirms an agent that is under review.
 #[utoipa::path(
     post, path = "/agents/{id}/restore", tag = "agents", params(("id" = String, Path)),
     request_body = Option<WithReason>, security(("api_key" = ["agents:quarantine"])),
     responses((status = 200, body = Agent), Problems)
 )]
-pub(super) async fn restore(
+pub(super) async fn restore(asked: Asked) -> Answer<Answered<Agent>> {
+    asked.rule(Ruling::Restore).await
+}
+
+/// Binds an agent to the machine that last showed its identity, as `review` tells.
+#[utoipa::path(
+    post, path = "/agents/{id}/rebind", tag = "agents", params(("id" = String, Path)),
+    request_body = Option<Rebind>, security(("api_key" = ["agents:approve"])),
+    responses((status = 200, body = Agent), Problems)
+)]
+pub(super) async fn rebind(
     State(app): State<App>,
     From(origin): From,
     By(caller): By,
     Id(id): Id<AgentId>,
-    OptionalJson(body): OptionalJson<WithReason>,
+    OptionalJson(body): OptionalJson<Rebind>,
 ) -> Answer<Answered<Agent>> {
-    decided(app.restore_agent(&caller, &origin, &id, body.reason.as_deref()).await)
+    let (machine, reason) = (body.machine.as_deref(), body.reason.as_deref());
+    decided(app.rebind_agent(&caller, &origin, &id, machine, reason).await)
+}
+
+/// Lets an approved agent take over from this one, which is revoked and fenced off.
+#[utoipa::path(
+    post, path = "/agents/{id}/replace", tag = "agents", params(("id" = String, Path)),
+    request_body = Replace, security(("api_key" = ["agents:revoke"])),
+    responses((status = 200, body = Agent), Problems)
+)]
+pub(super) async fn replace(
+    State(app): State<App>,
+    From(origin): From,
+    By(caller): By,
+    Id(id): Id<AgentId>,
+    Json(body): Json<Replace>,
+) -> Answer<Answered<Agent>> {
+    let replacement = Replacement { successor: &body.agent_id, reason: body.reason.as_deref() };
+    decided(app.replace_agent(&caller, &origin, &id, &replacement).await)
 }
 
 /// A heartbeat. It is durable when it is answered.

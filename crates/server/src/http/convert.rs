@@ -7,6 +7,7 @@ use argosy_domain::{
     agent::{AgentState, AgentStatus},
     command::Command,
     labels::Labels,
+    review::{self as domain, Review},
     time::Timestamp,
     token::EnrolmentToken,
 };
@@ -14,7 +15,7 @@ use argosy_wire::{
     bytes::encode,
     rest::{
         Page,
-        agents::Agent,
+        agents::{Agent, Review as WireReview, Sighting},
         commands::{Command as WireCommand, Receipt},
         discovery::{Account as WireAccount, Resource},
         enrolment::{ServerKeys, SignedJson},
@@ -80,8 +81,22 @@ fn reason(state: &AgentState) -> Option<String> {
     }
 }
 
+fn review(review: &Review) -> WireReview {
+    let sighting = |seen: &domain::Appearance| Sighting {
+        source: seen.source.clone(),
+        machine: seen.machine_digest(),
+        version: seen.version.clone(),
+        at: text(seen.at),
+    };
+    WireReview {
+        reason: review.reason.as_str().to_owned(),
+        since: text(review.since),
+        origins: review.origins.iter().map(sighting).collect(),
+    }
+}
+
 pub(super) fn agent(snapshot: AgentSnapshot) -> Agent {
-    let AgentSnapshot { view, health, breakers } = snapshot;
+    let AgentSnapshot { view, health, breakers, outdated } = snapshot;
     let agent = view.agent;
     let status: AgentStatus = agent.state.status();
     let approval = agent.state.approval();
@@ -99,6 +114,10 @@ pub(super) fn agent(snapshot: AgentSnapshot) -> Agent {
         approved_by: approval.map(|approval| approval.by.to_string()),
         approved_at: approval.map(|approval| text(approval.at)),
         breakers,
+        review: agent.review.as_ref().map(review),
+        external_id: view.called,
+        replaced_by: view.replaced_by.map(|id| id.to_string()),
+        outdated,
         reason: reason(&agent.state),
         agent_id: agent.id.to_string(),
         name: agent.name,

@@ -1,6 +1,6 @@
 //! Registration and handshake.
 
-use argosy_domain::agent::AgentStatus;
+use argosy_domain::{agent::AgentStatus, review::KeyDelivery};
 use argosy_wire::{
     bytes::encode,
     rest::enrolment::{
@@ -21,7 +21,10 @@ use crate::app::{
     handshake::{Begin, Complete},
 };
 
-fn advice(status: AgentStatus, has_keys: bool) -> &'static str {
+fn advice(status: AgentStatus, has_keys: bool, delivery: KeyDelivery) -> &'static str {
+    if (status, delivery) == (AgentStatus::Pending, KeyDelivery::Operator) {
+        return "an operator must approve the agent, and is shown its key then: hand it over";
+    }
     match (status, has_keys) {
         (AgentStatus::Pending, true) => {
             "compare the fingerprint with the one on the machine, then approve the agent"
@@ -66,7 +69,7 @@ pub(super) async fn register(
         api_key: registered.api_key.as_ref().map(|key| key.reveal()),
         receipt: registered.receipt.as_ref().map(convert::signed),
         server_keys: keys,
-        message: advice(status, agent.identity.is_some()).to_owned(),
+        message: advice(status, agent.identity.is_some(), agent.key_delivery).to_owned(),
     };
     Ok((StatusCode::CREATED, Answered(answer)))
 }

@@ -87,6 +87,8 @@ fn shared() -> OpenApiRouter<App> {
         .routes(routes!(agents::revoke))
         .routes(routes!(agents::quarantine))
         .routes(routes!(agents::restore))
+        .routes(routes!(agents::rebind))
+        .routes(routes!(agents::replace))
         .routes(routes!(commands::create))
         .routes(routes!(inventory::show_all))
         .routes(routes!(inventory::show))

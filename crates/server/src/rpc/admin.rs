@@ -1,14 +1,15 @@
 //! The operators' service: the same use cases as REST, called with an API key.
 
-use argosy_domain::{time::Timestamp, token::EnrolmentToken};
+use argosy_domain::{review as domain, time::Timestamp, token::EnrolmentToken};
 use argosy_wire::{
     rest::tokens::CreateToken,
     rpc::admin::{
         Agent, AgentAdminService, ConfirmAgentRequest, ConfirmAgentResponse,
         CreateEnrollmentCodeRequest, CreateEnrollmentCodeResponse, EnrollmentCode,
         ListAgentsRequest, ListAgentsResponse, ListEnrollmentCodesRequest,
-        ListEnrollmentCodesResponse, RejectAgentRequest, RejectAgentResponse, RevokeAgentRequest,
-        RevokeAgentResponse, RevokeEnrollmentCodeRequest, RevokeEnrollmentCodeResponse,
+        ListEnrollmentCodesResponse, RejectAgentRequest, RejectAgentResponse, Review,
+        RevokeAgentRequest, RevokeAgentResponse, RevokeEnrollmentCodeRequest,
+        RevokeEnrollmentCodeResponse, Sighting,
     },
 };
 use connectrpc::{Encodable, RequestContext, Response, ServiceRequest, ServiceResult};
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::app::{
     App,
-    agents::{AgentQuery, AgentSnapshot},
+    agents::{AgentQuery, AgentSnapshot, Ruling},
     error::AppResult,
     paging::{AppPage, PageQuery, cursor_text},
 };
@@ -50,8 +51,24 @@ fn code(token: &EnrolmentToken, now: Timestamp) -> EnrollmentCode {
     }
 }
 
+fn review(review: &domain::Review) -> Review {
+    let sighting = |seen: &domain::Appearance| Sighting {
+        source: seen.source.clone().unwrap_or_default(),
+        machine: seen.machine_digest().unwrap_or_default(),
+        version: seen.version.clone().unwrap_or_default(),
+        at: seen.at.to_string(),
+        ..Default::default()
+    };
+    Review {
+        reason: review.reason.as_str().to_owned(),
+        since: review.since.to_string(),
+        origins: review.origins.iter().map(sighting).collect(),
+        ..Default::default()
+    }
+}
+
 fn agent(snapshot: AgentSnapshot) -> Agent {
-    let AgentSnapshot { view, health, breakers: _ } = snapshot;
+    let AgentSnapshot { view, health, breakers: _, outdated } = snapshot;
     let agent = view.agent;
     let fingerprint = agent.identity.as_ref().map(|identity| identity.fingerprint.to_string());
     Agent {
@@ -68,6 +85,10 @@ fn agent(snapshot: AgentSnapshot) -> Agent {
         version: agent.version.unwrap_or_default(),
         platform: agent.platform.unwrap_or_default(),
         hostname: agent.hostname.unwrap_or_default(),
+        review: agent.review.as_ref().map(review).into(),
+        external_id: view.called.unwrap_or_default(),
+        replaced_by: view.replaced_by.map(|id| id.to_string()).unwrap_or_default(),
+        outdated,
         ..Default::default()
     }
 }
@@ -152,26 +173,30 @@ impl Admin {
         ctx: &RequestContext,
         agent_id: &str,
         fingerprint: &str,
-    ) -> AppResult<Agent> {
+    ) -> AppResult<ConfirmAgentResponse> {
         let caller = call::operator(&self.0, ctx).await?;
         let id = convert::id("agent_id", agent_id)?;
         let origin = call::origin(ctx);
         let fingerprint = (!fingerprint.is_empty()).then_some(fingerprint);
-        self.0.approve_agent(&caller, &origin, &id, fingerprint).await.map(agent)
+        let approved = self.0.approve_agent(&caller, &origin, &id, fingerprint).await?;
+        Ok(ConfirmAgentResponse {
+            agent: Some(agent(approved.snapshot)).into(),
+            api_key: approved.api_key.map(|key| key.reveal()),
+            ..Default::default()
+        })
     }
 
-    async fn reject(&self, ctx: &RequestContext, agent_id: &str, reason: &str) -> AppResult<Agent> {
+    async fn rule(
+        &self,
+        ctx: &RequestContext,
+        agent_id: &str,
+        ruling: Ruling,
+        reason: &str,
+    ) -> AppResult<Agent> {
         let caller = call::operator(&self.0, ctx).await?;
         let id = convert::id("agent_id", agent_id)?;
         let origin = call::origin(ctx);
-        self.0.reject_agent(&caller, &origin, &id, Some(reason)).await.map(agent)
-    }
-
-    async fn revoke(&self, ctx: &RequestContext, agent_id: &str, reason: &str) -> AppResult<Agent> {
-        let caller = call::operator(&self.0, ctx).await?;
-        let id = convert::id("agent_id", agent_id)?;
-        let origin = call::origin(ctx);
-        self.0.revoke_agent(&caller, &origin, &id, Some(reason)).await.map(agent)
+        self.0.rule_on_agent(&caller, &origin, &id, ruling, Some(reason)).await.map(agent)
     }
 }
 
@@ -215,9 +240,7 @@ impl AgentAdminService for Admin {
         ctx: RequestContext,
         request: ServiceRequest<'_, ConfirmAgentRequest>,
     ) -> ServiceResult<impl Encodable<ConfirmAgentResponse> + Send + use<'a>> {
-        let confirmed = self.confirm(&ctx, request.agent_id, request.identity_fingerprint).await;
-        let agent = Some(answer(confirmed)?.body).into();
-        Response::ok(ConfirmAgentResponse { agent, ..Default::default() })
+        answer(self.confirm(&ctx, request.agent_id, request.identity_fingerprint).await)
     }
 
     async fn reject_agent<'a>(
@@ -225,7 +248,7 @@ impl AgentAdminService for Admin {
         ctx: RequestContext,
         request: ServiceRequest<'_, RejectAgentRequest>,
     ) -> ServiceResult<impl Encodable<RejectAgentResponse> + Send + use<'a>> {
-        let rejected = self.reject(&ctx, request.agent_id, request.reason).await;
+        let rejected = self.rule(&ctx, request.agent_id, Ruling::Reject, request.reason).await;
         let agent = Some(answer(rejected)?.body).into();
         Response::ok(RejectAgentResponse { agent, ..Default::default() })
     }
@@ -235,7 +258,7 @@ impl AgentAdminService for Admin {
         ctx: RequestContext,
         request: ServiceRequest<'_, RevokeAgentRequest>,
     ) -> ServiceResult<impl Encodable<RevokeAgentResponse> + Send + use<'a>> {
-        let revoked = self.revoke(&ctx, request.agent_id, request.reason).await;
+        let revoked = self.rule(&ctx, request.agent_id, Ruling::Revoke, request.reason).await;
         let agent = Some(answer(revoked)?.body).into();
         Response::ok(RevokeAgentResponse { agent, ..Default::default() })
     }

@@ -80,6 +80,7 @@ pub(super) fn register(request: RegisterRequest) -> Register {
     let key_delivery = match request.key_delivery.as_known() {
         Some(KeyDelivery::KEY_DELIVERY_UNSPECIFIED) => None,
         Some(KeyDelivery::KEY_DELIVERY_DIRECT) => Some("direct".to_owned()),
+        Some(KeyDelivery::KEY_DELIVERY_OPERATOR) => Some("operator".to_owned()),
         None => Some(request.key_delivery.to_i32().to_string()),
     };
     let keys = request.keys.into_iter().map(|key| RegisteredKey {

@@ -2,6 +2,7 @@
 
 use argosy_domain::{
     agent::{Agent, AgentIdentity, AgentState, AgentStatus, Approval, Closure, Decider},
+    review::KeyDelivery,
     time::Timestamp,
 };
 
@@ -103,6 +104,12 @@ pub(super) fn agent(row: &Row) -> Result<Agent, StoreError> {
         source: row.optional("source")?,
         registered_at: row.get("registered_at")?,
         epoch: row.get("epoch")?,
+        key_delivery: match row.optional::<String>("key_delivery")? {
+            None => KeyDelivery::Direct,
+            Some(text) => KeyDelivery::parse(&text).ok_or_else(|| row.corrupt("key_delivery"))?,
+        },
+        last_origin: row.optional("last_origin")?,
+        review: row.optional("review")?,
     })
 }
 
@@ -111,5 +118,7 @@ pub(super) fn agent_view(row: &Row) -> Result<AgentView, StoreError> {
         agent: agent(row)?,
         last_seen: row.optional("last_seen")?,
         connected: row.optional("connected")?.unwrap_or(false),
+        called: row.optional("called")?,
+        replaced_by: row.optional("successor_id")?,
     })
 }

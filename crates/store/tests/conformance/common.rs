@@ -10,6 +10,7 @@ use argosy_domain::{
     digest::{Fingerprint, Sha256},
     id::{AccountId, OrgId},
     labels::Labels,
+    review::KeyDelivery,
     time::Timestamp,
 };
 use argosy_store::{Options, Store, StoreError, Target, Tx};
@@ -157,6 +158,9 @@ pub(crate) fn agent(name: &str) -> Agent {
         source: Some("192.0.2.1".into()),
         registered_at: at(10),
         epoch: 1,
+        key_delivery: KeyDelivery::Direct,
+        last_origin: None,
+        review: None,
     }
 }
 

@@ -1504,6 +1504,43 @@ pub struct Agent {
         skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
     )]
     pub registered_at: ::buffa::alloc::string::String,
+    /// What an operator should look at; absent where there is nothing.
+    ///
+    /// Field 14: `review`
+    #[serde(
+        rename = "review",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub review: ::buffa::MessageField<Review, ::buffa::Inline<Review>>,
+    /// What the program behind a service key calls it; empty for every other agent.
+    ///
+    /// Field 15: `external_id`
+    #[serde(
+        rename = "externalId",
+        alias = "external_id",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub external_id: ::buffa::alloc::string::String,
+    /// The agent that took over from it, or empty.
+    ///
+    /// Field 16: `replaced_by`
+    #[serde(
+        rename = "replacedBy",
+        alias = "replaced_by",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub replaced_by: ::buffa::alloc::string::String,
+    /// Older than the minimum version: it is served with heartbeats only.
+    ///
+    /// Field 17: `outdated`
+    #[serde(
+        rename = "outdated",
+        with = "::buffa::json_helpers::proto_bool",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_false"
+    )]
+    pub outdated: bool,
     #[serde(skip)]
     #[doc(hidden)]
     pub __buffa_unknown_fields: ::buffa::UnknownFields,
@@ -1524,6 +1561,10 @@ impl ::core::fmt::Debug for Agent {
             .field("identity_fingerprint", &self.identity_fingerprint)
             .field("last_seen_at", &self.last_seen_at)
             .field("registered_at", &self.registered_at)
+            .field("review", &self.review)
+            .field("external_id", &self.external_id)
+            .field("replaced_by", &self.replaced_by)
+            .field("outdated", &self.outdated)
             .finish()
     }
 }
@@ -1550,7 +1591,7 @@ impl ::buffa::Message for Agent {
     /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
     /// points reject, never a silently wrapped size.
     #[allow(clippy::let_and_return)]
-    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
         #[allow(unused_imports)]
         use ::buffa::Enumeration as _;
         let mut size = 0u64;
@@ -1597,12 +1638,29 @@ impl ::buffa::Message for Agent {
             size
                 += 1u64 + ::buffa::types::string_encoded_len(&self.registered_at) as u64;
         }
+        if self.review.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.review.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        if !self.external_id.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.external_id) as u64;
+        }
+        if !self.replaced_by.is_empty() {
+            size += 2u64 + ::buffa::types::string_encoded_len(&self.replaced_by) as u64;
+        }
+        if self.outdated {
+            size += 2u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
+        }
         size += self.__buffa_unknown_fields.encoded_len() as u64;
         ::buffa::saturate_size(size)
     }
     fn write_to(
         &self,
-        _cache: &mut ::buffa::SizeCache,
+        __cache: &mut ::buffa::SizeCache,
         buf: &mut impl ::buffa::EncodeSink,
     ) {
         #[allow(unused_imports)]
@@ -1645,6 +1703,23 @@ impl ::buffa::Message for Agent {
         }
         if !self.registered_at.is_empty() {
             ::buffa::types::put_string_field(13u32, &self.registered_at, buf);
+        }
+        if self.review.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                14u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.review.write_to(__cache, buf);
+        }
+        if !self.external_id.is_empty() {
+            ::buffa::types::put_string_field(15u32, &self.external_id, buf);
+        }
+        if !self.replaced_by.is_empty() {
+            ::buffa::types::put_string_field(16u32, &self.replaced_by, buf);
+        }
+        if self.outdated {
+            ::buffa::types::put_bool_field(17u32, self.outdated, buf);
         }
         self.__buffa_unknown_fields.write_to(buf);
     }
@@ -1750,6 +1825,38 @@ impl ::buffa::Message for Agent {
                 )?;
                 ::buffa::types::merge_string(&mut self.registered_at, buf)?;
             }
+            14u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.review.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            15u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.external_id, buf)?;
+            }
+            16u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.replaced_by, buf)?;
+            }
+            17u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.outdated = ::buffa::types::decode_bool(buf)?;
+            }
             _ => {
                 self.__buffa_unknown_fields
                     .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
@@ -1771,6 +1878,10 @@ impl ::buffa::Message for Agent {
         self.identity_fingerprint.clear();
         self.last_seen_at.clear();
         self.registered_at.clear();
+        self.review = ::buffa::MessageField::none();
+        self.external_id.clear();
+        self.replaced_by.clear();
+        self.outdated = false;
         self.__buffa_unknown_fields.clear();
     }
 }
@@ -1801,6 +1912,399 @@ pub const __AGENT_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type
     type_url: "type.googleapis.com/agentadmin.v1.Agent",
     to_json: ::buffa::type_registry::any_to_json::<Agent>,
     from_json: ::buffa::type_registry::any_from_json::<Agent>,
+    is_wkt: false,
+};
+/// Why an agent should be looked at, and from where its identity was seen.
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct Review {
+    /// machine_mismatch, clone or downgrade.
+    ///
+    /// Field 1: `reason`
+    #[serde(
+        rename = "reason",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub reason: ::buffa::alloc::string::String,
+    /// RFC 3339.
+    ///
+    /// Field 2: `since`
+    #[serde(
+        rename = "since",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub since: ::buffa::alloc::string::String,
+    /// As it was known, then the others, oldest first.
+    ///
+    /// Field 3: `origins`
+    #[serde(
+        rename = "origins",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_vec",
+        deserialize_with = "::buffa::json_helpers::null_as_default"
+    )]
+    pub origins: ::buffa::alloc::vec::Vec<Sighting>,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for Review {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Review")
+            .field("reason", &self.reason)
+            .field("since", &self.since)
+            .field("origins", &self.origins)
+            .finish()
+    }
+}
+impl Review {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/agentadmin.v1.Review";
+}
+::buffa::impl_default_instance!(Review);
+impl ::buffa::MessageName for Review {
+    const PACKAGE: &'static str = "agentadmin.v1";
+    const NAME: &'static str = "Review";
+    const FULL_NAME: &'static str = "agentadmin.v1.Review";
+    const TYPE_URL: &'static str = "type.googleapis.com/agentadmin.v1.Review";
+}
+impl ::buffa::Message for Review {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if !self.reason.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.reason) as u64;
+        }
+        if !self.since.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.since) as u64;
+        }
+        for v in &self.origins {
+            let __slot = __cache.reserve();
+            let inner_size = v.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if !self.reason.is_empty() {
+            ::buffa::types::put_string_field(1u32, &self.reason, buf);
+        }
+        if !self.since.is_empty() {
+            ::buffa::types::put_string_field(2u32, &self.since, buf);
+        }
+        for v in &self.origins {
+            ::buffa::types::put_len_delimited_header(
+                3u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            v.write_to(__cache, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.reason, buf)?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.since, buf)?;
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                let mut elem = ::core::default::Default::default();
+                ctx.register_element_memory(
+                    ::buffa::__private::element_footprint(&elem),
+                )?;
+                ::buffa::Message::merge_length_delimited(&mut elem, buf, ctx)?;
+                self.origins.push(elem);
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.reason.clear();
+        self.since.clear();
+        self.origins.clear();
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for Review {
+    const PROTO_FQN: &'static str = "agentadmin.v1.Review";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for Review {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __REVIEW_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/agentadmin.v1.Review",
+    to_json: ::buffa::type_registry::any_to_json::<Review>,
+    from_json: ::buffa::type_registry::any_from_json::<Review>,
+    is_wkt: false,
+};
+/// One place from which an identity spoke.
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct Sighting {
+    /// Address, or empty.
+    ///
+    /// Field 1: `source`
+    #[serde(
+        rename = "source",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub source: ::buffa::alloc::string::String,
+    /// Sixteen hexadecimal digits of the machine, or empty.
+    ///
+    /// Field 2: `machine`
+    #[serde(
+        rename = "machine",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub machine: ::buffa::alloc::string::String,
+    /// Of the agent, or empty.
+    ///
+    /// Field 3: `version`
+    #[serde(
+        rename = "version",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub version: ::buffa::alloc::string::String,
+    /// RFC 3339.
+    ///
+    /// Field 4: `at`
+    #[serde(
+        rename = "at",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub at: ::buffa::alloc::string::String,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for Sighting {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Sighting")
+            .field("source", &self.source)
+            .field("machine", &self.machine)
+            .field("version", &self.version)
+            .field("at", &self.at)
+            .finish()
+    }
+}
+impl Sighting {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/agentadmin.v1.Sighting";
+}
+::buffa::impl_default_instance!(Sighting);
+impl ::buffa::MessageName for Sighting {
+    const PACKAGE: &'static str = "agentadmin.v1";
+    const NAME: &'static str = "Sighting";
+    const FULL_NAME: &'static str = "agentadmin.v1.Sighting";
+    const TYPE_URL: &'static str = "type.googleapis.com/agentadmin.v1.Sighting";
+}
+impl ::buffa::Message for Sighting {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if !self.source.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.source) as u64;
+        }
+        if !self.machine.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.machine) as u64;
+        }
+        if !self.version.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.version) as u64;
+        }
+        if !self.at.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.at) as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if !self.source.is_empty() {
+            ::buffa::types::put_string_field(1u32, &self.source, buf);
+        }
+        if !self.machine.is_empty() {
+            ::buffa::types::put_string_field(2u32, &self.machine, buf);
+        }
+        if !self.version.is_empty() {
+            ::buffa::types::put_string_field(3u32, &self.version, buf);
+        }
+        if !self.at.is_empty() {
+            ::buffa::types::put_string_field(4u32, &self.at, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.source, buf)?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.machine, buf)?;
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.version, buf)?;
+            }
+            4u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.at, buf)?;
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.source.clear();
+        self.machine.clear();
+        self.version.clear();
+        self.at.clear();
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for Sighting {
+    const PROTO_FQN: &'static str = "agentadmin.v1.Sighting";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for Sighting {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __SIGHTING_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/agentadmin.v1.Sighting",
+    to_json: ::buffa::type_registry::any_to_json::<Sighting>,
+    from_json: ::buffa::type_registry::any_from_json::<Sighting>,
     is_wkt: false,
 };
 #[derive(Clone, PartialEq, Default)]
@@ -2306,13 +2810,25 @@ pub struct ConfirmAgentResponse {
         skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
     )]
     pub agent: ::buffa::MessageField<Agent, ::buffa::Inline<Agent>>,
+    /// Shown once, where the registration asked that an operator hands it over.
+    ///
+    /// Field 2: `api_key`
+    #[serde(
+        rename = "apiKey",
+        alias = "api_key",
+        skip_serializing_if = "::core::option::Option::is_none"
+    )]
+    pub api_key: ::core::option::Option<::buffa::alloc::string::String>,
     #[serde(skip)]
     #[doc(hidden)]
     pub __buffa_unknown_fields: ::buffa::UnknownFields,
 }
 impl ::core::fmt::Debug for ConfirmAgentResponse {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        f.debug_struct("ConfirmAgentResponse").field("agent", &self.agent).finish()
+        f.debug_struct("ConfirmAgentResponse")
+            .field("agent", &self.agent)
+            .field("api_key", &self.api_key)
+            .finish()
     }
 }
 impl ConfirmAgentResponse {
@@ -2321,6 +2837,18 @@ impl ConfirmAgentResponse {
     ///
     /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
     pub const TYPE_URL: &'static str = "type.googleapis.com/agentadmin.v1.ConfirmAgentResponse";
+}
+impl ConfirmAgentResponse {
+    #[must_use = "with_* setters return `self` by value; assign or chain the result"]
+    #[inline]
+    ///Sets [`Self::api_key`] to `Some(value)`, consuming and returning `self`.
+    pub fn with_api_key(
+        mut self,
+        value: impl Into<::buffa::alloc::string::String>,
+    ) -> Self {
+        self.api_key = Some(value.into());
+        self
+    }
 }
 ::buffa::impl_default_instance!(ConfirmAgentResponse);
 impl ::buffa::MessageName for ConfirmAgentResponse {
@@ -2350,6 +2878,9 @@ impl ::buffa::Message for ConfirmAgentResponse {
                 += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
                     + inner_size as u64;
         }
+        if let Some(ref v) = self.api_key {
+            size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
+        }
         size += self.__buffa_unknown_fields.encoded_len() as u64;
         ::buffa::saturate_size(size)
     }
@@ -2367,6 +2898,9 @@ impl ::buffa::Message for ConfirmAgentResponse {
                 buf,
             );
             self.agent.write_to(__cache, buf);
+        }
+        if let Some(ref v) = self.api_key {
+            ::buffa::types::put_string_field(2u32, v, buf);
         }
         self.__buffa_unknown_fields.write_to(buf);
     }
@@ -2392,6 +2926,16 @@ impl ::buffa::Message for ConfirmAgentResponse {
                     ctx,
                 )?;
             }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(
+                    self.api_key.get_or_insert_with(::buffa::alloc::string::String::new),
+                    buf,
+                )?;
+            }
             _ => {
                 self.__buffa_unknown_fields
                     .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
@@ -2401,6 +2945,7 @@ impl ::buffa::Message for ConfirmAgentResponse {
     }
     fn clear(&mut self) {
         self.agent = ::buffa::MessageField::none();
+        self.api_key = ::core::option::Option::None;
         self.__buffa_unknown_fields.clear();
     }
 }
@@ -5675,6 +6220,24 @@ pub mod __buffa {
             ///
             /// Field 13: `registered_at`
             pub registered_at: &'a str,
+            /// What an operator should look at; absent where there is nothing.
+            ///
+            /// Field 14: `review`
+            pub review: ::buffa::MessageFieldView<
+                super::super::__buffa::view::ReviewView<'a>,
+            >,
+            /// What the program behind a service key calls it; empty for every other agent.
+            ///
+            /// Field 15: `external_id`
+            pub external_id: &'a str,
+            /// The agent that took over from it, or empty.
+            ///
+            /// Field 16: `replaced_by`
+            pub replaced_by: &'a str,
+            /// Older than the minimum version: it is served with heartbeats only.
+            ///
+            /// Field 17: `outdated`
+            pub outdated: bool,
             pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
         }
         impl<'a> ::buffa::MessageView<'a> for AgentView<'a> {
@@ -5806,6 +6369,52 @@ pub mod __buffa {
                         )?;
                         view.registered_at = ::buffa::types::borrow_str(&mut cur)?;
                     }
+                    14u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        let __sub_ctx = ctx.descend()?;
+                        let sub = ::buffa::types::borrow_bytes(&mut cur)?;
+                        match view.review.as_mut() {
+                            Some(existing) => {
+                                ::buffa::MessageView::merge_into_view(
+                                    existing,
+                                    sub,
+                                    __sub_ctx,
+                                )?
+                            }
+                            None => {
+                                view.review = ::buffa::MessageFieldView::set(
+                                    <super::super::__buffa::view::ReviewView as ::buffa::MessageView>::decode_view_ctx(
+                                        sub,
+                                        __sub_ctx,
+                                    )?,
+                                );
+                            }
+                        }
+                    }
+                    15u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.external_id = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    16u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.replaced_by = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    17u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::Varint,
+                        )?;
+                        view.outdated = ::buffa::types::decode_bool(&mut cur)?;
+                    }
                     _ => {
                         ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
                         let span_len = before_tag.len() - cur.len();
@@ -5842,6 +6451,18 @@ pub mod __buffa {
                     identity_fingerprint: self.identity_fingerprint.to_string(),
                     last_seen_at: self.last_seen_at.to_string(),
                     registered_at: self.registered_at.to_string(),
+                    review: match self.review.as_option() {
+                        Some(v) => {
+                            ::buffa::MessageField::<
+                                super::super::Review,
+                                ::buffa::Inline<super::super::Review>,
+                            >::some(v.to_owned_from_source(__buffa_src)?)
+                        }
+                        None => ::buffa::MessageField::none(),
+                    },
+                    external_id: self.external_id.to_string(),
+                    replaced_by: self.replaced_by.to_string(),
+                    outdated: self.outdated,
                     __buffa_unknown_fields: self
                         .__buffa_unknown_fields
                         .to_owned()?
@@ -5852,7 +6473,7 @@ pub mod __buffa {
         }
         impl<'a> ::buffa::ViewEncode<'a> for AgentView<'a> {
             #[allow(clippy::needless_borrow, clippy::let_and_return)]
-            fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+            fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
                 #[allow(unused_imports)]
                 use ::buffa::Enumeration as _;
                 let mut size = 0u64;
@@ -5921,13 +6542,36 @@ pub mod __buffa {
                             + ::buffa::types::string_encoded_len(&self.registered_at)
                                 as u64;
                 }
+                if self.review.is_set() {
+                    let __slot = __cache.reserve();
+                    let inner_size = self.review.compute_size(__cache);
+                    __cache.set(__slot, inner_size);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                            + inner_size as u64;
+                }
+                if !self.external_id.is_empty() {
+                    size
+                        += 1u64
+                            + ::buffa::types::string_encoded_len(&self.external_id)
+                                as u64;
+                }
+                if !self.replaced_by.is_empty() {
+                    size
+                        += 2u64
+                            + ::buffa::types::string_encoded_len(&self.replaced_by)
+                                as u64;
+                }
+                if self.outdated {
+                    size += 2u64 + ::buffa::types::BOOL_ENCODED_LEN as u64;
+                }
                 size += self.__buffa_unknown_fields.encoded_len() as u64;
                 ::buffa::saturate_size(size)
             }
             #[allow(clippy::needless_borrow)]
             fn write_to(
                 &self,
-                _cache: &mut ::buffa::SizeCache,
+                __cache: &mut ::buffa::SizeCache,
                 buf: &mut impl ::buffa::EncodeSink,
             ) {
                 #[allow(unused_imports)]
@@ -5974,6 +6618,23 @@ pub mod __buffa {
                 }
                 if !self.registered_at.is_empty() {
                     ::buffa::types::put_string_field(13u32, &self.registered_at, buf);
+                }
+                if self.review.is_set() {
+                    ::buffa::types::put_len_delimited_header(
+                        14u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    self.review.write_to(__cache, buf);
+                }
+                if !self.external_id.is_empty() {
+                    ::buffa::types::put_string_field(15u32, &self.external_id, buf);
+                }
+                if !self.replaced_by.is_empty() {
+                    ::buffa::types::put_string_field(16u32, &self.replaced_by, buf);
+                }
+                if self.outdated {
+                    ::buffa::types::put_bool_field(17u32, self.outdated, buf);
                 }
                 self.__buffa_unknown_fields.write_to(buf);
             }
@@ -6044,6 +6705,20 @@ pub mod __buffa {
                 }
                 if !::buffa::json_helpers::skip_if::is_empty_str(self.registered_at) {
                     __map.serialize_entry("registeredAt", self.registered_at)?;
+                }
+                {
+                    if let ::core::option::Option::Some(__v) = self.review.as_option() {
+                        __map.serialize_entry("review", __v)?;
+                    }
+                }
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.external_id) {
+                    __map.serialize_entry("externalId", self.external_id)?;
+                }
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.replaced_by) {
+                    __map.serialize_entry("replacedBy", self.replaced_by)?;
+                }
+                if self.outdated {
+                    __map.serialize_entry("outdated", &self.outdated)?;
                 }
                 __map.end()
             }
@@ -6207,6 +6882,38 @@ pub mod __buffa {
             pub fn registered_at(&self) -> &'_ str {
                 self.0.reborrow().registered_at
             }
+            /// What an operator should look at; absent where there is nothing.
+            ///
+            /// Field 14: `review`
+            #[must_use]
+            pub fn review(
+                &self,
+            ) -> &::buffa::MessageFieldView<
+                super::super::__buffa::view::ReviewView<'_>,
+            > {
+                &self.0.reborrow().review
+            }
+            /// What the program behind a service key calls it; empty for every other agent.
+            ///
+            /// Field 15: `external_id`
+            #[must_use]
+            pub fn external_id(&self) -> &'_ str {
+                self.0.reborrow().external_id
+            }
+            /// The agent that took over from it, or empty.
+            ///
+            /// Field 16: `replaced_by`
+            #[must_use]
+            pub fn replaced_by(&self) -> &'_ str {
+                self.0.reborrow().replaced_by
+            }
+            /// Older than the minimum version: it is served with heartbeats only.
+            ///
+            /// Field 17: `outdated`
+            #[must_use]
+            pub fn outdated(&self) -> bool {
+                self.0.reborrow().outdated
+            }
         }
         impl ::core::convert::From<::buffa::OwnedView<AgentView<'static>>>
         for AgentOwnedView {
@@ -6231,6 +6938,714 @@ pub mod __buffa {
             type ViewHandle = AgentOwnedView;
         }
         impl ::serde::Serialize for AgentOwnedView {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                ::serde::Serialize::serialize(&self.0, __s)
+            }
+        }
+        /// Why an agent should be looked at, and from where its identity was seen.
+        #[derive(Clone, Debug, Default)]
+        pub struct ReviewView<'a> {
+            /// machine_mismatch, clone or downgrade.
+            ///
+            /// Field 1: `reason`
+            pub reason: &'a str,
+            /// RFC 3339.
+            ///
+            /// Field 2: `since`
+            pub since: &'a str,
+            /// As it was known, then the others, oldest first.
+            ///
+            /// Field 3: `origins`
+            pub origins: ::buffa::RepeatedView<
+                'a,
+                super::super::__buffa::view::SightingView<'a>,
+            >,
+            pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
+        }
+        impl<'a> ::buffa::MessageView<'a> for ReviewView<'a> {
+            type Owned = super::super::Review;
+            fn decode_view(
+                buf: &'a [u8],
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                let __limit = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT,
+                );
+                let __elem = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT,
+                );
+                <Self as ::buffa::MessageView>::decode_view_ctx(
+                    buf,
+                    ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                        .with_element_memory(&__elem),
+                )
+            }
+            fn decode_view_with_ctx(
+                buf: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+            }
+            #[inline]
+            fn merge_view_field(
+                &mut self,
+                tag: ::buffa::encoding::Tag,
+                cur: &'a [u8],
+                before_tag: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+                let _ = ctx;
+                #[allow(unused_variables)]
+                let view = self;
+                let mut cur = cur;
+                match tag.field_number() {
+                    1u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.reason = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    2u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.since = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    3u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        let __sub_ctx = ctx.descend()?;
+                        let sub = ::buffa::types::borrow_bytes(&mut cur)?;
+                        ctx.register_element_memory(
+                            ::core::mem::size_of::<
+                                super::super::__buffa::view::SightingView,
+                            >(),
+                        )?;
+                        view.origins
+                            .push(
+                                <super::super::__buffa::view::SightingView as ::buffa::MessageView>::decode_view_ctx(
+                                    sub,
+                                    __sub_ctx,
+                                )?,
+                            );
+                    }
+                    _ => {
+                        ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
+                        let span_len = before_tag.len() - cur.len();
+                        view.__buffa_unknown_fields
+                            .push_record(before_tag, span_len, ctx)?;
+                    }
+                }
+                ::core::result::Result::Ok(cur)
+            }
+            fn to_owned_message(
+                &self,
+            ) -> ::core::result::Result<super::super::Review, ::buffa::DecodeError> {
+                self.to_owned_from_source(None)
+            }
+            #[allow(clippy::useless_conversion, clippy::needless_update)]
+            fn to_owned_from_source(
+                &self,
+                __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+            ) -> ::core::result::Result<super::super::Review, ::buffa::DecodeError> {
+                #[allow(unused_imports)]
+                use ::buffa::alloc::string::ToString as _;
+                let _ = __buffa_src;
+                ::core::result::Result::Ok(super::super::Review {
+                    reason: self.reason.to_string(),
+                    since: self.since.to_string(),
+                    origins: self
+                        .origins
+                        .iter()
+                        .map(|v| v.to_owned_from_source(__buffa_src))
+                        .collect::<::core::result::Result<_, ::buffa::DecodeError>>()?,
+                    __buffa_unknown_fields: self
+                        .__buffa_unknown_fields
+                        .to_owned()?
+                        .into(),
+                    ..::core::default::Default::default()
+                })
+            }
+        }
+        impl<'a> ::buffa::ViewEncode<'a> for ReviewView<'a> {
+            #[allow(clippy::needless_borrow, clippy::let_and_return)]
+            fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                let mut size = 0u64;
+                if !self.reason.is_empty() {
+                    size
+                        += 1u64
+                            + ::buffa::types::string_encoded_len(&self.reason) as u64;
+                }
+                if !self.since.is_empty() {
+                    size
+                        += 1u64 + ::buffa::types::string_encoded_len(&self.since) as u64;
+                }
+                for v in &self.origins {
+                    let __slot = __cache.reserve();
+                    let inner_size = v.compute_size(__cache);
+                    __cache.set(__slot, inner_size);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                            + inner_size as u64;
+                }
+                size += self.__buffa_unknown_fields.encoded_len() as u64;
+                ::buffa::saturate_size(size)
+            }
+            #[allow(clippy::needless_borrow)]
+            fn write_to(
+                &self,
+                __cache: &mut ::buffa::SizeCache,
+                buf: &mut impl ::buffa::EncodeSink,
+            ) {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                if !self.reason.is_empty() {
+                    ::buffa::types::put_string_field(1u32, &self.reason, buf);
+                }
+                if !self.since.is_empty() {
+                    ::buffa::types::put_string_field(2u32, &self.since, buf);
+                }
+                for v in &self.origins {
+                    ::buffa::types::put_len_delimited_header(
+                        3u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    v.write_to(__cache, buf);
+                }
+                self.__buffa_unknown_fields.write_to(buf);
+            }
+        }
+        /// Serializes this view as protobuf JSON.
+        ///
+        /// Implicit-presence fields with default values are omitted, `required`
+        /// fields are always emitted, explicit-presence (`optional`) fields are
+        /// emitted only when set, bytes fields are base64-encoded, and enum
+        /// values are their proto name strings.
+        ///
+        /// This impl uses `serialize_map(None)` because the number of emitted
+        /// fields depends on default-omission rules; serializers that require
+        /// known map lengths (e.g. `bincode`) will return a runtime error.
+        /// Use the owned message type for those formats.
+        impl<'__a> ::serde::Serialize for ReviewView<'__a> {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                use ::serde::ser::SerializeMap as _;
+                let mut __map = __s.serialize_map(::core::option::Option::None)?;
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.reason) {
+                    __map.serialize_entry("reason", self.reason)?;
+                }
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.since) {
+                    __map.serialize_entry("since", self.since)?;
+                }
+                if !self.origins.is_empty() {
+                    __map.serialize_entry("origins", &*self.origins)?;
+                }
+                __map.end()
+            }
+        }
+        impl<'a> ::buffa::MessageName for ReviewView<'a> {
+            const PACKAGE: &'static str = "agentadmin.v1";
+            const NAME: &'static str = "Review";
+            const FULL_NAME: &'static str = "agentadmin.v1.Review";
+            const TYPE_URL: &'static str = "type.googleapis.com/agentadmin.v1.Review";
+        }
+        ::buffa::impl_default_view_instance!(ReviewView);
+        ::buffa::impl_view_reborrow!(ReviewView);
+        /** Self-contained, `'static` owned view of a `Review` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`ReviewView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`ReviewView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+        #[derive(Clone, Debug)]
+        pub struct ReviewOwnedView(::buffa::OwnedView<ReviewView<'static>>);
+        impl ReviewOwnedView {
+            /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+            ///
+            /// The view borrows directly from the buffer's data; the buffer is
+            /// retained inside the returned handle.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+            /// protobuf data.
+            pub fn decode(
+                bytes: ::buffa::bytes::Bytes,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    ReviewOwnedView(::buffa::OwnedView::decode(bytes)?),
+                )
+            }
+            /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+            /// max message size).
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+            /// exceeds the configured limits.
+            pub fn decode_with_options(
+                bytes: ::buffa::bytes::Bytes,
+                opts: &::buffa::DecodeOptions,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    ReviewOwnedView(
+                        ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+                    ),
+                )
+            }
+            /// Build from an owned message via an encode → decode round-trip.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+            /// message's encoded size exceeds the 2 GiB protobuf limit, or
+            /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+            /// somehow invalid (should not happen for well-formed messages).
+            pub fn from_owned(
+                msg: &super::super::Review,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    ReviewOwnedView(::buffa::OwnedView::from_owned(msg)?),
+                )
+            }
+            /// Borrow the full [`ReviewView`] with its lifetime tied to `&self`.
+            #[must_use]
+            pub fn view(&self) -> &ReviewView<'_> {
+                self.0.reborrow()
+            }
+            /// Convert to the owned message type.
+            ///
+            /// Infallible: this type's constructors wire-decode their
+            /// buffer, and a view produced by wire decoding always
+            /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+            /// whose contract also governs handles converted from a raw
+            /// [`::buffa::OwnedView`].
+            #[must_use]
+            pub fn to_owned_message(&self) -> super::super::Review {
+                self.0.to_owned_message()
+            }
+            /// The underlying bytes buffer.
+            #[must_use]
+            pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+                self.0.bytes()
+            }
+            /// Consume the handle, returning the underlying bytes buffer.
+            #[must_use]
+            pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+                self.0.into_bytes()
+            }
+            /// machine_mismatch, clone or downgrade.
+            ///
+            /// Field 1: `reason`
+            #[must_use]
+            pub fn reason(&self) -> &'_ str {
+                self.0.reborrow().reason
+            }
+            /// RFC 3339.
+            ///
+            /// Field 2: `since`
+            #[must_use]
+            pub fn since(&self) -> &'_ str {
+                self.0.reborrow().since
+            }
+            /// As it was known, then the others, oldest first.
+            ///
+            /// Field 3: `origins`
+            #[must_use]
+            pub fn origins(
+                &self,
+            ) -> &::buffa::RepeatedView<
+                '_,
+                super::super::__buffa::view::SightingView<'_>,
+            > {
+                &self.0.reborrow().origins
+            }
+        }
+        impl ::core::convert::From<::buffa::OwnedView<ReviewView<'static>>>
+        for ReviewOwnedView {
+            fn from(inner: ::buffa::OwnedView<ReviewView<'static>>) -> Self {
+                ReviewOwnedView(inner)
+            }
+        }
+        impl ::core::convert::From<ReviewOwnedView>
+        for ::buffa::OwnedView<ReviewView<'static>> {
+            fn from(wrapper: ReviewOwnedView) -> Self {
+                wrapper.0
+            }
+        }
+        impl ::core::convert::AsRef<::buffa::OwnedView<ReviewView<'static>>>
+        for ReviewOwnedView {
+            fn as_ref(&self) -> &::buffa::OwnedView<ReviewView<'static>> {
+                &self.0
+            }
+        }
+        impl ::buffa::HasMessageView for super::super::Review {
+            type View<'a> = ReviewView<'a>;
+            type ViewHandle = ReviewOwnedView;
+        }
+        impl ::serde::Serialize for ReviewOwnedView {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                ::serde::Serialize::serialize(&self.0, __s)
+            }
+        }
+        /// One place from which an identity spoke.
+        #[derive(Clone, Debug, Default)]
+        pub struct SightingView<'a> {
+            /// Address, or empty.
+            ///
+            /// Field 1: `source`
+            pub source: &'a str,
+            /// Sixteen hexadecimal digits of the machine, or empty.
+            ///
+            /// Field 2: `machine`
+            pub machine: &'a str,
+            /// Of the agent, or empty.
+            ///
+            /// Field 3: `version`
+            pub version: &'a str,
+            /// RFC 3339.
+            ///
+            /// Field 4: `at`
+            pub at: &'a str,
+            pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
+        }
+        impl<'a> ::buffa::MessageView<'a> for SightingView<'a> {
+            type Owned = super::super::Sighting;
+            fn decode_view(
+                buf: &'a [u8],
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                let __limit = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT,
+                );
+                let __elem = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT,
+                );
+                <Self as ::buffa::MessageView>::decode_view_ctx(
+                    buf,
+                    ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                        .with_element_memory(&__elem),
+                )
+            }
+            fn decode_view_with_ctx(
+                buf: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+            }
+            #[inline]
+            fn merge_view_field(
+                &mut self,
+                tag: ::buffa::encoding::Tag,
+                cur: &'a [u8],
+                before_tag: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+                let _ = ctx;
+                #[allow(unused_variables)]
+                let view = self;
+                let mut cur = cur;
+                match tag.field_number() {
+                    1u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.source = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    2u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.machine = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    3u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.version = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    4u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.at = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    _ => {
+                        ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
+                        let span_len = before_tag.len() - cur.len();
+                        view.__buffa_unknown_fields
+                            .push_record(before_tag, span_len, ctx)?;
+                    }
+                }
+                ::core::result::Result::Ok(cur)
+            }
+            fn to_owned_message(
+                &self,
+            ) -> ::core::result::Result<super::super::Sighting, ::buffa::DecodeError> {
+                self.to_owned_from_source(None)
+            }
+            #[allow(clippy::useless_conversion, clippy::needless_update)]
+            fn to_owned_from_source(
+                &self,
+                __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+            ) -> ::core::result::Result<super::super::Sighting, ::buffa::DecodeError> {
+                #[allow(unused_imports)]
+                use ::buffa::alloc::string::ToString as _;
+                let _ = __buffa_src;
+                ::core::result::Result::Ok(super::super::Sighting {
+                    source: self.source.to_string(),
+                    machine: self.machine.to_string(),
+                    version: self.version.to_string(),
+                    at: self.at.to_string(),
+                    __buffa_unknown_fields: self
+                        .__buffa_unknown_fields
+                        .to_owned()?
+                        .into(),
+                    ..::core::default::Default::default()
+                })
+            }
+        }
+        impl<'a> ::buffa::ViewEncode<'a> for SightingView<'a> {
+            #[allow(clippy::needless_borrow, clippy::let_and_return)]
+            fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                let mut size = 0u64;
+                if !self.source.is_empty() {
+                    size
+                        += 1u64
+                            + ::buffa::types::string_encoded_len(&self.source) as u64;
+                }
+                if !self.machine.is_empty() {
+                    size
+                        += 1u64
+                            + ::buffa::types::string_encoded_len(&self.machine) as u64;
+                }
+                if !self.version.is_empty() {
+                    size
+                        += 1u64
+                            + ::buffa::types::string_encoded_len(&self.version) as u64;
+                }
+                if !self.at.is_empty() {
+                    size += 1u64 + ::buffa::types::string_encoded_len(&self.at) as u64;
+                }
+                size += self.__buffa_unknown_fields.encoded_len() as u64;
+                ::buffa::saturate_size(size)
+            }
+            #[allow(clippy::needless_borrow)]
+            fn write_to(
+                &self,
+                _cache: &mut ::buffa::SizeCache,
+                buf: &mut impl ::buffa::EncodeSink,
+            ) {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                if !self.source.is_empty() {
+                    ::buffa::types::put_string_field(1u32, &self.source, buf);
+                }
+                if !self.machine.is_empty() {
+                    ::buffa::types::put_string_field(2u32, &self.machine, buf);
+                }
+                if !self.version.is_empty() {
+                    ::buffa::types::put_string_field(3u32, &self.version, buf);
+                }
+                if !self.at.is_empty() {
+                    ::buffa::types::put_string_field(4u32, &self.at, buf);
+                }
+                self.__buffa_unknown_fields.write_to(buf);
+            }
+        }
+        /// Serializes this view as protobuf JSON.
+        ///
+        /// Implicit-presence fields with default values are omitted, `required`
+        /// fields are always emitted, explicit-presence (`optional`) fields are
+        /// emitted only when set, bytes fields are base64-encoded, and enum
+        /// values are their proto name strings.
+        ///
+        /// This impl uses `serialize_map(None)` because the number of emitted
+        /// fields depends on default-omission rules; serializers that require
+        /// known map lengths (e.g. `bincode`) will return a runtime error.
+        /// Use the owned message type for those formats.
+        impl<'__a> ::serde::Serialize for SightingView<'__a> {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                use ::serde::ser::SerializeMap as _;
+                let mut __map = __s.serialize_map(::core::option::Option::None)?;
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.source) {
+                    __map.serialize_entry("source", self.source)?;
+                }
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.machine) {
+                    __map.serialize_entry("machine", self.machine)?;
+                }
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.version) {
+                    __map.serialize_entry("version", self.version)?;
+                }
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.at) {
+                    __map.serialize_entry("at", self.at)?;
+                }
+                __map.end()
+            }
+        }
+        impl<'a> ::buffa::MessageName for SightingView<'a> {
+            const PACKAGE: &'static str = "agentadmin.v1";
+            const NAME: &'static str = "Sighting";
+            const FULL_NAME: &'static str = "agentadmin.v1.Sighting";
+            const TYPE_URL: &'static str = "type.googleapis.com/agentadmin.v1.Sighting";
+        }
+        ::buffa::impl_default_view_instance!(SightingView);
+        ::buffa::impl_view_reborrow!(SightingView);
+        /** Self-contained, `'static` owned view of a `Sighting` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`SightingView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`SightingView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+        #[derive(Clone, Debug)]
+        pub struct SightingOwnedView(::buffa::OwnedView<SightingView<'static>>);
+        impl SightingOwnedView {
+            /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+            ///
+            /// The view borrows directly from the buffer's data; the buffer is
+            /// retained inside the returned handle.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+            /// protobuf data.
+            pub fn decode(
+                bytes: ::buffa::bytes::Bytes,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    SightingOwnedView(::buffa::OwnedView::decode(bytes)?),
+                )
+            }
+            /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+            /// max message size).
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+            /// exceeds the configured limits.
+            pub fn decode_with_options(
+                bytes: ::buffa::bytes::Bytes,
+                opts: &::buffa::DecodeOptions,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    SightingOwnedView(
+                        ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+                    ),
+                )
+            }
+            /// Build from an owned message via an encode → decode round-trip.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+            /// message's encoded size exceeds the 2 GiB protobuf limit, or
+            /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+            /// somehow invalid (should not happen for well-formed messages).
+            pub fn from_owned(
+                msg: &super::super::Sighting,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    SightingOwnedView(::buffa::OwnedView::from_owned(msg)?),
+                )
+            }
+            /// Borrow the full [`SightingView`] with its lifetime tied to `&self`.
+            #[must_use]
+            pub fn view(&self) -> &SightingView<'_> {
+                self.0.reborrow()
+            }
+            /// Convert to the owned message type.
+            ///
+            /// Infallible: this type's constructors wire-decode their
+            /// buffer, and a view produced by wire decoding always
+            /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+            /// whose contract also governs handles converted from a raw
+            /// [`::buffa::OwnedView`].
+            #[must_use]
+            pub fn to_owned_message(&self) -> super::super::Sighting {
+                self.0.to_owned_message()
+            }
+            /// The underlying bytes buffer.
+            #[must_use]
+            pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+                self.0.bytes()
+            }
+            /// Consume the handle, returning the underlying bytes buffer.
+            #[must_use]
+            pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+                self.0.into_bytes()
+            }
+            /// Address, or empty.
+            ///
+            /// Field 1: `source`
+            #[must_use]
+            pub fn source(&self) -> &'_ str {
+                self.0.reborrow().source
+            }
+            /// Sixteen hexadecimal digits of the machine, or empty.
+            ///
+            /// Field 2: `machine`
+            #[must_use]
+            pub fn machine(&self) -> &'_ str {
+                self.0.reborrow().machine
+            }
+            /// Of the agent, or empty.
+            ///
+            /// Field 3: `version`
+            #[must_use]
+            pub fn version(&self) -> &'_ str {
+                self.0.reborrow().version
+            }
+            /// RFC 3339.
+            ///
+            /// Field 4: `at`
+            #[must_use]
+            pub fn at(&self) -> &'_ str {
+                self.0.reborrow().at
+            }
+        }
+        impl ::core::convert::From<::buffa::OwnedView<SightingView<'static>>>
+        for SightingOwnedView {
+            fn from(inner: ::buffa::OwnedView<SightingView<'static>>) -> Self {
+                SightingOwnedView(inner)
+            }
+        }
+        impl ::core::convert::From<SightingOwnedView>
+        for ::buffa::OwnedView<SightingView<'static>> {
+            fn from(wrapper: SightingOwnedView) -> Self {
+                wrapper.0
+            }
+        }
+        impl ::core::convert::AsRef<::buffa::OwnedView<SightingView<'static>>>
+        for SightingOwnedView {
+            fn as_ref(&self) -> &::buffa::OwnedView<SightingView<'static>> {
+                &self.0
+            }
+        }
+        impl ::buffa::HasMessageView for super::super::Sighting {
+            type View<'a> = SightingView<'a>;
+            type ViewHandle = SightingOwnedView;
+        }
+        impl ::serde::Serialize for SightingOwnedView {
             fn serialize<__S: ::serde::Serializer>(
                 &self,
                 __s: __S,
@@ -7210,6 +8625,10 @@ pub mod __buffa {
             pub agent: ::buffa::MessageFieldView<
                 super::super::__buffa::view::AgentView<'a>,
             >,
+            /// Shown once, where the registration asked that an operator hands it over.
+            ///
+            /// Field 2: `api_key`
+            pub api_key: ::core::option::Option<&'a str>,
             pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
         }
         impl<'a> ::buffa::MessageView<'a> for ConfirmAgentResponseView<'a> {
@@ -7273,6 +8692,13 @@ pub mod __buffa {
                             }
                         }
                     }
+                    2u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.api_key = Some(::buffa::types::borrow_str(&mut cur)?);
+                    }
                     _ => {
                         ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
                         let span_len = before_tag.len() - cur.len();
@@ -7311,6 +8737,7 @@ pub mod __buffa {
                         }
                         None => ::buffa::MessageField::none(),
                     },
+                    api_key: self.api_key.map(|s| s.to_string()),
                     __buffa_unknown_fields: self
                         .__buffa_unknown_fields
                         .to_owned()?
@@ -7333,6 +8760,9 @@ pub mod __buffa {
                         += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
                             + inner_size as u64;
                 }
+                if let Some(ref v) = self.api_key {
+                    size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
+                }
                 size += self.__buffa_unknown_fields.encoded_len() as u64;
                 ::buffa::saturate_size(size)
             }
@@ -7351,6 +8781,9 @@ pub mod __buffa {
                         buf,
                     );
                     self.agent.write_to(__cache, buf);
+                }
+                if let Some(ref v) = self.api_key {
+                    ::buffa::types::put_string_field(2u32, v, buf);
                 }
                 self.__buffa_unknown_fields.write_to(buf);
             }
@@ -7377,6 +8810,9 @@ pub mod __buffa {
                     if let ::core::option::Option::Some(__v) = self.agent.as_option() {
                         __map.serialize_entry("agent", __v)?;
                     }
+                }
+                if let ::core::option::Option::Some(__v) = self.api_key {
+                    __map.serialize_entry("apiKey", __v)?;
                 }
                 __map.end()
             }
@@ -7479,6 +8915,13 @@ pub mod __buffa {
                 &self,
             ) -> &::buffa::MessageFieldView<super::super::__buffa::view::AgentView<'_>> {
                 &self.0.reborrow().agent
+            }
+            /// Shown once, where the registration asked that an operator hands it over.
+            ///
+            /// Field 2: `api_key`
+            #[must_use]
+            pub fn api_key(&self) -> ::core::option::Option<&'_ str> {
+                self.0.reborrow().api_key
             }
         }
         impl ::core::convert::From<::buffa::OwnedView<ConfirmAgentResponseView<'static>>>
@@ -8729,6 +10172,8 @@ pub mod __buffa {
         reg.register_json_any(super::__REVOKE_ENROLLMENT_CODE_REQUEST_JSON_ANY);
         reg.register_json_any(super::__REVOKE_ENROLLMENT_CODE_RESPONSE_JSON_ANY);
         reg.register_json_any(super::__AGENT_JSON_ANY);
+        reg.register_json_any(super::__REVIEW_JSON_ANY);
+        reg.register_json_any(super::__SIGHTING_JSON_ANY);
         reg.register_json_any(super::__LIST_AGENTS_REQUEST_JSON_ANY);
         reg.register_json_any(super::__LIST_AGENTS_RESPONSE_JSON_ANY);
         reg.register_json_any(super::__CONFIRM_AGENT_REQUEST_JSON_ANY);
@@ -8771,6 +10216,14 @@ pub use self::__buffa::view::RevokeEnrollmentCodeResponseOwnedView;
 pub use self::__buffa::view::AgentView;
 #[doc(inline)]
 pub use self::__buffa::view::AgentOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::ReviewView;
+#[doc(inline)]
+pub use self::__buffa::view::ReviewOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::SightingView;
+#[doc(inline)]
+pub use self::__buffa::view::SightingOwnedView;
 #[doc(inline)]
 pub use self::__buffa::view::ListAgentsRequestView;
 #[doc(inline)]

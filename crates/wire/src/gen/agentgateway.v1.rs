@@ -9,6 +9,8 @@ pub enum KeyDelivery {
     KEY_DELIVERY_UNSPECIFIED = 0i32,
     /// In the answer to the registration; dead until approval.
     KEY_DELIVERY_DIRECT = 1i32,
+    /// To the operator who approves, once: the answer to the registration has none.
+    KEY_DELIVERY_OPERATOR = 2i32,
 }
 impl KeyDelivery {
     ///Idiomatic alias for [`Self::KEY_DELIVERY_UNSPECIFIED`]; `Debug` prints the variant name.
@@ -17,6 +19,9 @@ impl KeyDelivery {
     ///Idiomatic alias for [`Self::KEY_DELIVERY_DIRECT`]; `Debug` prints the variant name.
     #[allow(non_upper_case_globals)]
     pub const Direct: Self = Self::KEY_DELIVERY_DIRECT;
+    ///Idiomatic alias for [`Self::KEY_DELIVERY_OPERATOR`]; `Debug` prints the variant name.
+    #[allow(non_upper_case_globals)]
+    pub const Operator: Self = Self::KEY_DELIVERY_OPERATOR;
 }
 impl ::core::default::Default for KeyDelivery {
     fn default() -> Self {
@@ -114,6 +119,7 @@ impl ::buffa::Enumeration for KeyDelivery {
         match value {
             0i32 => ::core::option::Option::Some(Self::KEY_DELIVERY_UNSPECIFIED),
             1i32 => ::core::option::Option::Some(Self::KEY_DELIVERY_DIRECT),
+            2i32 => ::core::option::Option::Some(Self::KEY_DELIVERY_OPERATOR),
             _ => ::core::option::Option::None,
         }
     }
@@ -124,6 +130,7 @@ impl ::buffa::Enumeration for KeyDelivery {
         match self {
             Self::KEY_DELIVERY_UNSPECIFIED => "KEY_DELIVERY_UNSPECIFIED",
             Self::KEY_DELIVERY_DIRECT => "KEY_DELIVERY_DIRECT",
+            Self::KEY_DELIVERY_OPERATOR => "KEY_DELIVERY_OPERATOR",
         }
     }
     fn from_proto_name(name: &str) -> ::core::option::Option<Self> {
@@ -134,11 +141,18 @@ impl ::buffa::Enumeration for KeyDelivery {
             "KEY_DELIVERY_DIRECT" => {
                 ::core::option::Option::Some(Self::KEY_DELIVERY_DIRECT)
             }
+            "KEY_DELIVERY_OPERATOR" => {
+                ::core::option::Option::Some(Self::KEY_DELIVERY_OPERATOR)
+            }
             _ => ::core::option::Option::None,
         }
     }
     fn values() -> &'static [Self] {
-        &[Self::KEY_DELIVERY_UNSPECIFIED, Self::KEY_DELIVERY_DIRECT]
+        &[
+            Self::KEY_DELIVERY_UNSPECIFIED,
+            Self::KEY_DELIVERY_DIRECT,
+            Self::KEY_DELIVERY_OPERATOR,
+        ]
     }
 }
 /// What a key is for.
@@ -1612,7 +1626,7 @@ pub struct RegisterResponse {
         skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
     )]
     pub identity_fingerprint: ::buffa::alloc::string::String,
-    /// Dead until approval.
+    /// Dead until approval; absent where an operator hands it over.
     ///
     /// Field 4: `api_key`
     #[serde(
@@ -8123,7 +8137,7 @@ pub mod __buffa {
             ///
             /// Field 3: `identity_fingerprint`
             pub identity_fingerprint: &'a str,
-            /// Dead until approval.
+            /// Dead until approval; absent where an operator hands it over.
             ///
             /// Field 4: `api_key`
             pub api_key: ::core::option::Option<&'a str>,
@@ -8573,7 +8587,7 @@ pub mod __buffa {
             pub fn identity_fingerprint(&self) -> &'_ str {
                 self.0.reborrow().identity_fingerprint
             }
-            /// Dead until approval.
+            /// Dead until approval; absent where an operator hands it over.
             ///
             /// Field 4: `api_key`
             #[must_use]

@@ -48,9 +48,47 @@ pub struct Agent {
     pub approved_at: Option<String>,
     /// Subsystem → `closed`, `open` or `half_open`.
     pub breakers: BTreeMap<String, String>,
+    /// What an operator should look at; absent where there is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<Review>,
+    /// What the program behind a service key calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// The agent that took over from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<String>,
+    /// Older than the minimum version: it may heartbeat, and gets nothing else until it is newer.
+    #[serde(default)]
+    pub outdated: bool,
     /// Why it is rejected, quarantined or revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// Why an agent should be looked at. `restore`, `rebind`, `replace` and `revoke` answer it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Review {
+    /// `machine_mismatch`, `clone` or `downgrade`.
+    pub reason: String,
+    /// When it was first noticed.
+    pub since: String,
+    /// From where the identity was seen: as it was known, then the others, oldest first.
+    pub origins: Vec<Sighting>,
+}
+
+/// One place from which an identity spoke.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Sighting {
+    /// Network address.
+    pub source: Option<String>,
+    /// Sixteen hexadecimal digits that stand for the machine.
+    pub machine: Option<String>,
+    /// The version that it said to be.
+    pub version: Option<String>,
+    /// When.
+    pub at: String,
 }
 
 /// Body of `POST /agents/{id}/approve`; may be absent.
@@ -70,6 +108,35 @@ pub struct Approved {
     pub agent_id: String,
     /// `approved`.
     pub approval_status: String,
+    /// Shown once, where the registration asked that an operator hands it over: give it to
+    /// `argosy-agent refresh` on the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<String>,
+}
+
+/// Body of `POST /agents/{id}/rebind`; may be absent.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Rebind {
+    /// The machine as `review` shows it; refused when another one was seen since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// In the operator's words; at most 1,024 characters.
+    #[cfg_attr(feature = "openapi", schema(max_length = 1024))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Body of `POST /agents/{id}/replace`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Replace {
+    /// The agent that takes over; it must be approved.
+    pub agent_id: String,
+    /// In the operator's words; at most 1,024 characters.
+    #[cfg_attr(feature = "openapi", schema(max_length = 1024))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Body of `reject`, `revoke`, `quarantine`, `restore`; may be absent.

@@ -50,7 +50,8 @@ pub struct Register {
     /// The statement's keys once more; must be equal where given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<RegisteredKey>,
-    /// `direct` (default).
+    /// Who is shown the API key: `direct` (default), the machine in this answer; `operator`, the
+    /// person who approves, once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_delivery: Option<String>,
 }
@@ -88,7 +89,7 @@ pub struct Registered {
     /// What host and operator compare.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
-    /// Dead until approval; shown once.
+    /// Dead until approval; shown once. Absent where an operator hands it over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key: Option<String>,
     /// Signed by the server's identity key, where a statement was given.

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod approval;
+mod delivery;
 mod lost;
 mod repeats;
 mod seats;
@@ -22,7 +23,8 @@ use argosy_wire::{
     bytes::decode,
     problem::Code,
     rpc::gateway::{
-        EnrollmentStatus, KeyUse, RegisterRequest, RegisterResponse, RegisteredKey, SignedStatement,
+        EnrollmentStatus, KeyDelivery, KeyUse, RegisterRequest, RegisterResponse, RegisteredKey,
+        SignedStatement,
     },
     sign::Signed,
     token::TokenString,
@@ -137,6 +139,11 @@ fn message(body: &Value) -> RegisterRequest {
         version: text("version"),
         hostname: text("hostname"),
         platform: text("platform"),
+        key_delivery: match body["key_delivery"].as_str() {
+            Some("operator") => KeyDelivery::KEY_DELIVERY_OPERATOR,
+            _ => KeyDelivery::KEY_DELIVERY_UNSPECIFIED,
+        }
+        .into(),
         ..Default::default()
     }
 }

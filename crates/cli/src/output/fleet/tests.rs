@@ -24,6 +24,10 @@ pub(crate) fn web(status: &str) -> Agent {
         approved_at: Some("2026-11-20T13:00:00.000000Z".into()),
         breakers: [("updates".to_owned(), "open".to_owned())].into(),
         reason: None,
+        review: None,
+        external_id: None,
+        replaced_by: None,
+        outdated: false,
     }
 }
 

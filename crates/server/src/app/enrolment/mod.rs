@@ -14,6 +14,7 @@ use argosy_domain::{
     digest::Sha256,
     id::{AccountId, AgentId, OrgId, TokenId},
     limits::REGISTRATION_LIFE,
+    review::KeyDelivery,
     token::EnrolmentToken,
 };
 use argosy_store::{NewApiKey, Tx};
@@ -45,7 +46,8 @@ const PROOF_PREFIX: &str = "bootproof_";
 pub struct Registered {
     /// The agent as it stands now.
     pub agent: Agent,
-    /// Present while the agent waits or was approved at once: never for a repeat after approval.
+    /// Present while the agent waits or was approved at once: never for a repeat after approval,
+    /// and never where an operator hands it over.
     pub api_key: Option<ApiKeyString>,
     /// Signed by the identity key, where a statement was given.
     pub receipt: Option<Signed>,
@@ -171,7 +173,7 @@ impl App {
         // and none overtakes an approval.
         let waits = agent.state.status() == AgentStatus::Pending
             && tx.agents().save_state(&agent, AgentStatus::Pending).await?;
-        let api_key = if waits {
+        let api_key = if waits && agent.key_delivery == KeyDelivery::Direct {
             tx.api_keys().void_of_agent(id, self.now()).await?;
             Some(self.store_agent_key(&mut tx, &agent).await?)
         } else {
@@ -213,7 +215,12 @@ impl App {
         }
         let retired = self.retire_earlier_self(&mut tx, origin, token, registration).await?;
         let approval = |by: String| Approval { by: Decider(by), at: now, fingerprint: None };
-        let state = if token.auto_approve {
+        // A key that an operator hands over needs an operator: nothing approves such an agent by
+        // itself.
+        let by_hand = registration.key_delivery == KeyDelivery::Operator;
+        let state = if by_hand {
+            AgentState::Pending { since: now }
+        } else if token.auto_approve {
             AgentState::Approved(approval(format!("token:{}", token.id)))
         } else if self.rules().auto_approve_agents {
             AgentState::Approved(approval("server".to_owned()))
@@ -235,10 +242,16 @@ impl App {
             source: origin.source.map(|source| source.to_string()),
             registered_at: now,
             epoch: 1,
+            key_delivery: registration.key_delivery,
+            last_origin: None,
+            review: None,
         };
         tx.agents().insert(&agent).await?;
         tx.subsystems().ensure_defaults(&agent.org, &agent.id).await?;
-        let api_key = self.store_agent_key(&mut tx, &agent).await?;
+        let api_key = match agent.key_delivery {
+            KeyDelivery::Direct => Some(self.store_agent_key(&mut tx, &agent).await?),
+            KeyDelivery::Operator => None,
+        };
         self.record_registration(&mut tx, origin, &agent, false).await?;
         if let Some(approval) = agent.state.approval() {
             let event = Event {
@@ -254,7 +267,7 @@ impl App {
             self.hub().close(&retired, CloseReason::Revoked);
         }
         let receipt = self.receipt(&agent, registration);
-        Ok(Registered { agent, api_key: Some(api_key), receipt })
+        Ok(Registered { agent, api_key, receipt })
     }
 
     /// After lost credentials a machine enrols again with the same key, the same name and a fresh
@@ -303,7 +316,11 @@ impl App {
         Ok(Some(earlier.id))
     }
 
-    async fn store_agent_key(&self, tx: &mut Tx, agent: &Agent) -> AppResult<ApiKeyString> {
+    pub(crate) async fn store_agent_key(
+        &self,
+        tx: &mut Tx,
+        agent: &Agent,
+    ) -> AppResult<ApiKeyString> {
         let secret = self.fresh_key(ApiKeyOf::Agent);
         let key = NewApiKey {
             id: secret.id.clone(),
@@ -335,7 +352,7 @@ impl App {
             detail: json!({
                 "name": agent.name, "token": agent.token, "account_id": agent.account,
                 "assurance": agent.assurance().as_str(), "fingerprint": fingerprint,
-                "repeated": repeated,
+                "repeated": repeated, "key_delivery": agent.key_delivery.as_str(),
             }),
         };
         self.record(tx, &format!("agent:{}", agent.id), origin, event).await

@@ -4,6 +4,7 @@ use argosy_domain::{
     agent::AgentIdentity,
     digest::Sha256,
     id::{AccountId, TokenId},
+    review::KeyDelivery,
     security::SecurityKind,
     text,
     version::Version,
@@ -63,6 +64,8 @@ pub struct Registration {
     pub hostname: Option<String>,
     /// Such as `linux-amd64`.
     pub platform: Option<String>,
+    /// Who is shown the API key.
+    pub key_delivery: KeyDelivery,
     /// The statement, verified under its own identity key.
     pub statement: Option<EnrolmentStatement>,
     /// The statement as it was signed.
@@ -92,14 +95,14 @@ pub fn read(request: &Register, own_thumbprint: Bytes32) -> AppResult<Registrati
         version: optional("version", request.version.as_ref())?,
         hostname: optional("hostname", request.hostname.as_ref())?,
         platform: optional("platform", request.platform.as_ref())?,
+        key_delivery: match request.key_delivery.as_deref() {
+            None => KeyDelivery::Direct,
+            Some(text) => KeyDelivery::parse(text)
+                .ok_or_else(|| AppError::field("key_delivery", "must be direct or operator"))?,
+        },
         statement: None,
         signed: None,
     };
-    if let Some(delivery) = request.key_delivery.as_deref().filter(|delivery| *delivery != "direct")
-    {
-        let problem = format!("must be direct; this server does not deliver by {delivery}");
-        return Err(AppError::field("key_delivery", problem));
-    }
     match (&request.statement, &request.statement_signature) {
         (None, None) if request.keys.is_empty() => Ok(registration),
         (None, None) => Err(AppError::field("statement", "is missing: keys come with a statement")),

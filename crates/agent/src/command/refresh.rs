@@ -1,0 +1,124 @@
+//! `argosy-agent refresh`: brings the API key that an operator was shown at approval.
+//!
+//! *Invariant:* the key is never an argument, and is kept only after a handshake has proved it: a
+//! wrong one changes nothing. A crash before it is kept leaves everything as it was.
+
+use std::{
+    io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _},
+    process::ExitCode,
+};
+
+use argosy_wire::token::{ApiKeyOf, ApiKeyString};
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
+
+use super::say;
+use crate::{
+    cli::RefreshArgs,
+    config::{AgentConfig, AgentSettings, InvalidSetting},
+    credentials::{Credentials, Registered, SecretText},
+    deps::Deps,
+    enrol::EnrolError,
+    error::AgentError,
+    host,
+    run::{Home, server_of},
+    session::{Applicant, Verdict, handshake, judge},
+    transport::Link,
+};
+
+/// Bytes of a key file at most.
+const KEY_BYTES_MAX: u64 = 4_096;
+
+/// Tries the key, and keeps it once the server has taken it.
+pub(super) async fn refresh(
+    settings: AgentSettings,
+    deps: Deps,
+    arguments: &RefreshArgs,
+) -> Result<ExitCode, AgentError> {
+    let config = settings.check()?;
+    let home = Home::open(&config, &deps)?;
+    let state = Credentials::load(&home.dir)?;
+    if matches!(state, Credentials::NotEnrolled | Credentials::Enrolling(_)) {
+        return Err(EnrolError::NotRegistered.into());
+    }
+    let key = checked(&key(arguments, &config)?)?;
+    let state = state.keyed(key).map_err(|_| EnrolError::Stale)?;
+    let Credentials::Registered(registered) = &state else {
+        return Err(EnrolError::Stale.into());
+    };
+    let link = Link::new(server_of(&config, registered)?, config.ca_file.as_deref())?;
+    let machine_id =
+        registered.machine_id.and_then(|_| host::machine_id(&registered.server_thumbprint));
+    let applicant = Applicant { registered, keys: &home.keys, machine_id };
+    let opened =
+        handshake(&link, &applicant, &deps).await.map_err(|error| match judge(&error) {
+            Verdict::Wait | Verdict::Doubt | Verdict::Refused => AgentError::Refused(error),
+            Verdict::Retry => AgentError::Enrol(error.into()),
+        })?;
+    let finished = finished(&config, &applicant);
+    // Key and continuation together: whoever finds the one finds the other.
+    state.continued(opened.continuation).map_err(|_| EnrolError::Stale)?.save(&home.dir)?;
+    say(&finished);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn finished(config: &AgentConfig, applicant: &Applicant<'_>) -> String {
+    let Registered { name, agent_id, .. } = applicant.registered;
+    let run = host::invocation(&config.state_dir, "run");
+    format!("The server took the key: {name} ({agent_id}) is enrolled. Start the agent: {run}")
+}
+
+/// Where the key is: in a file, in the settings, at the terminal, or on standard input.
+fn key(arguments: &RefreshArgs, config: &AgentConfig) -> Result<Zeroizing<String>, AgentError> {
+    let unreadable = |source| AgentError::Host { action: "the key could not be read", source };
+    if let Some(path) = &arguments.key_file {
+        let mut text = Zeroizing::new(String::new());
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        file.take(KEY_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
+        return Ok(text);
+    }
+    if let Some(key) = &config.api_key {
+        return Ok(Zeroizing::new(key.expose().to_owned()));
+    }
+    if io::stdin().is_terminal() { asked() } else { line() }.map_err(unreadable)
+}
+
+/// Asks the person at the terminal, without echo.
+fn asked() -> io::Result<Zeroizing<String>> {
+    write!(io::stderr(), "API key of this machine, as the approval showed it: ")?;
+    let before = tcgetattr(io::stdin())?;
+    let mut silent = before.clone();
+    silent.local_modes.remove(LocalModes::ECHO);
+    silent.local_modes.insert(LocalModes::ECHONL);
+    tcsetattr(io::stdin(), OptionalActions::Flush, &silent)?;
+    let answer = line();
+    tcsetattr(io::stdin(), OptionalActions::Flush, &before)?;
+    answer
+}
+
+fn line() -> io::Result<Zeroizing<String>> {
+    let mut answer = Zeroizing::new(String::new());
+    io::stdin().lock().take(KEY_BYTES_MAX).read_line(&mut answer)?;
+    Ok(answer)
+}
+
+fn checked(text: &str) -> Result<SecretText, AgentError> {
+    let text = text.trim();
+    match ApiKeyString::parse(text) {
+        Ok(key) if key.of == ApiKeyOf::Agent => Ok(SecretText::new(text.to_owned())),
+        Ok(_) | Err(_) => Err(InvalidSetting::ApiKey.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_key_of_an_agent_is_named_before_anybody_is_asked() {
+        for text in ["", "boot_x", "argosy_a_b", "agent_half"] {
+            let error = checked(text).unwrap_err();
+            assert!(matches!(error, AgentError::Setting(InvalidSetting::ApiKey)), "{text}");
+        }
+    }
+}
