@@ -39,6 +39,12 @@ impl Answer {
     }
 }
 
+/// A client that speaks HTTP/2 from the first byte and looks at nothing.
+pub fn raw_http2() -> reqwest::Client {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap()
+}
+
 /// A client of one server.
 #[derive(Debug, Clone)]
 pub struct Client {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use connectrpc::ConnectError;
-use futures::Stream;
+use futures::{Stream, task::AtomicWaker};
 use tokio::sync::mpsc;
 
 /// Frames that wait for the reader at most.
@@ -20,11 +20,15 @@ pub(super) const QUEUE_FRAMES_MAX: usize = 16;
 type Item<T> = Result<T, ConnectError>;
 
 /// The reader's end, which the writer can take away.
-struct Shared<T>(Mutex<Option<mpsc::Receiver<Item<T>>>>);
+struct Shared<T> {
+    receiver: Mutex<Option<mpsc::Receiver<Item<T>>>>,
+    /// Whoever waits at the receiver. The receiver does not wake it when it is taken away.
+    waiting: AtomicWaker,
+}
 
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, Option<mpsc::Receiver<Item<T>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.receiver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -46,7 +50,8 @@ pub(super) struct OutboundStream<T> {
 /// Both ends.
 pub(super) fn channel<T>() -> (Outbound<T>, OutboundStream<T>) {
     let (queue, receiver) = mpsc::channel(QUEUE_FRAMES_MAX);
-    let reader = Arc::new(Shared(Mutex::new(Some(receiver))));
+    let receiver = Mutex::new(Some(receiver));
+    let reader = Arc::new(Shared { receiver, waiting: AtomicWaker::new() });
     (Outbound { queue, reader: Arc::clone(&reader) }, OutboundStream { reader })
 }
 
@@ -61,9 +66,10 @@ impl<T> Outbound<T> {
         self.queue.closed().await;
     }
 
-    /// Drops what the reader did not take.
+    /// Drops what the reader did not take, and ends the stream for it.
     pub(super) fn cut(&self) {
         *self.reader.lock() = None;
+        self.reader.waiting.wake();
     }
 }
 
@@ -71,6 +77,7 @@ impl<T> Stream for OutboundStream<T> {
     type Item = Item<T>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item<T>>> {
+        self.reader.waiting.register(cx.waker());
         match self.reader.lock().as_mut() {
             Some(receiver) => receiver.poll_recv(cx),
             None => Poll::Ready(None),
@@ -104,6 +111,16 @@ mod tests {
         out.cut();
         assert_eq!(Arc::strong_count(&frame), 1);
         assert!(reader.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_waits_learns_that_it_was_cut_off() {
+        let (out, mut reader) = channel::<u8>();
+        let waiting = tokio::spawn(async move { reader.next().await });
+        tokio::task::yield_now().await;
+        out.cut();
+        let told = tokio::time::timeout(WIDE, waiting).await;
+        assert_eq!(told.expect("the reader was woken").unwrap().map(Result::ok), None);
     }
 
     #[tokio::test]
