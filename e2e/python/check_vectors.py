@@ -94,6 +94,8 @@ class Checks:
                 f"{name}: signs", lambda: signed.sign(private, purpose, case["fields"])
             )
             self.equal(f"{name}: signature", mine, (payload, signature))
+            if "successor_key" in file:
+                self.cosigned(name, file, case, fields)
             if purpose == "enrolment":
                 self.equal(f"{name}: fingerprint", signed.fingerprint(payload), case["fingerprint"])
             for other in signed.STATEMENTS.keys() - {purpose}:
@@ -109,6 +111,21 @@ class Checks:
                 lambda: signed.verify(public, purpose, payload, signature),
                 case["refused_for"],
             )
+
+    def cosigned(self, name, file, case, fields):
+        """The same bytes under the key that takes over; the statement names both keys."""
+        private, purpose = self.keys[file["successor_key"]], file["purpose"]
+        public = private.public_key().public_bytes_raw()
+        payload, signature = unb64(case["payload"]), unb64(case["successor_signature"], 64)
+        self.equal(f"{name}: successor", b64(public), file["successor_public_key"])
+        self.accepted(
+            f"{name}: verifies by the successor",
+            lambda: signed.verify(public, purpose, payload, signature),
+        )
+        named = (fields["identity_key"], fields["successor"])
+        self.equal(f"{name}: names", named, (file["public_key"], file["successor_public_key"]))
+        mine = signed.sign(private, purpose, fields)
+        self.equal(f"{name}: successor's signature", mine, (payload, signature))
 
     def signature_file(self):
         file = self.load("signatures.json")

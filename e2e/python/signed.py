@@ -170,6 +170,14 @@ STATEMENTS = {
     "audit-checkpoint": {
         "server": _bytes32, "org": _id, "position": _integer, "link": _bytes32, "time": _time,
     },
+    "successor": {
+        "server": _bytes32, "identity_key": _bytes32, "successor": _bytes32, "serial": _integer,
+        "time": _time,
+    },
+    "key-rotation": {
+        "server": _bytes32, "agent": _id, "identity_key": _bytes32, "successor": _bytes32,
+        "serial": _integer,
+    },
 }  # fmt: skip
 
 

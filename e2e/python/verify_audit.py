@@ -23,6 +23,7 @@ LINES = {
     "checkpoint": {"checkpoint", "certificate"},
     "end": {"position"},
 }
+OPTIONAL = {"header": {"successors"}}
 ENTRY = {"action", "actor", "at", "detail", "id", "org"}
 ENTRY_OPTIONAL = {"source", "target", "trace_id"}
 
@@ -58,7 +59,7 @@ def read_line(text):
         kind = fields.pop("type")
     except (ValueError, KeyError, AttributeError):
         raise Refused("export", "not a line of an audit export") from None
-    if not isinstance(kind, str) or fields.keys() != LINES.get(kind):
+    if not isinstance(kind, str) or fields.keys() - OPTIONAL.get(kind, set()) != LINES.get(kind):
         raise Refused("export", "not a line of an audit export")
     if "position" in fields and type(fields["position"]) is not int:
         raise Refused("export", "a position is a number")
@@ -71,13 +72,29 @@ def read_signed(json_object):
     return unb64(json_object["payload"]), unb64(json_object["signature"], 64)
 
 
+def read_succession(json_object):
+    """Who is succeeded by whom, verified by both keys that the statement names, and its serial."""
+    names = {"payload", "signature", "successor_signature"}
+    if not isinstance(json_object, dict) or json_object.keys() != names:
+        raise Refused("export", "not a succession")
+    payload = unb64(json_object["payload"])
+    named = signed.read_statement("successor", payload)
+    old, new = unb64(named["identity_key"], 32), unb64(named["successor"], 32)
+    signed.verify(old, "successor", payload, unb64(json_object["signature"], 64))
+    signed.verify(new, "successor", payload, unb64(json_object["successor_signature"], 64))
+    if signed.pin(old) != named["server"]:
+        raise Refused("export", "a succession names a key that is not the server's")
+    return old, new, int(named["serial"])
+
+
 class Log:
     """An export as far as it was read."""
 
     def __init__(self, pin=None):
         self.pin = pin
         self.line = self.position = self.signed_position = self.checkpoints = 0
-        self.org = self.server = self.identity_key = self.link = self.signed_at = None
+        self.org = self.server = self.link = self.signed_at = None
+        self.identities = {}
         self.ended = False
 
     def refuse(self, why, position=None):
@@ -106,13 +123,22 @@ class Log:
 
     # --- lines ----------------------------------------------------------------------------------
 
-    def header(self, format, server, identity_key, org, exported_at):
+    def header(self, format, server, identity_key, org, exported_at, successors=()):
         if format != FORMAT:
             self.refuse(f"not in the format {FORMAT}")
-        self.identity_key = unb64(identity_key, 32)
-        if signed.pin(self.identity_key) != server:
+        identity_key = unb64(identity_key, 32)
+        if signed.pin(identity_key) != server:
             self.refuse("the identity key does not have the thumbprint that the header names")
-        if self.pin not in (None, server):
+        self.identities = {server: identity_key}
+        last = last_serial = None
+        for old, new, serial in map(read_succession, successors):
+            if last not in (None, old) or (last_serial is not None and serial <= last_serial):
+                self.refuse("the successions in the header are no chain")
+            self.identities[signed.pin(old)] = old
+            last, last_serial = new, serial
+        if last not in (None, identity_key):
+            self.refuse("the successions in the header do not lead to its identity")
+        if self.pin is not None and self.pin not in self.identities:
             self.refuse(f"the export is of the server {server}, not of the pinned one")
         self.org, self.server, self.link = org, server, genesis(org)
 
@@ -136,15 +162,19 @@ class Log:
         self.position, self.link = position, unb64(link, 32)
 
     def checkpoint(self, checkpoint, certificate):
-        key = signed.verify(self.identity_key, "key-certificate", *read_signed(certificate))
-        if key["server"] != self.server or key["use"] != "audit":
+        payload, signature = read_signed(certificate)
+        server = signed.read_statement("key-certificate", payload)["server"]
+        if server not in self.identities:
+            self.refuse("the certificate is not one of an audit key of this server")
+        key = signed.verify(self.identities[server], "key-certificate", payload, signature)
+        if key["use"] != "audit":
             self.refuse("the certificate is not one of an audit key of this server")
         public = unb64(key["public_key"], 32)
         stated = signed.verify(public, "audit-checkpoint", *read_signed(checkpoint))
         if not key["not_before"] <= stated["time"] < key["not_after"]:
             self.refuse("the certificate of the audit key was not valid when it signed")
         here = {
-            "server": self.server, "org": self.org, "position": str(self.position),
+            "server": server, "org": self.org, "position": str(self.position),
             "link": b64(self.link), "time": stated["time"],
         }  # fmt: skip
         if stated != here:

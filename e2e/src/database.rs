@@ -54,6 +54,22 @@ fn data_dir(folder: &Path) -> PathBuf {
     folder.join("data")
 }
 
+/// Runs SQL behind the server's back.
+pub async fn raw(place: &Place, sql: &str) {
+    let sql = AssertSqlSafe(sql.to_owned());
+    match &place.database_url {
+        Some(url) => {
+            let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+            connection.execute(sql).await.unwrap();
+        }
+        None => {
+            let url = format!("sqlite://{}", place.data_dir.join("argosy.db").display());
+            let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+            connection.execute(sql).await.unwrap();
+        }
+    }
+}
+
 /// Makes of each `async fn name(place: Place)` one test for each database.
 #[macro_export]
 macro_rules! on_both {

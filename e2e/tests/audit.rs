@@ -5,13 +5,12 @@
 use std::path::{Path, PathBuf};
 
 use argosy_e2e::{
-    database::Place,
+    database::{Place, raw},
     on_both,
     process::{PATIENCE, program, python, root, until},
     server::TestServer,
 };
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use tokio::process::Command;
 
 on_both!(
@@ -166,22 +165,6 @@ async fn an_export_is_verified_by_two_programs_and_a_tampered_one_by_none(place:
     write(&lines[..lines.len() - 1]);
     both_refuse(&tampered, &pin, "cut off").await;
     both_refuse(&second, &argosy_wire::bytes::encode(&[7; 32]), "pinned one").await;
-}
-
-/// Runs SQL behind the server's back.
-async fn raw(place: &Place, sql: &str) {
-    let sql = AssertSqlSafe(sql.to_owned());
-    match &place.database_url {
-        Some(url) => {
-            let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
-            connection.execute(sql).await.unwrap();
-        }
-        None => {
-            let url = format!("sqlite://{}", place.data_dir.join("argosy.db").display());
-            let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
-            connection.execute(sql).await.unwrap();
-        }
-    }
 }
 
 async fn a_tampered_database_is_found_out(place: Place) {

@@ -20,7 +20,10 @@ use argosy_wire::{
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::state_dir::{StateDir, StateDirError};
+use crate::{
+    engine::ServerIdentity,
+    state_dir::{StateDir, StateDirError},
+};
 
 /// Where credentials are kept.
 const CREDENTIALS_FILE: &str = "credentials.json";
@@ -118,8 +121,15 @@ pub struct Registered {
     /// Thumbprint of the identity key under which the agent enrolled; kept for life, because the
     /// machine id is salted with it.
     pub server_thumbprint: Bytes32,
-    /// The server's identity key, raw Ed25519.
+    /// The server's identity key, raw Ed25519: the one under which the agent enrolled, or the one
+    /// that succeeded it.
     pub server_identity_key: Bytes32,
+    /// Its place in the succession; 0 while none was seen.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub server_serial: i64,
+    /// The lowest serial of the server's command keys that is believed; 0 while none was replaced.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub command_serial: i64,
     /// The id that the server gave.
     pub agent_id: AgentId,
     /// The name that was registered.
@@ -157,6 +167,31 @@ pub enum Credentials {
     AwaitingKey(Registered),
     /// The server has the registration, and the agent has its key.
     Registered(Registered),
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+impl Registered {
+    /// The server as this agent knows it.
+    pub fn server(&self) -> ServerIdentity {
+        ServerIdentity::new(self.server_identity_key)
+            .with_serial(self.server_serial)
+            .with_command_serial(self.command_serial)
+    }
+
+    /// The same agent, knowing its server as it was proved. A first command key is not remembered:
+    /// what an earlier version cannot read is written only where it protects from something.
+    pub fn knowing(self, server: &ServerIdentity) -> Self {
+        let command_serial = match server.command_serial() {
+            first if first <= 1 => 0,
+            later => later,
+        };
+        let (key, serial) = (*server.key(), server.serial());
+        Self { server_identity_key: key, server_serial: serial, command_serial, ..self }
+    }
 }
 
 impl Credentials {
@@ -309,6 +344,8 @@ mod tests {
             server_url: "http://localhost:8080".into(),
             server_thumbprint: Fixed([1; 32]),
             server_identity_key: Fixed([3; 32]),
+            server_serial: 0,
+            command_serial: 0,
             agent_id: "a1".parse().unwrap(),
             name: "web 1".into(),
             api_key: SecretText::new("agent_a1_secret".into()),

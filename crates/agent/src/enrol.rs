@@ -33,7 +33,7 @@ use crate::{
     server_url::ServerUrl,
     state_dir::StateDir,
     transport::{CALL_TIMEOUT, CallError, FetchError, Link},
-    trust::{Distrust, TrustedCallError, shown_identity, verify_receipt},
+    trust::{Distrust, TrustedCallError, followed_identity, verify_receipt},
 };
 
 /// Why a machine is not enrolled.
@@ -328,8 +328,10 @@ impl Enrolment<'_> {
         let api_key = given.or(by_hand).ok_or(EnrolError::KeyLost)?;
         let registered = Registered {
             server_url: link.url().to_string(),
-            server_thumbprint: *identity.thumbprint(),
+            server_thumbprint: begun.server_thumbprint,
             server_identity_key: *identity.key(),
+            server_serial: identity.serial(),
+            command_serial: 0,
             agent_id,
             name: begun.name.clone(),
             api_key,
@@ -344,10 +346,11 @@ impl Enrolment<'_> {
     }
 }
 
-/// The identity of the server that answered: the pinned one, or the one of the first contact.
+/// The identity of the server that answered: the pinned one, the one of the first contact, or the
+/// one to which either is led.
 fn believe(answer: &RegisterResponse, begun: &Enrolling) -> Result<ServerIdentity, EnrolError> {
     let keys = answer.server_keys.as_option().ok_or(Distrust::NoIdentity)?;
-    Ok(shown_identity(keys, Some(&begun.server_thumbprint))?)
+    Ok(followed_identity(keys, &begun.server_thumbprint, 0)?)
 }
 
 fn approved(answer: &RegisterResponse) -> Result<bool, EnrolError> {

@@ -208,7 +208,9 @@ fn advice_on_registration(error: &CallError) -> &'static str {
 }
 
 const ADVICE_ON_DISTRUST: &str = "Do not go on before somebody has looked: either the address or \
-     the pin is that of another server, or something stands between. Nothing was signed for it.";
+     the pin is that of another server, or something stands between. Nothing was signed for it. Where \
+     the server's operator says that its key was lost or stolen: `argosy-agent repin` with the new \
+     pin.";
 
 /// What people can do when the answer is that the server will not have this agent.
 pub(crate) fn advice_on_refusal(error: &TrustedCallError) -> &'static str {

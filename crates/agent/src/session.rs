@@ -63,6 +63,8 @@ pub struct Opened {
     pub life: Duration,
     /// Keep this before the session is used.
     pub continuation: Bytes32,
+    /// The server as it proved itself; keep it together with the continuation.
+    pub server: ServerIdentity,
     /// The server's time, proved fresh.
     pub server_time: Timestamp,
     /// For the first proof.
@@ -76,7 +78,6 @@ pub async fn handshake(
     deps: &Deps,
 ) -> Result<Opened, TrustedCallError> {
     let Applicant { registered, keys, machine_id } = applicant;
-    let server = ServerIdentity::new(registered.server_identity_key);
     let agent_nonce = Fixed(random_bytes(deps.entropy.as_ref()));
     let options = || CallOptions::default().with_timeout(CALL_TIMEOUT);
     let begin = BeginAuthHandshakeRequest {
@@ -86,7 +87,9 @@ pub async fn handshake(
         ..Default::default()
     };
     let answer = link.rpc().begin_auth_handshake_with_options(begin, options()).await?.into_owned();
-    let challenge = verify_challenge(&server, &answer, &registered.agent_id, &agent_nonce)?;
+    let known = registered.server();
+    let (challenge, server) =
+        verify_challenge(&known, &answer, &registered.agent_id, &agent_nonce)?;
     let statement = HandshakeStatement {
         server: *server.thumbprint(),
         agent: registered.agent_id.clone(),
@@ -118,6 +121,7 @@ pub async fn handshake(
         session,
         life,
         continuation,
+        server,
         server_time: challenge.server_time,
         dpop_nonce: answer.dpop_nonce,
     })
@@ -140,9 +144,15 @@ impl Place {
         self.registered.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Keeps a new continuation; durable when this returns.
-    pub async fn continued(&self, continuation: Bytes32) -> Result<(), CredentialsError> {
+    /// Keeps what a handshake brought, all of it or nothing: the new continuation, and the server as
+    /// it proved itself. Durable when this returns.
+    pub async fn continued(
+        &self,
+        continuation: Bytes32,
+        server: &ServerIdentity,
+    ) -> Result<(), CredentialsError> {
         let next = Registered { continuation: Some(continuation), ..self.registered() };
+        let next = next.knowing(server);
         let (dir, state) = (Arc::clone(&self.dir), Credentials::Registered(next.clone()));
         let saved = tokio::task::spawn_blocking(move || state.save(&dir)).await;
         saved.unwrap_or(Err(CredentialsError::Damaged))?;
@@ -313,7 +323,12 @@ impl SessionKeeper {
             registered.machine_id.and_then(|_| host::machine_id(&registered.server_thumbprint));
         let applicant = Applicant { registered: &registered, keys: &self.keys, machine_id };
         let opened = handshake(&self.link, &applicant, &self.deps).await?;
-        self.place.continued(opened.continuation).await?;
+        self.place.continued(opened.continuation, &opened.server).await?;
+        if opened.server.thumbprint() != registered.server().thumbprint() {
+            let (pin, serial) = (opened.server.thumbprint(), opened.server.serial());
+            tracing::warn!(%pin, serial, "the server has a new identity, which the old one signed");
+        }
+        self.engine.trust(opened.server);
         self.engine.observe_server_time(opened.server_time);
         self.prover.learn(&opened.dpop_nonce);
         let expires_at = self.deps.clock.now().plus(opened.life);

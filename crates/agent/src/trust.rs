@@ -4,7 +4,8 @@
 //! pin = SHA-256(identity key) → certificate of the command key → challenge statement
 //! ```
 //! *Invariant:* nothing is signed for a server before all of this has been verified, and a server
-//! with another identity key is never believed (PROTOCOL §§2, 4).
+//! with another identity key is believed only where an unbroken chain of successors leads from the
+//! known one to it (PROTOCOL §§2, 4).
 
 use argosy_domain::id::AgentId;
 use argosy_wire::{
@@ -12,10 +13,14 @@ use argosy_wire::{
     rpc::gateway,
     sign::{InvalidSigned, Signed},
     statement::{ChallengeStatement, EnrolmentReceipt},
+    succession::{BrokenSuccession, Cosigned, follow},
 };
 use connectrpc::ConnectError;
 
-use crate::{engine::ServerIdentity, transport::CallError};
+use crate::{
+    engine::{ServerIdentity, good_at},
+    transport::CallError,
+};
 
 /// Why a server is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +32,16 @@ pub enum Distrust {
         shown: Bytes32,
         /// Thumbprint that the agent pinned.
         pinned: Bytes32,
+    },
+    /// It has another identity key, and the successions that it shows do not hold.
+    #[error("the server shows the identity {shown}, and does not prove that it succeeded {pinned}")]
+    Succession {
+        /// Thumbprint of the key that it shows.
+        shown: Bytes32,
+        /// Thumbprint that the agent knows.
+        pinned: Bytes32,
+        /// What is wrong with the chain.
+        source: BrokenSuccession,
     },
     /// It shows no key, or something that is none.
     #[error("the server did not show its identity key")]
@@ -71,6 +86,50 @@ pub fn shown_identity(
     }
 }
 
+/// The identity that a server shows, where it is the known one or where an unbroken chain of
+/// successors leads from the known one to it.
+pub fn followed_identity(
+    keys: &gateway::ServerKeys,
+    known: &Bytes32,
+    serial: i64,
+) -> Result<ServerIdentity, Distrust> {
+    let shown = shown_identity(keys, None)?;
+    let links: Vec<Cosigned> = keys.successors.iter().filter_map(cosigned).collect();
+    led_to(shown, &links, known, serial)
+}
+
+/// The same with the parts of an answer of any kind.
+pub(crate) fn led_to(
+    shown: ServerIdentity,
+    links: &[Cosigned],
+    known: &Bytes32,
+    serial: i64,
+) -> Result<ServerIdentity, Distrust> {
+    let (here, pinned) = (*shown.thumbprint(), *known);
+    if here == pinned {
+        return Ok(shown.with_serial(serial));
+    }
+    let heirs = follow(known, serial, links).map_err(|source| match source {
+        BrokenSuccession::NoBeginning => Distrust::OtherServer { shown: here, pinned },
+        BrokenSuccession::Invalid(_)
+        | BrokenSuccession::Gap
+        | BrokenSuccession::Serial
+        | BrokenSuccession::TooMany => Distrust::Succession { shown: here, pinned, source },
+    })?;
+    match heirs.last() {
+        Some(heir) if heir.key == *shown.key() => Ok(shown.with_serial(heir.serial)),
+        Some(_) | None => Err(Distrust::OtherServer { shown: here, pinned }),
+    }
+}
+
+fn cosigned(link: &gateway::CosignedStatement) -> Option<Cosigned> {
+    Some(Cosigned {
+        payload: link.payload.clone(),
+        signature: Fixed::from_slice(&link.signature).ok()?,
+        successor_signature: Fixed::from_slice(&link.successor_signature).ok()?,
+    })
+}
+
 /// Verifies the server's answer to a registration of exactly these enrolment bytes.
 pub fn verify_receipt(
     server: &ServerIdentity,
@@ -89,37 +148,36 @@ pub fn verify_receipt(
     Ok(statement)
 }
 
-/// Verifies the answer to the beginning of a handshake: a certified command key signed this
-/// challenge, for this agent and for its own nonce.
+/// Verifies the answer to the beginning of a handshake: a certified command key of the known server,
+/// or of its successor, signed this challenge, for this agent and for its own nonce. Answers the
+/// server as it is known from now on.
 pub fn verify_challenge(
-    server: &ServerIdentity,
+    known: &ServerIdentity,
     answer: &gateway::BeginAuthHandshakeResponse,
     agent: &AgentId,
     agent_nonce: &Bytes32,
-) -> Result<ChallengeStatement, Distrust> {
+) -> Result<(ChallengeStatement, ServerIdentity), Distrust> {
     let what = "challenge";
     let signature = Fixed::from_slice(&answer.signature).map_err(|_| Distrust::Missing(what))?;
     let challenge = Signed { payload: answer.statement.clone(), signature };
     let keys = answer.server_keys.as_option().ok_or(Distrust::NoIdentity)?;
-    shown_identity(keys, Some(server.thumbprint()))?;
-    let (certificate, statement) = keys
+    let server = followed_identity(keys, known.thumbprint(), known.serial())?
+        .with_command_serial(known.command_serial());
+    let (statement, certificate) = keys
         .certificates
         .iter()
         .filter_map(signed)
         .find_map(|certificate| {
-            let statement = server.verify::<ChallengeStatement>(&challenge, &certificate, None);
-            statement.ok().map(|statement| (certificate, statement))
+            server.certified::<ChallengeStatement>(&challenge, &certificate).ok()
         })
         .ok_or(Distrust::NoProof)?;
     // By the signed server time: a host's clock may be years off before its first sync.
-    let in_time =
-        server.verify::<ChallengeStatement>(&challenge, &certificate, Some(statement.server_time));
-    same(what, "time", in_time.is_ok())?;
+    same(what, "time", good_at(&certificate, statement.server_time).is_ok())?;
     same(what, "server", statement.server == *server.thumbprint())?;
     same(what, "agent", statement.agent == *agent)?;
     same(what, "nonce", statement.agent_nonce == *agent_nonce)?;
     same(what, "challenge", statement.challenge.0.as_slice() == answer.challenge.as_slice())?;
-    Ok(statement)
+    Ok((statement, server.with_command_serial(certificate.serial)))
 }
 
 /// A statement as it travelled; none where its signature is no signature.

@@ -13,13 +13,14 @@ use argosy_domain::{
 };
 
 use crate::{
-    bytes::{Bytes32, decode},
+    bytes::{Bytes32, InvalidBytes, decode},
     rest::{
         audit::{EXPORT_FORMAT, ExportHeader, ExportLine, ExportedCheckpoint},
         enrolment::SignedJson,
     },
-    sign::{InvalidSigned, Signed, thumbprint},
-    statement::{AuditCheckpoint, KeyCertificate},
+    sign::{InvalidSigned, Signed, read, thumbprint},
+    statement::{AuditCheckpoint, KeyCertificate, Successor},
+    succession::{Cosigned, follow},
 };
 
 /// Length of one line at most.
@@ -51,6 +52,7 @@ impl InvalidExport {
             | Reason::HeaderTwice
             | Reason::Format
             | Reason::Identity
+            | Reason::Succession
             | Reason::Pin { .. }
             | Reason::Signature { .. }
             | Reason::Certificate(_)
@@ -78,6 +80,9 @@ pub enum Reason {
     /// The header's identity key is not the one that its thumbprint names.
     #[error("the identity key does not have the thumbprint that the header names")]
     Identity,
+    /// The header's successions do not lead to its identity.
+    #[error("the successions in the header do not lead to its identity")]
+    Succession,
     /// The export is of another server than the pinned one.
     #[error("the export is of the server {found}, not of the pinned one")]
     Pin {
@@ -147,6 +152,8 @@ pub struct VerifiedExport {
 
 struct Log {
     header: ExportHeader,
+    /// The header's identity key and those that it succeeded.
+    identities: Vec<Bytes32>,
     walk: ChainWalk,
     org: OrgId,
     checkpoints: u64,
@@ -243,7 +250,8 @@ impl Log {
         if thumbprint(&header.identity_key) != header.server {
             return Err(Reason::Identity);
         }
-        if pin.is_some_and(|pin| *pin != header.server) {
+        let identities = identities(&header)?;
+        if pin.is_some_and(|pin| identities.iter().all(|key| thumbprint(key) != *pin)) {
             return Err(Reason::Pin { found: header.server });
         }
         let org: OrgId = header
@@ -251,17 +259,20 @@ impl Log {
             .parse()
             .map_err(|_| Reason::Malformed("org is no organisation".to_owned()))?;
         let walk = ChainWalk::new(org.clone());
-        Ok(Self { header, walk, org, checkpoints: 0, last: None })
+        Ok(Self { header, identities, walk, org, checkpoints: 0, last: None })
     }
 
     fn checkpoint(&mut self, line: &ExportedCheckpoint) -> Result<(), Reason> {
         let what = "the certificate of the audit key";
-        let certificate: KeyCertificate = signed(&line.certificate)?
-            .verify(&self.header.identity_key)
-            .map_err(|cause| Reason::Signature { what, cause })?;
-        if certificate.server != self.header.server {
-            return Err(Reason::Certificate("is of another server"));
-        }
+        let certified = signed(&line.certificate)?;
+        let failed = |cause| Reason::Signature { what, cause };
+        let named: KeyCertificate = read(&certified.payload).map_err(failed)?;
+        let identity = self
+            .identities
+            .iter()
+            .find(|key| thumbprint(key) == named.server)
+            .ok_or(Reason::Certificate("is of another server"))?;
+        let certificate: KeyCertificate = certified.verify(identity).map_err(failed)?;
         if certificate.usage != AUDIT_KEY_USE {
             return Err(Reason::Certificate("is for another use"));
         }
@@ -273,7 +284,7 @@ impl Log {
             return Err(Reason::Certificate("was not valid when it signed"));
         }
         let head = self.walk.head();
-        let fits = checkpoint.server == self.header.server
+        let fits = checkpoint.server == certificate.server
             && checkpoint.org == self.org
             && checkpoint.position == head.position
             && checkpoint.link.0 == head.link.0;
@@ -292,8 +303,26 @@ impl Log {
     }
 }
 
+/// The identity of the header and those from which its successions lead to it: each vouched for the
+/// one before by its own signature.
+fn identities(header: &ExportHeader) -> Result<Vec<Bytes32>, Reason> {
+    let links = header.successors.iter().map(Cosigned::try_from);
+    let links: Vec<Cosigned> = links.collect::<Result<_, _>>().map_err(malformed)?;
+    let Some(first) = links.first() else { return Ok(vec![header.identity_key]) };
+    let first: Successor = first.verify().map_err(|_| Reason::Succession)?;
+    let heirs = follow(&first.server, 0, &links).map_err(|_| Reason::Succession)?;
+    if heirs.last().is_none_or(|heir| heir.key != header.identity_key) {
+        return Err(Reason::Succession);
+    }
+    let keys = heirs.iter().map(|heir| heir.key);
+    Ok(std::iter::once(first.identity_key).chain(keys).collect())
+}
+
+fn malformed(error: InvalidBytes) -> Reason {
+    Reason::Malformed(error.to_string())
+}
+
 fn signed(json: &SignedJson) -> Result<Signed, Reason> {
-    let malformed = |error: crate::bytes::InvalidBytes| Reason::Malformed(error.to_string());
     Ok(Signed {
         payload: decode(&json.payload).map_err(malformed)?,
         signature: json.signature.parse().map_err(malformed)?,

@@ -14,4 +14,5 @@ pub mod rest;
 pub mod rpc;
 pub mod sign;
 pub mod statement;
+pub mod succession;
 pub mod token;

@@ -38,11 +38,15 @@ pub enum Purpose {
     ResultAck,
     /// Audit key: how far a chain of the audit log went, and its hash.
     AuditCheckpoint,
+    /// Server identity keys, the old and the new: the new takes the place of the old.
+    Successor,
+    /// Agent identity keys, the old and the new: the new takes the place of the old.
+    KeyRotation,
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::KeyCertificate,
         Self::Enrolment,
         Self::EnrolmentReceipt,
@@ -53,6 +57,8 @@ impl Purpose {
         Self::Receipt,
         Self::ResultAck,
         Self::AuditCheckpoint,
+        Self::Successor,
+        Self::KeyRotation,
     ];
 
     /// The name inside the payload type.
@@ -68,6 +74,8 @@ impl Purpose {
             Self::Receipt => "receipt",
             Self::ResultAck => "result-ack",
             Self::AuditCheckpoint => "audit-checkpoint",
+            Self::Successor => "successor",
+            Self::KeyRotation => "key-rotation",
         }
     }
 }

@@ -286,6 +286,44 @@ pub struct AuditCheckpoint {
 }
 statement!(AuditCheckpoint, AuditCheckpoint);
 
+/// A new identity key of the server takes the place of the old one. Both sign these bytes.
+#[serde_as]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Successor {
+    /// Thumbprint of the old key: what agents have pinned.
+    pub server: Bytes32,
+    /// The old key, raw Ed25519.
+    pub identity_key: Bytes32,
+    /// The new key, raw Ed25519.
+    pub successor: Bytes32,
+    /// Of the new key; rises with each succession.
+    #[serde_as(as = "DisplayFromStr")]
+    pub serial: i64,
+    /// Server time.
+    pub time: Timestamp,
+}
+statement!(Successor, Successor);
+
+/// A new identity key of an agent takes the place of the old one. Both sign these bytes.
+#[serde_as]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRotation {
+    /// Thumbprint of the server's identity key.
+    pub server: Bytes32,
+    /// The agent that signs.
+    pub agent: AgentId,
+    /// The old key, raw Ed25519.
+    pub identity_key: Bytes32,
+    /// The new key, raw Ed25519.
+    pub successor: Bytes32,
+    /// Rises with each rotation of this agent; the key that enrolled has 1.
+    #[serde_as(as = "DisplayFromStr")]
+    pub serial: i64,
+}
+statement!(KeyRotation, KeyRotation);
+
 /// A domain digest in its wire form.
 pub fn digest(sha256: Sha256) -> Bytes32 {
     Fixed(sha256.0)

@@ -65,6 +65,8 @@ impl TwoServers {
             server_url: other.url.clone(),
             server_thumbprint: thumbprint(&identity),
             server_identity_key: identity,
+            server_serial: 0,
+            command_serial: 0,
             agent_id: there.id(),
             name: there.name.clone(),
             api_key: SecretText::new(there.api_key.clone()),

@@ -14,3 +14,4 @@ mod relay;
 mod rotation;
 mod sessions;
 mod streams;
+mod succession;

@@ -158,7 +158,7 @@ async fn only_administrators_of_the_installation_rotate(place: Place) {
     server.client.get(SIGNING, &key(&["agents:read"]).await).await.refused(403, "forbidden");
     let by_agent = agent.call(&server, reqwest::Method::POST, ROTATE, Some(&session)).await;
     by_agent.refused(403, "forbidden");
-    for uses in [json!([]), json!(["identity"]), json!(["session", "everything"])] {
+    for uses in [json!([]), json!(["release"]), json!(["session", "everything"])] {
         let body = json!({ "uses": uses });
         server.client.post(ROTATE, &server.admin_key, &body).await.refused(422, "invalid");
     }

@@ -22,11 +22,16 @@ const TALKATIVE: [(&str, &str); 2] =
 
 /// `argosyd keys rotate` on the state of the fleet.
 async fn rotate(place: &Place) -> String {
+    rotate_with(place, &[]).await
+}
+
+async fn rotate_with(place: &Place, more: &[&str]) -> String {
     let data_dir = place.data_dir.to_str().unwrap();
     let url = place.database_url.clone().map(|url| ("ARGOSY_DATABASE_URL", url));
     let variables: Vec<(&str, &str)> =
         url.iter().map(|(name, url)| (*name, url.as_str())).collect();
-    run("argosyd", &["keys", "rotate", "--data-dir", data_dir], &variables).await
+    let arguments = [&["keys", "rotate", "--data-dir", data_dir], more].concat();
+    run("argosyd", &arguments, &variables).await
 }
 
 /// Waits until the server tells that a key signs.
@@ -55,7 +60,7 @@ async fn server_secrets(place: &Place) -> Vec<Vec<u8>> {
     let rows = store.read("test").await.unwrap().server_keys().list().await.unwrap();
     store.close().await;
     let sealer = Sealer::open(&place.data_dir.join("master.key"), &OsEntropy).unwrap();
-    let uses = ["identity", "command", "session"];
+    let uses = ["identity", "command", "federation", "audit", "session"];
     rows.iter()
         .filter(|row| !row.sealed_private.is_empty())
         .filter_map(|row| {
@@ -143,6 +148,48 @@ async fn keys_rotate_beside_a_running_server(place: Place) {
     carried_out(&fleet, id).await;
 }
 
+/// What the agent of the fleet knows its server by.
+async fn pinned(fleet: &Fleet) -> String {
+    let state = fleet.folder.join("agent");
+    let arguments = ["status", "--json", "--state-dir", state.to_str().unwrap()];
+    let status: Value = serde_json::from_str(&run("argosy-agent", &arguments, &[]).await).unwrap();
+    status["server_pin"].as_str().unwrap().to_owned()
+}
+
+async fn identity_of(fleet: &Fleet) -> String {
+    fleet.get("/.well-known/argosy/keys").await["thumbprint"].as_str().unwrap().to_owned()
+}
+
+async fn the_identity_is_succeeded_under_a_running_agent(place: Place) {
+    let mut fleet = Fleet::start(&place, "server").await;
+    let token = fleet.token(json!({ "auto_approve": true })).await;
+    let mut agent = AgentProcess::start(&fleet, &token);
+    let shown = fleet.agent("the agent to be connected", |a| a["connected"] == true).await;
+    let id = shown["agent_id"].as_str().unwrap();
+    carried_out(&fleet, id).await;
+    let first = pinned(&fleet).await;
+    assert_eq!(first, identity_of(&fleet).await);
+    let told = rotate_with(&place, &["--use", "identity"]).await;
+    assert!(told.contains("identity-2") && told.contains("command-2"), "{told}");
+    signs(&fleet, "identity-2").await;
+    carried_out(&fleet, id).await;
+    let second = pinned(&fleet).await;
+    assert_eq!(second, identity_of(&fleet).await);
+    assert_ne!(first, second);
+
+    // Both down; two more while nobody looks.
+    agent.kill().await;
+    fleet.kill_server().await;
+    rotate_with(&place, &["--use", "identity"]).await;
+    rotate_with(&place, &["--use", "identity"]).await;
+    fleet.start_server().await;
+    agent.start_again();
+    carried_out(&fleet, id).await;
+    assert_eq!(pinned(&fleet).await, identity_of(&fleet).await);
+    let refused = fleet.get("/api/v1/audit?action=command.receipt_refused").await;
+    assert_eq!(refused["items"], json!([]));
+}
+
 async fn no_secret_is_written_down(place: Place) {
     let fleet = Fleet::start_with(&place, "server", &TALKATIVE).await;
     let limits = file(Path::new(&format!("/proc/{}/limits", fleet.server_id())));
@@ -190,4 +237,8 @@ async fn no_secret_is_written_down(place: Place) {
     }
 }
 
-on_both!(keys_rotate_beside_a_running_server, no_secret_is_written_down);
+on_both!(
+    keys_rotate_beside_a_running_server,
+    the_identity_is_succeeded_under_a_running_agent,
+    no_secret_is_written_down,
+);

@@ -132,7 +132,7 @@ async fn standing(
     let applicant = Applicant { registered: &registered, keys: &home.keys, machine_id };
     match handshake(link, &applicant, deps).await {
         Ok(opened) => {
-            place.continued(opened.continuation).await?;
+            place.continued(opened.continuation, &opened.server).await?;
             Ok(Standing::Approved)
         }
         Err(error) => Ok(match judge(&error) {

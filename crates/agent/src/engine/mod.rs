@@ -35,6 +35,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 pub use outcome::RunOutcome;
+pub(crate) use verify::good_at;
 pub use verify::{ServerIdentity, Untrusted};
 
 use crate::{
@@ -78,7 +79,7 @@ pub struct EngineParts {
     pub agent: AgentId,
     /// Its tenant, where it is known; else the first good command's.
     pub org: Option<OrgId>,
-    /// The server that it obeys.
+    /// The server that it obeys at first.
     pub server: ServerIdentity,
     /// The boot of the host.
     pub boot: BootId,
@@ -169,6 +170,7 @@ pub struct Engine {
 
 struct Inner {
     parts: EngineParts,
+    server: Mutex<ServerIdentity>,
     books: Mutex<Books>,
     /// Held while something that arrived is decided: one after the other.
     deciding: Mutex<()>,
@@ -185,6 +187,7 @@ impl Engine {
     pub fn new(parts: EngineParts) -> Result<(Self, mpsc::Receiver<EngineEvent>), JournalError> {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
         let inner = Inner {
+            server: Mutex::new(parts.server),
             parts,
             books: Mutex::default(),
             deciding: Mutex::default(),
@@ -265,6 +268,11 @@ impl Engine {
         self.inner.wake.notify_one();
     }
 
+    /// The server as it is known since the last handshake.
+    pub fn trust(&self, server: ServerIdentity) {
+        *self.inner.server.lock().unwrap_or_else(PoisonError::into_inner) = server;
+    }
+
     /// The host's policy as it stands now. Blocks for as long as the disk does.
     pub fn policy(&self) -> LoadedPolicy {
         self.inner.parts.policy.load()
@@ -286,6 +294,10 @@ impl FinishedCommand {
 }
 
 impl Inner {
+    fn server(&self) -> ServerIdentity {
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn books(&self) -> MutexGuard<'_, Books> {
         // The books are repaired from the journal at the next start at the latest.
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
@@ -339,10 +351,10 @@ impl Inner {
     }
 
     fn acknowledge(&self, envelope: &Signed, certificate: &Signed) -> Result<CommandId, AckError> {
-        let Inner { parts, .. } = self;
+        let (parts, server) = (&self.parts, self.server());
         let server_now = self.books().server_time.at(parts.clock.since_boot());
-        let ack: ResultAckStatement = parts.server.verify(envelope, certificate, server_now)?;
-        if ack.server != *parts.server.thumbprint() {
+        let ack: ResultAckStatement = server.verify(envelope, certificate, server_now)?;
+        if ack.server != *server.thumbprint() {
             return Err(Untrusted::Server.into());
         }
         if ack.agent != parts.agent {

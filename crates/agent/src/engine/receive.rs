@@ -71,14 +71,13 @@ impl Inner {
         params: &[u8],
         certificate: &Signed,
     ) -> Result<CommandStatement, (Option<CommandId>, Untrusted)> {
-        let parts = &self.parts;
-        let (statement, certificate) = parts
-            .server
+        let (parts, server) = (&self.parts, self.server());
+        let (statement, certificate) = server
             .certified::<CommandStatement>(envelope, certificate)
             .map_err(|why| (None, why))?;
         let server_now = self.books().server_time.at(parts.clock.since_boot());
         let org = parts.org.clone().or_else(|| parts.journal.org());
-        let verdict = if statement.server != *parts.server.thumbprint() {
+        let verdict = if statement.server != *server.thumbprint() {
             Err(Untrusted::Server)
         } else if statement.agent != parts.agent {
             Err(Untrusted::Agent)

@@ -15,11 +15,13 @@ use argosy_wire::{
 /// The use that a command key is certified for.
 const COMMAND_USE: &str = "command";
 
-/// The server that an agent pinned.
+/// The server as an agent knows it: the identity that it pinned, or to which it was led from there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerIdentity {
     key: Bytes32,
     thumbprint: Bytes32,
+    serial: i64,
+    command_serial: i64,
 }
 
 /// Why the server's word was not taken.
@@ -34,6 +36,9 @@ pub enum Untrusted {
     /// It, or its certificate, names another server.
     #[error("it is from another server")]
     Server,
+    /// A newer key of this use is known: the one that signed was replaced, and may be stolen.
+    #[error("the key was replaced by a newer one")]
+    Superseded,
     /// The certificate was not good at that time.
     #[error("the key's certificate is not good at this time")]
     Window,
@@ -54,10 +59,47 @@ pub enum Untrusted {
     UnknownCommand,
 }
 
+impl Untrusted {
+    /// Whether the server may have changed its keys since the agent last shook hands: another
+    /// handshake tells.
+    pub fn may_be_news(&self) -> bool {
+        match self {
+            Self::Certificate(_) | Self::Server | Self::Superseded => true,
+            Self::Use
+            | Self::Window
+            | Self::Statement(_)
+            | Self::Agent
+            | Self::Org
+            | Self::Params
+            | Self::UnknownCommand => false,
+        }
+    }
+}
+
 impl ServerIdentity {
     /// The server whose raw Ed25519 identity key this is.
     pub fn new(key: Bytes32) -> Self {
-        Self { key, thumbprint: thumbprint(&key) }
+        Self { key, thumbprint: thumbprint(&key), serial: 0, command_serial: 0 }
+    }
+
+    /// The same with its place in the succession, as far as it is known.
+    pub fn with_serial(self, serial: i64) -> Self {
+        Self { serial, ..self }
+    }
+
+    /// The same, believing no command key of a lower serial any more.
+    pub fn with_command_serial(self, command_serial: i64) -> Self {
+        Self { command_serial: self.command_serial.max(command_serial), ..self }
+    }
+
+    /// The identity's place in the succession; 0 where it is not known.
+    pub fn serial(&self) -> i64 {
+        self.serial
+    }
+
+    /// The lowest serial of command keys that are believed.
+    pub fn command_serial(&self) -> i64 {
+        self.command_serial
     }
 
     /// The raw key.
@@ -85,7 +127,7 @@ impl ServerIdentity {
     }
 
     /// The same with the certificate, for statements that hold a time of their own.
-    pub(super) fn certified<S: Statement>(
+    pub(crate) fn certified<S: Statement>(
         &self,
         envelope: &Signed,
         certificate: &Signed,
@@ -98,13 +140,16 @@ impl ServerIdentity {
         if certificate.usage != COMMAND_USE {
             return Err(Untrusted::Use);
         }
+        if certificate.serial < self.command_serial {
+            return Err(Untrusted::Superseded);
+        }
         let statement = envelope.verify(&certificate.public_key).map_err(Untrusted::Statement)?;
         Ok((statement, certificate))
     }
 }
 
 /// Whether the certificate is good at a time of the server.
-pub(super) fn good_at(certificate: &KeyCertificate, at: Timestamp) -> Result<(), Untrusted> {
+pub(crate) fn good_at(certificate: &KeyCertificate, at: Timestamp) -> Result<(), Untrusted> {
     if (certificate.not_before..certificate.not_after).contains(&at) {
         Ok(())
     } else {

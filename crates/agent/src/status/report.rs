@@ -65,11 +65,11 @@ impl StatusReport {
                 report.server_url = Some(begun.server_url);
             }
             Credentials::AwaitingKey(registered) | Credentials::Registered(registered) => {
+                report.server_pin = Some(registered.server().thumbprint().to_string());
                 report.name = Some(registered.name);
                 report.agent_id = Some(registered.agent_id.to_string());
                 report.account_id = Some(registered.account_id.0);
                 report.server_url = Some(registered.server_url);
-                report.server_pin = Some(registered.server_thumbprint.to_string());
                 report.fingerprint = Some(registered.fingerprint.to_string());
             }
         }

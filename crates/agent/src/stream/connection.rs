@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{StreamParts, frames};
 use crate::{
-    engine::EngineEvent,
+    engine::{EngineEvent, Offered},
     status::Connection,
     transport::{CallError, Session},
 };
@@ -68,6 +68,8 @@ pub(super) enum End {
     Closed,
     /// The server has not answered a heartbeat.
     Silent,
+    /// What arrived was signed by a key that is not known to be the server's.
+    Distrusted,
     /// This process ends.
     Stopped,
 }
@@ -180,7 +182,8 @@ async fn incoming(
         };
         match frame {
             Some(Frame::Command(command)) => {
-                for answer in offer(parts, *command).await {
+                let Some(replies) = offer(parts, *command).await else { return End::Distrusted };
+                for answer in replies {
                     if answers.send(answer).await.is_err() {
                         return End::Closed;
                     }
@@ -202,17 +205,24 @@ async fn incoming(
     }
 }
 
+/// What to answer to a command; none where another handshake has to tell who the server is.
 async fn offer(
     parts: &StreamParts,
     command: argosy_wire::rpc::gateway::Command,
-) -> Vec<ControlStreamRequest> {
+) -> Option<Vec<ControlStreamRequest>> {
     let Some((envelope, params, certificate)) = frames::command(command) else {
         tracing::warn!("a command came without envelope or certificate");
-        return Vec::new();
+        return Some(Vec::new());
     };
     let offered = parts.engine.offer(envelope, params, certificate).await;
     parts.board.touch();
-    frames::answers(offered)
+    if let Offered::Invalid { why, .. } = &offered
+        && why.may_be_news()
+    {
+        tracing::warn!(%why, "a command was not taken; asking the server who it is");
+        return None;
+    }
+    Some(frames::answers(offered))
 }
 
 async fn acknowledge(parts: &StreamParts, ack: &argosy_wire::rpc::gateway::ResultAck) {

@@ -65,6 +65,7 @@ fn next(end: &End) -> Next {
         End::NonceAsked => Next::AtOnce,
         End::Stopped => Next::Stop,
         End::Closed | End::Silent => Next::After(None),
+        End::Distrusted => Next::NewSession,
         End::Goaway { reason, delay } => match reason.as_str() {
             "session_ended" | "revoked" => Next::NewSession,
             // Somebody else holds a stream with this identity: no race for it.
@@ -162,6 +163,7 @@ impl StreamParts {
             End::Goaway { reason, .. } => format!("the server closed the stream: {reason}"),
             End::Closed | End::NonceAsked => "the server closed the stream".to_owned(),
             End::Silent => "the server does not answer".to_owned(),
+            End::Distrusted => "what the server sent was not signed by a key of it".to_owned(),
             End::Stopped => return,
         };
         tracing::warn!(retry_in_ms, "{why}");

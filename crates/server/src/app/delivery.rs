@@ -106,8 +106,9 @@ impl App {
     }
 
     fn sign_order(&self, command: Command) -> OutgoingCommand {
-        let signed = self.keyring().sign_command(&CommandStatement {
-            server: self.keyring().thumbprint(),
+        let keyring = self.keyring();
+        let signed = keyring.sign_command(&CommandStatement {
+            server: keyring.thumbprint(),
             org: command.org,
             agent: command.agent,
             command_id: command.id,
@@ -215,8 +216,9 @@ impl App {
             self.end_command(&mut tx, command, &result).await?;
         }
         tx.commit().await?;
-        Ok(Some(self.keyring().sign_command(&ResultAckStatement {
-            server: self.keyring().thumbprint(),
+        let keyring = self.keyring();
+        Ok(Some(keyring.sign_command(&ResultAckStatement {
+            server: keyring.thumbprint(),
             agent: agent.id.clone(),
             command_id: result.command,
             result_sha256,

@@ -1,5 +1,7 @@
 //! The handshake: the server proves itself, then the agent, then there is a session.
 
+use std::sync::Arc;
+
 use argosy_domain::{
     agent::{Agent, AgentStatus, Closure, Decider},
     audit::AuditAction,
@@ -25,7 +27,7 @@ use super::{
     App, Origin,
     audit::Event,
     error::{AppError, AppResult},
-    keyring::Certified,
+    keyring::{Certified, Keyring},
     security::Sighting,
     sessions::IssuedSession,
 };
@@ -48,6 +50,8 @@ pub struct IssuedChallenge {
     pub statement: ChallengeStatement,
     /// The bytes that were signed, and the signature.
     pub signed: Certified,
+    /// The keys of that signature.
+    pub keyring: Arc<Keyring>,
     /// The challenge dies then.
     pub expires_at: Timestamp,
 }
@@ -112,15 +116,16 @@ impl App {
         let digest = Sha256::of(&challenge);
         tx.handshakes().insert_challenge(&agent.id, digest, now, expires_at).await?;
         tx.commit().await?;
+        let keyring = self.keyring();
         let statement = ChallengeStatement {
-            server: self.keyring().thumbprint(),
+            server: keyring.thumbprint(),
             agent: agent.id,
             agent_nonce: begin.agent_nonce,
             challenge: Fixed(challenge),
             server_time: now,
         };
-        let signed = self.keyring().sign_command(&statement);
-        Ok(IssuedChallenge { statement, signed, expires_at })
+        let signed = keyring.sign_command(&statement);
+        Ok(IssuedChallenge { statement, signed, keyring, expires_at })
     }
 
     /// Second half: the agent proves its key and gets a session. The challenge is consumed

@@ -6,16 +6,19 @@
 //! certificate of the very key that signed it.
 
 mod info;
+mod succession;
 mod vault;
 
 use argosy_domain::{
     entropy::Entropy,
+    limits::SUCCESSIONS_MAX,
     time::{Clock, Timestamp},
 };
 use argosy_store::{ServerKeyRow, Store, StoreError};
 use argosy_wire::{
     bytes::{Bytes32, Fixed},
     sign::{Signed, Statement, thumbprint},
+    succession::Cosigned,
     token::Secret32,
 };
 use ed25519_dalek::SigningKey;
@@ -38,6 +41,8 @@ pub enum KeyUse {
     Identity,
     /// Commands, challenges, acknowledgments of results.
     Command,
+    /// What this server says to other servers.
+    Federation,
     /// Checkpoints of the audit log.
     Audit,
     /// Session tokens and, derived, DPoP nonces. A secret, not a key pair.
@@ -46,15 +51,19 @@ pub enum KeyUse {
 
 impl KeyUse {
     /// Every use.
-    pub const ALL: [Self; 4] = [Self::Identity, Self::Command, Self::Audit, Self::Session];
+    pub const ALL: [Self; 5] =
+        [Self::Identity, Self::Command, Self::Federation, Self::Audit, Self::Session];
     /// Those that the identity key certifies.
-    pub const CERTIFIED: [Self; 2] = [Self::Command, Self::Audit];
+    pub const CERTIFIED: [Self; 3] = [Self::Command, Self::Federation, Self::Audit];
+    /// Those whose private parts are erased once they are replaced.
+    pub const ERASED: [Self; 4] = [Self::Identity, Self::Command, Self::Federation, Self::Audit];
 
     /// The stored and public name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Identity => "identity",
             Self::Command => "command",
+            Self::Federation => "federation",
             Self::Audit => "audit",
             Self::Session => "session",
         }
@@ -63,11 +72,6 @@ impl KeyUse {
     /// The use of a name.
     pub fn of(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.as_str() == name)
-    }
-
-    /// Whether [`super::rotation`] replaces it.
-    pub fn rotates(self) -> bool {
-        self != Self::Identity
     }
 }
 
@@ -83,9 +87,9 @@ pub enum KeyringError {
     /// A stored key is not what its row says.
     #[error("server key {0} is corrupt")]
     Corrupt(String),
-    /// The identity key is not replaced like the others.
-    #[error("the {0} key cannot be rotated")]
-    NotRotated(&'static str),
+    /// Agents follow a chain of this length at most.
+    #[error("the identity has been succeeded {SUCCESSIONS_MAX} times, and agents follow no more")]
+    TooManySuccessions,
     /// Every rotation leaves an old secret that must live on for a while.
     #[error("{SESSION_SECRETS_MAX} session secrets are valid already; wait until one has ended")]
     TooMany,
@@ -103,7 +107,6 @@ pub struct Certified {
 struct CertifiedKey {
     key: SigningKey,
     certificate: Signed,
-    serial: i64,
 }
 
 impl CertifiedKey {
@@ -145,12 +148,14 @@ impl SessionSecret {
     }
 }
 
-/// The keys in force.
+/// The keys in force. `Debug` shows the thumbprint alone.
 pub struct Keyring {
     rows: Vec<ServerKeyRow>,
     identity: SigningKey,
     identity_public: Bytes32,
     thumbprint: Bytes32,
+    successors: Vec<Cosigned>,
+    predecessors: Vec<Bytes32>,
     command: CertifiedKey,
     audit: CertifiedKey,
     oldest: SessionSecret,
@@ -197,11 +202,7 @@ fn certified_key(
     key_use: KeyUse,
 ) -> Result<CertifiedKey, KeyringError> {
     let row = newest(rows, key_use)?;
-    Ok(CertifiedKey {
-        key: signing_key(row, sealer, key_use)?,
-        certificate: certificate_of(row)?,
-        serial: row.serial,
-    })
+    Ok(CertifiedKey { key: signing_key(row, sealer, key_use)?, certificate: certificate_of(row)? })
 }
 
 fn session_secret(row: &ServerKeyRow, sealer: &Sealer) -> Result<SessionSecret, KeyringError> {
@@ -256,6 +257,7 @@ impl Keyring {
     fn from_rows(rows: Vec<ServerKeyRow>, sealer: &Sealer) -> Result<Self, KeyringError> {
         let identity = signing_key(newest(&rows, KeyUse::Identity)?, sealer, KeyUse::Identity)?;
         let identity_public = Fixed(identity.verifying_key().to_bytes());
+        let (successors, predecessors) = succession::chain(&rows)?;
         let sessions = rows.iter().filter(|row| row.key_use == KeyUse::Session.as_str());
         let mut sessions = sessions.map(|row| session_secret(row, sealer));
         let oldest = sessions.next().ok_or_else(|| corrupt(KeyUse::Session.as_str()))??;
@@ -264,6 +266,8 @@ impl Keyring {
             identity,
             identity_public,
             thumbprint: thumbprint(&identity_public),
+            successors,
+            predecessors,
             command: certified_key(&rows, sealer, KeyUse::Command)?,
             audit: certified_key(&rows, sealer, KeyUse::Audit)?,
             oldest,
@@ -280,6 +284,16 @@ impl Keyring {
     /// What agents pin.
     pub fn thumbprint(&self) -> Bytes32 {
         self.thumbprint
+    }
+
+    /// How this identity came to be, oldest first.
+    pub fn successors(&self) -> &[Cosigned] {
+        &self.successors
+    }
+
+    /// Whether a pin is this server's: of its identity, or of one from which agents are led here.
+    pub fn answers_to(&self, pin: &Bytes32) -> bool {
+        self.thumbprint == *pin || self.predecessors.contains(pin)
     }
 
     /// The certificate of the command key that signs.
@@ -341,7 +355,7 @@ impl Keyring {
     /// What can be forgotten now: secrets that are over, private parts that were replaced.
     pub(super) fn has_refuse(&self, now: Timestamp) -> bool {
         self.sessions().any(|secret| secret.is_over(now))
-            || KeyUse::CERTIFIED.into_iter().any(|key_use| self.erasable(key_use, now).is_some())
+            || KeyUse::ERASED.into_iter().any(|key_use| self.erasable(key_use, now).is_some())
     }
 
     /// The serial below which the private parts of a use serve nobody any more.
@@ -355,6 +369,12 @@ impl Keyring {
         };
         let any = self.rows.iter().any(|row| older(&row));
         (settled && any).then_some(newest.serial)
+    }
+}
+
+impl std::fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Keyring({})", self.thumbprint)
     }
 }
 

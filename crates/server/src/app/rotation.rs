@@ -19,6 +19,7 @@ use super::{
     audit::Event,
     error::{AppError, AppResult},
     keyring::{KeyInfo, KeyUse, Keyring, KeyringError, RENEW_BEFORE, Vault, WARN_BEFORE},
+    streams::CloseReason,
 };
 
 /// The keyring in force, replaced whole.
@@ -47,23 +48,26 @@ impl From<KeyringError> for AppError {
     fn from(error: KeyringError) -> Self {
         match error {
             KeyringError::Store(error) => error.into(),
-            KeyringError::TooMany | KeyringError::NotRotated(_) => Self::wrong_state(error),
+            KeyringError::TooMany | KeyringError::TooManySuccessions => Self::wrong_state(error),
             KeyringError::Seal(_) | KeyringError::Corrupt(_) => Self::internal(error),
         }
     }
 }
 
-/// Which uses a caller named; `identity` is none that rotates.
+/// Which uses a caller named. A new identity brings new certified keys by itself.
 fn rotated_uses(names: &[String]) -> AppResult<Vec<KeyUse>> {
     let mut uses = Vec::new();
     for name in names {
         match KeyUse::of(name) {
-            Some(key_use) if key_use.rotates() => uses.push(key_use),
-            Some(_) | None => return Err(AppError::field("uses", format!("knows no {name}"))),
+            Some(key_use) => uses.push(key_use),
+            None => return Err(AppError::field("uses", format!("knows no {name}"))),
         }
     }
     uses.sort_unstable();
     uses.dedup();
+    if uses.contains(&KeyUse::Identity) {
+        uses.retain(|key_use| !KeyUse::CERTIFIED.contains(key_use));
+    }
     if uses.is_empty() { Err(AppError::field("uses", "must not be empty")) } else { Ok(uses) }
 }
 
@@ -122,20 +126,27 @@ impl App {
         Ok(self.keyring().describe(self.now())?)
     }
 
-    /// Certificates that agents accept at this time, replaced keys' included.
+    /// Certificates that agents accept at this time, replaced keys' included; those of an identity
+    /// that was succeeded are not.
     pub fn certified_keys(&self) -> AppResult<Vec<KeyInfo>> {
-        let now = self.now();
-        let mut keys = self.keyring().describe(now)?;
-        keys.retain(|key| key.certificate.is_some() && key.holds_at(now));
+        let (now, keyring) = (self.now(), self.keyring());
+        let mut keys = keyring.describe(now)?;
+        keys.retain(|key| key.certified_by() == Some(keyring.thumbprint()) && key.holds_at(now));
         Ok(keys)
     }
 
     /// Takes up what was rotated by another process on the same store. Returns how often it did.
+    /// With a new identity sessions and streams end: agents learn of it in their next handshake.
     pub async fn refresh_keys(&self) -> AppResult<u64> {
-        let Some(keyring) = self.keyring().reload(self.store(), self.sealer()).await? else {
+        let before = self.keyring();
+        let Some(keyring) = before.reload(self.store(), self.sealer()).await? else {
             return Ok(0);
         };
+        let succeeded = keyring.thumbprint() != before.thumbprint();
         self.shared_keyring().set(keyring);
+        if succeeded {
+            self.hub().close_all(CloseReason::SessionEnded);
+        }
         Ok(1)
     }
 
@@ -170,7 +181,7 @@ impl App {
         }
         let mut tx = self.store().write("server_keys.retire").await?;
         let mut retired = tx.server_keys().delete_ended(KeyUse::Session.as_str(), now).await?;
-        for key_use in KeyUse::CERTIFIED {
+        for key_use in KeyUse::ERASED {
             if let Some(serial) = keyring.erasable(key_use, now) {
                 retired += tx.server_keys().erase_below(key_use.as_str(), serial).await?;
             }

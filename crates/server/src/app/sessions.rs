@@ -102,8 +102,9 @@ impl App {
         let (now, id) = (self.now(), self.ids().fresh::<SessionId>());
         let expires_at = now.plus(SESSION_LIFE);
         let jkt = dpop::key_thumbprint(&bytes::Fixed(identity.identity_key)).to_string();
+        let keyring = self.keyring();
         let claims = Claims {
-            iss: self.keyring().thumbprint().to_string(),
+            iss: keyring.thumbprint().to_string(),
             aud: AUDIENCE.to_owned(),
             sub: agent.id.clone(),
             org: agent.org.clone(),
@@ -114,7 +115,6 @@ impl App {
             exp: expires_at.as_seconds(),
             jti: bytes::encode(&random_bytes::<16>(self.entropy())),
         };
-        let keyring = self.keyring();
         let secret = keyring.session_signer(now);
         let header = Header {
             typ: Some(SESSION_TYPE.to_owned()),

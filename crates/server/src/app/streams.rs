@@ -115,6 +115,13 @@ impl Hub {
         }
     }
 
+    /// Ends every stream that is open now.
+    pub fn close_all(&self, reason: CloseReason) {
+        for (_, entry) in self.lock().open.drain() {
+            let _ = entry.close.send(reason);
+        }
+    }
+
     /// Ends every stream, and those that are still to come, because the server shuts down.
     pub fn drain(&self) {
         let mut streams = self.lock();

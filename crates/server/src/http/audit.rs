@@ -11,6 +11,7 @@ use argosy_wire::{
         },
         enrolment::SignedJson,
     },
+    succession::Cosigned,
 };
 use axum::{
     body::{Body, Bytes},
@@ -96,6 +97,7 @@ fn header_line(app: &App, export: &AuditExport) -> ExportLine {
         identity_key: keyring.identity_public(),
         org: export.org().to_string(),
         exported_at: app.now().to_string(),
+        successors: keyring.successors().iter().map(Cosigned::to_json).collect(),
     })
 }
 

@@ -26,6 +26,7 @@ use argosy_wire::{
         tokens::Token,
     },
     sign::Signed,
+    succession::Cosigned,
 };
 
 use crate::app::{
@@ -142,6 +143,7 @@ pub(super) fn server_keys<'c>(
         identity_key: keyring.identity_public().to_string(),
         thumbprint: keyring.thumbprint().to_string(),
         certificates: certificates.into_iter().map(signed).collect(),
+        successors: keyring.successors().iter().map(Cosigned::to_json).collect(),
     }
 }
 

@@ -104,7 +104,7 @@ pub(super) async fn begin(
         expires_at: issued.expires_at.to_string(),
         statement: encode(&issued.signed.envelope.payload),
         signature: issued.signed.envelope.signature.to_string(),
-        server_keys: convert::server_keys(&app.keyring(), [&issued.signed.certificate]),
+        server_keys: convert::server_keys(&issued.keyring, [&issued.signed.certificate]),
     }))
 }
 

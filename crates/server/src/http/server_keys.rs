@@ -6,6 +6,7 @@ use argosy_wire::{
         server_keys::{RotateKeys, ServerKey, SigningKeys},
     },
     sign::thumbprint,
+    succession::Cosigned,
 };
 use axum::{Json as Answered, extract::State};
 
@@ -24,6 +25,7 @@ fn key(key: KeyInfo) -> ServerKey {
         thumbprint: key.public_key.map(|public| thumbprint(&public).to_string()),
         public_key: key.public_key.map(|public| public.to_string()),
         certificate: key.certificate.as_ref().map(convert::signed),
+        succession: key.succession.as_ref().map(Cosigned::to_json),
         not_before: key.not_before.to_string(),
         not_after: key.not_after.map(|end| end.to_string()),
         id: key.id,

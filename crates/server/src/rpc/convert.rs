@@ -10,11 +10,13 @@ use argosy_wire::{
     rpc::gateway::{
         Accepted, Ack, AckCode as WireAck, BeginAuthHandshakeRequest, BeginAuthHandshakeResponse,
         Command, CommandResult, CompleteAuthHandshakeRequest, ControlStreamResponse,
-        EnrollmentStatus, HeartbeatAck, Hello, KeyDelivery, KeyUse, RegisterRequest,
-        RegisterResponse, Renewed, ResultAck, ServerKeys, SignedStatement, UploadInventoryRequest,
-        control_stream_request::Frame as UpFrame, control_stream_response::Frame as DownFrame,
+        CosignedStatement, EnrollmentStatus, HeartbeatAck, Hello, KeyDelivery, KeyUse,
+        RegisterRequest, RegisterResponse, Renewed, ResultAck, ServerKeys, SignedStatement,
+        UploadInventoryRequest, control_stream_request::Frame as UpFrame,
+        control_stream_response::Frame as DownFrame,
     },
     sign::Signed,
+    succession::Cosigned,
 };
 
 use crate::app::{
@@ -125,10 +127,20 @@ fn signed(signed: &Signed) -> SignedStatement {
     }
 }
 
+fn cosigned(link: &Cosigned) -> CosignedStatement {
+    CosignedStatement {
+        payload: link.payload.clone(),
+        signature: link.signature.0.to_vec(),
+        successor_signature: link.successor_signature.0.to_vec(),
+        ..Default::default()
+    }
+}
+
 fn server_keys(keyring: &Keyring, certificate: &Signed) -> ServerKeys {
     ServerKeys {
         identity_key: keyring.identity_public().0.to_vec(),
         certificates: vec![signed(certificate)],
+        successors: keyring.successors().iter().map(cosigned).collect(),
         ..Default::default()
     }
 }
@@ -162,14 +174,14 @@ pub(super) fn begin(request: BeginAuthHandshakeRequest) -> AppResult<Begin> {
 }
 
 /// The answer to the first half.
-pub(super) fn challenge(issued: IssuedChallenge, keyring: &Keyring) -> BeginAuthHandshakeResponse {
+pub(super) fn challenge(issued: IssuedChallenge) -> BeginAuthHandshakeResponse {
     BeginAuthHandshakeResponse {
         challenge: issued.statement.challenge.0.to_vec(),
         expires_at: issued.expires_at.to_string(),
         server_time: issued.statement.server_time.to_string(),
         signature: issued.signed.envelope.signature.0.to_vec(),
         statement: issued.signed.envelope.payload,
-        server_keys: Some(server_keys(keyring, &issued.signed.certificate)).into(),
+        server_keys: Some(server_keys(&issued.keyring, &issued.signed.certificate)).into(),
         ..Default::default()
     }
 }

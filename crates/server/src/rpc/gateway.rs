@@ -119,7 +119,7 @@ impl AgentGatewayService for Gateway {
     ) -> ServiceResult<impl Encodable<BeginAuthHandshakeResponse> + Send + use<'a>> {
         let begin = convert::begin(request.to_owned_message()).map_err(refuse)?;
         let issued = self.0.begin_handshake(&call::origin(&ctx), &begin).await.map_err(refuse)?;
-        Response::ok(convert::challenge(issued, &self.0.keyring()))
+        Response::ok(convert::challenge(issued))
     }
 
     async fn complete_auth_handshake<'a>(

@@ -865,6 +865,16 @@ pub struct ServerKeys {
         deserialize_with = "::buffa::json_helpers::null_as_default"
     )]
     pub certificates: ::buffa::alloc::vec::Vec<SignedStatement>,
+    /// How this identity came to be, oldest first: statements of purpose successor. An agent that
+    /// pinned an earlier identity follows them from its pin to `identity_key`, or refuses.
+    ///
+    /// Field 3: `successors`
+    #[serde(
+        rename = "successors",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_vec",
+        deserialize_with = "::buffa::json_helpers::null_as_default"
+    )]
+    pub successors: ::buffa::alloc::vec::Vec<CosignedStatement>,
     #[serde(skip)]
     #[doc(hidden)]
     pub __buffa_unknown_fields: ::buffa::UnknownFields,
@@ -874,6 +884,7 @@ impl ::core::fmt::Debug for ServerKeys {
         f.debug_struct("ServerKeys")
             .field("identity_key", &self.identity_key)
             .field("certificates", &self.certificates)
+            .field("successors", &self.successors)
             .finish()
     }
 }
@@ -915,6 +926,14 @@ impl ::buffa::Message for ServerKeys {
                 += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
                     + inner_size as u64;
         }
+        for v in &self.successors {
+            let __slot = __cache.reserve();
+            let inner_size = v.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
         size += self.__buffa_unknown_fields.encoded_len() as u64;
         ::buffa::saturate_size(size)
     }
@@ -931,6 +950,14 @@ impl ::buffa::Message for ServerKeys {
         for v in &self.certificates {
             ::buffa::types::put_len_delimited_header(
                 2u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            v.write_to(__cache, buf);
+        }
+        for v in &self.successors {
+            ::buffa::types::put_len_delimited_header(
+                3u32,
                 u64::from(__cache.consume_next()),
                 buf,
             );
@@ -968,6 +995,18 @@ impl ::buffa::Message for ServerKeys {
                 ::buffa::Message::merge_length_delimited(&mut elem, buf, ctx)?;
                 self.certificates.push(elem);
             }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                let mut elem = ::core::default::Default::default();
+                ctx.register_element_memory(
+                    ::buffa::__private::element_footprint(&elem),
+                )?;
+                ::buffa::Message::merge_length_delimited(&mut elem, buf, ctx)?;
+                self.successors.push(elem);
+            }
             _ => {
                 self.__buffa_unknown_fields
                     .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
@@ -978,6 +1017,7 @@ impl ::buffa::Message for ServerKeys {
     fn clear(&mut self) {
         self.identity_key.clear();
         self.certificates.clear();
+        self.successors.clear();
         self.__buffa_unknown_fields.clear();
     }
 }
@@ -1008,6 +1048,187 @@ pub const __SERVER_KEYS_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa
     type_url: "type.googleapis.com/agentgateway.v1.ServerKeys",
     to_json: ::buffa::type_registry::any_to_json::<ServerKeys>,
     from_json: ::buffa::type_registry::any_from_json::<ServerKeys>,
+    is_wkt: false,
+};
+/// A statement that an old key and its successor signed.
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct CosignedStatement {
+    /// Canonical JSON, byte for byte.
+    ///
+    /// Field 1: `payload`
+    #[serde(
+        rename = "payload",
+        with = "::buffa::json_helpers::bytes",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_bytes"
+    )]
+    pub payload: ::buffa::alloc::vec::Vec<u8>,
+    /// The old key's, Ed25519, 64 bytes.
+    ///
+    /// Field 2: `signature`
+    #[serde(
+        rename = "signature",
+        with = "::buffa::json_helpers::bytes",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_bytes"
+    )]
+    pub signature: ::buffa::alloc::vec::Vec<u8>,
+    /// The new key's over the same bytes, 64 bytes.
+    ///
+    /// Field 3: `successor_signature`
+    #[serde(
+        rename = "successorSignature",
+        alias = "successor_signature",
+        with = "::buffa::json_helpers::bytes",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_bytes"
+    )]
+    pub successor_signature: ::buffa::alloc::vec::Vec<u8>,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for CosignedStatement {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("CosignedStatement")
+            .field("payload", &self.payload)
+            .field("signature", &self.signature)
+            .field("successor_signature", &self.successor_signature)
+            .finish()
+    }
+}
+impl CosignedStatement {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.CosignedStatement";
+}
+::buffa::impl_default_instance!(CosignedStatement);
+impl ::buffa::MessageName for CosignedStatement {
+    const PACKAGE: &'static str = "agentgateway.v1";
+    const NAME: &'static str = "CosignedStatement";
+    const FULL_NAME: &'static str = "agentgateway.v1.CosignedStatement";
+    const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.CosignedStatement";
+}
+impl ::buffa::Message for CosignedStatement {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if !self.payload.is_empty() {
+            size += 1u64 + ::buffa::types::bytes_encoded_len(&self.payload) as u64;
+        }
+        if !self.signature.is_empty() {
+            size += 1u64 + ::buffa::types::bytes_encoded_len(&self.signature) as u64;
+        }
+        if !self.successor_signature.is_empty() {
+            size
+                += 1u64
+                    + ::buffa::types::bytes_encoded_len(&self.successor_signature)
+                        as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if !self.payload.is_empty() {
+            ::buffa::types::put_shared_bytes_field(1u32, &self.payload, buf);
+        }
+        if !self.signature.is_empty() {
+            ::buffa::types::put_shared_bytes_field(2u32, &self.signature, buf);
+        }
+        if !self.successor_signature.is_empty() {
+            ::buffa::types::put_shared_bytes_field(3u32, &self.successor_signature, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_bytes(&mut self.payload, buf)?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_bytes(&mut self.signature, buf)?;
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_bytes(&mut self.successor_signature, buf)?;
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.payload.clear();
+        self.signature.clear();
+        self.successor_signature.clear();
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for CosignedStatement {
+    const PROTO_FQN: &'static str = "agentgateway.v1.CosignedStatement";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for CosignedStatement {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __COSIGNED_STATEMENT_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/agentgateway.v1.CosignedStatement",
+    to_json: ::buffa::type_registry::any_to_json::<CosignedStatement>,
+    from_json: ::buffa::type_registry::any_from_json::<CosignedStatement>,
     is_wkt: false,
 };
 /// A key of the statement once more; must be equal to it.
@@ -6895,6 +7116,14 @@ pub mod __buffa {
                 'a,
                 super::super::__buffa::view::SignedStatementView<'a>,
             >,
+            /// How this identity came to be, oldest first: statements of purpose successor. An agent that
+            /// pinned an earlier identity follows them from its pin to `identity_key`, or refuses.
+            ///
+            /// Field 3: `successors`
+            pub successors: ::buffa::RepeatedView<
+                'a,
+                super::super::__buffa::view::CosignedStatementView<'a>,
+            >,
             pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
         }
         impl<'a> ::buffa::MessageView<'a> for ServerKeysView<'a> {
@@ -6960,6 +7189,26 @@ pub mod __buffa {
                                 )?,
                             );
                     }
+                    3u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        let __sub_ctx = ctx.descend()?;
+                        let sub = ::buffa::types::borrow_bytes(&mut cur)?;
+                        ctx.register_element_memory(
+                            ::core::mem::size_of::<
+                                super::super::__buffa::view::CosignedStatementView,
+                            >(),
+                        )?;
+                        view.successors
+                            .push(
+                                <super::super::__buffa::view::CosignedStatementView as ::buffa::MessageView>::decode_view_ctx(
+                                    sub,
+                                    __sub_ctx,
+                                )?,
+                            );
+                    }
                     _ => {
                         ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
                         let span_len = before_tag.len() - cur.len();
@@ -6986,6 +7235,11 @@ pub mod __buffa {
                     identity_key: (self.identity_key).to_vec(),
                     certificates: self
                         .certificates
+                        .iter()
+                        .map(|v| v.to_owned_from_source(__buffa_src))
+                        .collect::<::core::result::Result<_, ::buffa::DecodeError>>()?,
+                    successors: self
+                        .successors
                         .iter()
                         .map(|v| v.to_owned_from_source(__buffa_src))
                         .collect::<::core::result::Result<_, ::buffa::DecodeError>>()?,
@@ -7017,6 +7271,14 @@ pub mod __buffa {
                         += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
                             + inner_size as u64;
                 }
+                for v in &self.successors {
+                    let __slot = __cache.reserve();
+                    let inner_size = v.compute_size(__cache);
+                    __cache.set(__slot, inner_size);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                            + inner_size as u64;
+                }
                 size += self.__buffa_unknown_fields.encoded_len() as u64;
                 ::buffa::saturate_size(size)
             }
@@ -7038,6 +7300,14 @@ pub mod __buffa {
                 for v in &self.certificates {
                     ::buffa::types::put_len_delimited_header(
                         2u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    v.write_to(__cache, buf);
+                }
+                for v in &self.successors {
+                    ::buffa::types::put_len_delimited_header(
+                        3u32,
                         u64::from(__cache.consume_next()),
                         buf,
                     );
@@ -7073,6 +7343,9 @@ pub mod __buffa {
                 }
                 if !self.certificates.is_empty() {
                     __map.serialize_entry("certificates", &*self.certificates)?;
+                }
+                if !self.successors.is_empty() {
+                    __map.serialize_entry("successors", &*self.successors)?;
                 }
                 __map.end()
             }
@@ -7186,6 +7459,19 @@ pub mod __buffa {
             > {
                 &self.0.reborrow().certificates
             }
+            /// How this identity came to be, oldest first: statements of purpose successor. An agent that
+            /// pinned an earlier identity follows them from its pin to `identity_key`, or refuses.
+            ///
+            /// Field 3: `successors`
+            #[must_use]
+            pub fn successors(
+                &self,
+            ) -> &::buffa::RepeatedView<
+                '_,
+                super::super::__buffa::view::CosignedStatementView<'_>,
+            > {
+                &self.0.reborrow().successors
+            }
         }
         impl ::core::convert::From<::buffa::OwnedView<ServerKeysView<'static>>>
         for ServerKeysOwnedView {
@@ -7210,6 +7496,360 @@ pub mod __buffa {
             type ViewHandle = ServerKeysOwnedView;
         }
         impl ::serde::Serialize for ServerKeysOwnedView {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                ::serde::Serialize::serialize(&self.0, __s)
+            }
+        }
+        /// A statement that an old key and its successor signed.
+        #[derive(Clone, Debug, Default)]
+        pub struct CosignedStatementView<'a> {
+            /// Canonical JSON, byte for byte.
+            ///
+            /// Field 1: `payload`
+            pub payload: &'a [u8],
+            /// The old key's, Ed25519, 64 bytes.
+            ///
+            /// Field 2: `signature`
+            pub signature: &'a [u8],
+            /// The new key's over the same bytes, 64 bytes.
+            ///
+            /// Field 3: `successor_signature`
+            pub successor_signature: &'a [u8],
+            pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
+        }
+        impl<'a> ::buffa::MessageView<'a> for CosignedStatementView<'a> {
+            type Owned = super::super::CosignedStatement;
+            fn decode_view(
+                buf: &'a [u8],
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                let __limit = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT,
+                );
+                let __elem = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT,
+                );
+                <Self as ::buffa::MessageView>::decode_view_ctx(
+                    buf,
+                    ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                        .with_element_memory(&__elem),
+                )
+            }
+            fn decode_view_with_ctx(
+                buf: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+            }
+            #[inline]
+            fn merge_view_field(
+                &mut self,
+                tag: ::buffa::encoding::Tag,
+                cur: &'a [u8],
+                before_tag: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+                let _ = ctx;
+                #[allow(unused_variables)]
+                let view = self;
+                let mut cur = cur;
+                match tag.field_number() {
+                    1u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.payload = ::buffa::types::borrow_bytes(&mut cur)?;
+                    }
+                    2u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.signature = ::buffa::types::borrow_bytes(&mut cur)?;
+                    }
+                    3u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.successor_signature = ::buffa::types::borrow_bytes(
+                            &mut cur,
+                        )?;
+                    }
+                    _ => {
+                        ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
+                        let span_len = before_tag.len() - cur.len();
+                        view.__buffa_unknown_fields
+                            .push_record(before_tag, span_len, ctx)?;
+                    }
+                }
+                ::core::result::Result::Ok(cur)
+            }
+            fn to_owned_message(
+                &self,
+            ) -> ::core::result::Result<
+                super::super::CosignedStatement,
+                ::buffa::DecodeError,
+            > {
+                self.to_owned_from_source(None)
+            }
+            #[allow(clippy::useless_conversion, clippy::needless_update)]
+            fn to_owned_from_source(
+                &self,
+                __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+            ) -> ::core::result::Result<
+                super::super::CosignedStatement,
+                ::buffa::DecodeError,
+            > {
+                #[allow(unused_imports)]
+                use ::buffa::alloc::string::ToString as _;
+                let _ = __buffa_src;
+                ::core::result::Result::Ok(super::super::CosignedStatement {
+                    payload: (self.payload).to_vec(),
+                    signature: (self.signature).to_vec(),
+                    successor_signature: (self.successor_signature).to_vec(),
+                    __buffa_unknown_fields: self
+                        .__buffa_unknown_fields
+                        .to_owned()?
+                        .into(),
+                    ..::core::default::Default::default()
+                })
+            }
+        }
+        impl<'a> ::buffa::ViewEncode<'a> for CosignedStatementView<'a> {
+            #[allow(clippy::needless_borrow, clippy::let_and_return)]
+            fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                let mut size = 0u64;
+                if !self.payload.is_empty() {
+                    size
+                        += 1u64
+                            + ::buffa::types::bytes_encoded_len(&self.payload) as u64;
+                }
+                if !self.signature.is_empty() {
+                    size
+                        += 1u64
+                            + ::buffa::types::bytes_encoded_len(&self.signature) as u64;
+                }
+                if !self.successor_signature.is_empty() {
+                    size
+                        += 1u64
+                            + ::buffa::types::bytes_encoded_len(
+                                &self.successor_signature,
+                            ) as u64;
+                }
+                size += self.__buffa_unknown_fields.encoded_len() as u64;
+                ::buffa::saturate_size(size)
+            }
+            #[allow(clippy::needless_borrow)]
+            fn write_to(
+                &self,
+                _cache: &mut ::buffa::SizeCache,
+                buf: &mut impl ::buffa::EncodeSink,
+            ) {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                if !self.payload.is_empty() {
+                    ::buffa::types::put_shared_bytes_field(1u32, &self.payload, buf);
+                }
+                if !self.signature.is_empty() {
+                    ::buffa::types::put_shared_bytes_field(2u32, &self.signature, buf);
+                }
+                if !self.successor_signature.is_empty() {
+                    ::buffa::types::put_shared_bytes_field(
+                        3u32,
+                        &self.successor_signature,
+                        buf,
+                    );
+                }
+                self.__buffa_unknown_fields.write_to(buf);
+            }
+        }
+        /// Serializes this view as protobuf JSON.
+        ///
+        /// Implicit-presence fields with default values are omitted, `required`
+        /// fields are always emitted, explicit-presence (`optional`) fields are
+        /// emitted only when set, bytes fields are base64-encoded, and enum
+        /// values are their proto name strings.
+        ///
+        /// This impl uses `serialize_map(None)` because the number of emitted
+        /// fields depends on default-omission rules; serializers that require
+        /// known map lengths (e.g. `bincode`) will return a runtime error.
+        /// Use the owned message type for those formats.
+        impl<'__a> ::serde::Serialize for CosignedStatementView<'__a> {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                use ::serde::ser::SerializeMap as _;
+                let mut __map = __s.serialize_map(::core::option::Option::None)?;
+                if !::buffa::json_helpers::skip_if::is_empty_bytes(self.payload) {
+                    __map
+                        .serialize_entry(
+                            "payload",
+                            &::buffa::json_helpers::BytesJson(self.payload),
+                        )?;
+                }
+                if !::buffa::json_helpers::skip_if::is_empty_bytes(self.signature) {
+                    __map
+                        .serialize_entry(
+                            "signature",
+                            &::buffa::json_helpers::BytesJson(self.signature),
+                        )?;
+                }
+                if !::buffa::json_helpers::skip_if::is_empty_bytes(
+                    self.successor_signature,
+                ) {
+                    __map
+                        .serialize_entry(
+                            "successorSignature",
+                            &::buffa::json_helpers::BytesJson(self.successor_signature),
+                        )?;
+                }
+                __map.end()
+            }
+        }
+        impl<'a> ::buffa::MessageName for CosignedStatementView<'a> {
+            const PACKAGE: &'static str = "agentgateway.v1";
+            const NAME: &'static str = "CosignedStatement";
+            const FULL_NAME: &'static str = "agentgateway.v1.CosignedStatement";
+            const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.CosignedStatement";
+        }
+        ::buffa::impl_default_view_instance!(CosignedStatementView);
+        ::buffa::impl_view_reborrow!(CosignedStatementView);
+        /** Self-contained, `'static` owned view of a `CosignedStatement` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`CosignedStatementView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`CosignedStatementView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+        #[derive(Clone, Debug)]
+        pub struct CosignedStatementOwnedView(
+            ::buffa::OwnedView<CosignedStatementView<'static>>,
+        );
+        impl CosignedStatementOwnedView {
+            /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+            ///
+            /// The view borrows directly from the buffer's data; the buffer is
+            /// retained inside the returned handle.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+            /// protobuf data.
+            pub fn decode(
+                bytes: ::buffa::bytes::Bytes,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    CosignedStatementOwnedView(::buffa::OwnedView::decode(bytes)?),
+                )
+            }
+            /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+            /// max message size).
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+            /// exceeds the configured limits.
+            pub fn decode_with_options(
+                bytes: ::buffa::bytes::Bytes,
+                opts: &::buffa::DecodeOptions,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    CosignedStatementOwnedView(
+                        ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+                    ),
+                )
+            }
+            /// Build from an owned message via an encode → decode round-trip.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+            /// message's encoded size exceeds the 2 GiB protobuf limit, or
+            /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+            /// somehow invalid (should not happen for well-formed messages).
+            pub fn from_owned(
+                msg: &super::super::CosignedStatement,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    CosignedStatementOwnedView(::buffa::OwnedView::from_owned(msg)?),
+                )
+            }
+            /// Borrow the full [`CosignedStatementView`] with its lifetime tied to `&self`.
+            #[must_use]
+            pub fn view(&self) -> &CosignedStatementView<'_> {
+                self.0.reborrow()
+            }
+            /// Convert to the owned message type.
+            ///
+            /// Infallible: this type's constructors wire-decode their
+            /// buffer, and a view produced by wire decoding always
+            /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+            /// whose contract also governs handles converted from a raw
+            /// [`::buffa::OwnedView`].
+            #[must_use]
+            pub fn to_owned_message(&self) -> super::super::CosignedStatement {
+                self.0.to_owned_message()
+            }
+            /// The underlying bytes buffer.
+            #[must_use]
+            pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+                self.0.bytes()
+            }
+            /// Consume the handle, returning the underlying bytes buffer.
+            #[must_use]
+            pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+                self.0.into_bytes()
+            }
+            /// Canonical JSON, byte for byte.
+            ///
+            /// Field 1: `payload`
+            #[must_use]
+            pub fn payload(&self) -> &'_ [u8] {
+                self.0.reborrow().payload
+            }
+            /// The old key's, Ed25519, 64 bytes.
+            ///
+            /// Field 2: `signature`
+            #[must_use]
+            pub fn signature(&self) -> &'_ [u8] {
+                self.0.reborrow().signature
+            }
+            /// The new key's over the same bytes, 64 bytes.
+            ///
+            /// Field 3: `successor_signature`
+            #[must_use]
+            pub fn successor_signature(&self) -> &'_ [u8] {
+                self.0.reborrow().successor_signature
+            }
+        }
+        impl ::core::convert::From<::buffa::OwnedView<CosignedStatementView<'static>>>
+        for CosignedStatementOwnedView {
+            fn from(inner: ::buffa::OwnedView<CosignedStatementView<'static>>) -> Self {
+                CosignedStatementOwnedView(inner)
+            }
+        }
+        impl ::core::convert::From<CosignedStatementOwnedView>
+        for ::buffa::OwnedView<CosignedStatementView<'static>> {
+            fn from(wrapper: CosignedStatementOwnedView) -> Self {
+                wrapper.0
+            }
+        }
+        impl ::core::convert::AsRef<::buffa::OwnedView<CosignedStatementView<'static>>>
+        for CosignedStatementOwnedView {
+            fn as_ref(&self) -> &::buffa::OwnedView<CosignedStatementView<'static>> {
+                &self.0
+            }
+        }
+        impl ::buffa::HasMessageView for super::super::CosignedStatement {
+            type View<'a> = CosignedStatementView<'a>;
+            type ViewHandle = CosignedStatementOwnedView;
+        }
+        impl ::serde::Serialize for CosignedStatementOwnedView {
             fn serialize<__S: ::serde::Serializer>(
                 &self,
                 __s: __S,
@@ -17155,6 +17795,7 @@ pub mod __buffa {
     pub fn register_types(reg: &mut ::buffa::type_registry::TypeRegistry) {
         reg.register_json_any(super::__SIGNED_STATEMENT_JSON_ANY);
         reg.register_json_any(super::__SERVER_KEYS_JSON_ANY);
+        reg.register_json_any(super::__COSIGNED_STATEMENT_JSON_ANY);
         reg.register_json_any(super::__REGISTERED_KEY_JSON_ANY);
         reg.register_json_any(super::__REGISTER_REQUEST_JSON_ANY);
         reg.register_json_any(super::__REGISTER_RESPONSE_JSON_ANY);
@@ -17190,6 +17831,10 @@ pub use self::__buffa::view::SignedStatementOwnedView;
 pub use self::__buffa::view::ServerKeysView;
 #[doc(inline)]
 pub use self::__buffa::view::ServerKeysOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::CosignedStatementView;
+#[doc(inline)]
+pub use self::__buffa::view::CosignedStatementOwnedView;
 #[doc(inline)]
 pub use self::__buffa::view::RegisteredKeyView;
 #[doc(inline)]

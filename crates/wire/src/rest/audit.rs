@@ -6,7 +6,7 @@
 use argosy_domain::chain::{ChainPosition, ChainedEntry};
 use serde::{Deserialize, Serialize};
 
-use super::enrolment::SignedJson;
+use super::enrolment::{CosignedJson, SignedJson};
 use crate::bytes::Bytes32;
 
 /// What the header calls the format.
@@ -42,6 +42,10 @@ pub struct ExportHeader {
     pub org: String,
     /// When it was exported. Not signed.
     pub exported_at: String,
+    /// How this identity came to be, oldest first: checkpoints of the identities before are signed
+    /// under those.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub successors: Vec<CosignedJson>,
 }
 
 /// An entry with its place in the chain.

@@ -66,6 +66,19 @@ pub struct SignedJson {
     pub signature: String,
 }
 
+/// A statement that an old key and its successor signed, as it travels in JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CosignedJson {
+    /// The canonical bytes, base64url.
+    pub payload: String,
+    /// The old key's signature, Ed25519, base64url.
+    pub signature: String,
+    /// The new key's signature over the same bytes, base64url.
+    pub successor_signature: String,
+}
+
 /// The server's keys as it shows them to agents.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -76,6 +89,10 @@ pub struct ServerKeys {
     pub thumbprint: String,
     /// Certificates of the keys in force, signed by the identity key.
     pub certificates: Vec<SignedJson>,
+    /// How this identity came to be, oldest first: statements of purpose `successor`. Absent while
+    /// the server has its first identity.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub successors: Vec<CosignedJson>,
 }
 
 /// Answer of `POST /api/v1/agents/register`.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::enrolment::SignedJson;
+use super::enrolment::{CosignedJson, SignedJson};
 
 /// A key of the server: its public part, never more.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -10,7 +10,7 @@ use super::enrolment::SignedJson;
 pub struct ServerKey {
     /// Use and serial, such as `command-2`; the `kid` of session tokens.
     pub id: String,
-    /// `identity`, `command`, `session`, …
+    /// `identity`, `command`, `federation`, `audit`, `session`.
     #[serde(rename = "use")]
     pub key_use: String,
     /// Rises with every rotation of the use.
@@ -26,6 +26,9 @@ pub struct ServerKey {
     /// The identity key's certificate, where the use has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<SignedJson>,
+    /// How this identity took over from the one before: a statement of purpose `successor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub succession: Option<CosignedJson>,
     /// Counts from then on.
     pub not_before: String,
     /// Counts until then; absent while no end is set.
@@ -48,6 +51,7 @@ pub struct SigningKeys {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RotateKeys {
-    /// Which keys to replace: `session`, `command`.
+    /// Which keys to replace: `session`, `command`, `federation`, `audit`, `identity`. A new identity
+    /// brings new keys of every use that it certifies.
     pub uses: Vec<String>,
 }

@@ -14,12 +14,13 @@ use argosy_wire::{
         enrolment::SignedJson,
     },
     sign::{Signed, thumbprint},
-    statement::{AuditCheckpoint, KeyCertificate},
+    statement::{AuditCheckpoint, KeyCertificate, Successor},
+    succession::Cosigned,
 };
 use serde_json::{Value, json};
 
 use crate::{
-    keys::{SERVER_AUDIT, SERVER_COMMAND, SERVER_IDENTITY, STRANGER, VectorKey},
+    keys::{SERVER_AUDIT, SERVER_COMMAND, SERVER_IDENTITY, SERVER_SUCCESSOR, STRANGER, VectorKey},
     statements::{HARD_TEXT, at, server},
     text,
 };
@@ -92,7 +93,63 @@ fn header() -> ExportHeader {
         identity_key: SERVER_IDENTITY.public(),
         org: org().to_string(),
         exported_at: at(11).to_string(),
+        successors: Vec::new(),
     }
+}
+
+/// The first half is signed under the identity that was succeeded, the second under its successor.
+fn succeeded() -> Vec<ExportLine> {
+    let identity_key = SERVER_SUCCESSOR.public();
+    let successor = thumbprint(&identity_key);
+    let link = Cosigned::new(
+        &SERVER_IDENTITY.signer(),
+        &SERVER_SUCCESSOR.signer(),
+        &Successor {
+            server: server(),
+            identity_key: SERVER_IDENTITY.public(),
+            successor: identity_key,
+            serial: 2,
+            time: at(9),
+        },
+    );
+    let mut lines = whole();
+    let successors = vec![link.to_json()];
+    lines[0] = ExportLine::Header(ExportHeader {
+        server: successor,
+        identity_key,
+        successors,
+        ..header()
+    });
+    let certificate = KeyCertificate { server: successor, serial: 2, ..certificate() };
+    let statement = AuditCheckpoint { server: successor, ..statement(head(ENTRIES)) };
+    lines[6] = signed_by(&SERVER_SUCCESSOR, &certificate, &SERVER_AUDIT, &statement);
+    lines
+}
+
+fn tampered_successions() -> Vec<Value> {
+    let headed = |why: &str, line: u64, change: fn(&mut ExportHeader)| {
+        refused(why, (line, None), |lines| {
+            *lines = succeeded();
+            let ExportLine::Header(header) = &mut lines[0] else { panic!("no header") };
+            change(header);
+        })
+    };
+    vec![
+        headed("pinned identity, and no succession from it", 1, |h| h.successors.clear()),
+        headed("a succession that the old key did not sign", 1, |h| {
+            h.successors[0].signature = h.successors[0].successor_signature.clone();
+        }),
+        headed("a succession that the new key did not sign", 1, |h| {
+            h.successors[0].successor_signature = h.successors[0].signature.clone();
+        }),
+        headed("a succession that stands twice", 1, |h| {
+            h.successors.push(h.successors[0].clone());
+        }),
+        headed("a succession to another identity", 1, |h| {
+            h.identity_key = STRANGER.public();
+            h.server = thumbprint(&h.identity_key);
+        }),
+    ]
 }
 
 fn entry_line(n: u64) -> ExportLine {
@@ -287,7 +344,9 @@ fn tampered_files() -> Vec<Value> {
 pub(crate) fn document() -> Value {
     let first_half: Vec<ExportLine> = whole().into_iter().take(4).chain([end(2)]).collect();
     let empty = [ExportLine::Header(header()), end(0)];
-    let refused = [tampered_entries(), tampered_signatures(), tampered_files()].concat();
+    let refused =
+        [tampered_entries(), tampered_signatures(), tampered_successions(), tampered_files()]
+            .concat();
     json!({
         "about": "Exports of the audit log, line by line. line and position: where a refused one \
                   is refused; position is null where no entry is to blame.",
@@ -296,6 +355,7 @@ pub(crate) fn document() -> Value {
             accepted("whole", &whole(), ENTRIES, 2),
             accepted("as it was at its first checkpoint", &first_half, 2, 1),
             accepted("empty", &empty, 0, 0),
+            accepted("across a succession of the identity", &succeeded(), ENTRIES, 2),
         ],
         "refused": refused,
     })

@@ -18,9 +18,21 @@ pub(crate) const AGENT_DEVICE: VectorKey = VectorKey { name: "agent-device-signi
 pub(crate) const STRANGER: VectorKey = VectorKey { name: "stranger", seed: 5 };
 
 pub(crate) const SERVER_AUDIT: VectorKey = VectorKey { name: "server-audit", seed: 6 };
+/// What takes the place of the server's identity key.
+pub(crate) const SERVER_SUCCESSOR: VectorKey = VectorKey { name: "server-successor", seed: 7 };
+/// What takes the place of the agent's identity key.
+pub(crate) const AGENT_SUCCESSOR: VectorKey = VectorKey { name: "agent-successor", seed: 8 };
 
-const ALL: [VectorKey; 6] =
-    [SERVER_IDENTITY, SERVER_COMMAND, AGENT_IDENTITY, AGENT_DEVICE, STRANGER, SERVER_AUDIT];
+const ALL: [VectorKey; 8] = [
+    SERVER_IDENTITY,
+    SERVER_COMMAND,
+    AGENT_IDENTITY,
+    AGENT_DEVICE,
+    STRANGER,
+    SERVER_AUDIT,
+    SERVER_SUCCESSOR,
+    AGENT_SUCCESSOR,
+];
 
 impl VectorKey {
     pub(crate) fn signer(&self) -> SigningKey {

@@ -25,8 +25,8 @@ use argosy_wire::{
     sign::{InvalidSigned, Purpose, Signed, Statement, pae, verify_payload},
     statement::{
         AuditCheckpoint, ChallengeStatement, CommandStatement, EnrolmentReceipt,
-        EnrolmentStatement, HandshakeStatement, HelloStatement, KeyCertificate, ReceiptStatement,
-        ResultAckStatement,
+        EnrolmentStatement, HandshakeStatement, HelloStatement, KeyCertificate, KeyRotation,
+        ReceiptStatement, ResultAckStatement, Successor,
     },
     token::{Secret32, TokenProof, TokenString},
 };
@@ -115,6 +115,8 @@ fn every_purpose_has_vectors_that_hold() {
             Purpose::Receipt => check::<ReceiptStatement>(),
             Purpose::ResultAck => check::<ResultAckStatement>(),
             Purpose::AuditCheckpoint => check::<AuditCheckpoint>(),
+            Purpose::Successor => check::<Successor>(),
+            Purpose::KeyRotation => check::<KeyRotation>(),
         }
     }
 }

@@ -8,16 +8,16 @@ use argosy_wire::{
     sign::{Purpose, Signed, Statement, pae, sign_payload, thumbprint},
     statement::{
         AuditCheckpoint, ChallengeStatement, CommandStatement, EnrolmentReceipt,
-        EnrolmentStatement, HandshakeStatement, HelloStatement, KeyCertificate, ReceiptStatement,
-        ResultAckStatement, ServerPin, digest,
+        EnrolmentStatement, HandshakeStatement, HelloStatement, KeyCertificate, KeyRotation,
+        ReceiptStatement, ResultAckStatement, ServerPin, Successor, digest,
     },
 };
 use serde_json::{Value, json};
 
 use crate::{
     keys::{
-        AGENT_DEVICE, AGENT_IDENTITY, SERVER_AUDIT, SERVER_COMMAND, SERVER_IDENTITY, STRANGER,
-        VectorKey,
+        AGENT_DEVICE, AGENT_IDENTITY, AGENT_SUCCESSOR, SERVER_AUDIT, SERVER_COMMAND,
+        SERVER_IDENTITY, SERVER_SUCCESSOR, STRANGER, VectorKey,
     },
     refused,
 };
@@ -124,6 +124,8 @@ pub(crate) fn document(purpose: Purpose) -> Value {
         }
         Purpose::ResultAck => of(&SERVER_COMMAND, &[result_ack()]),
         Purpose::AuditCheckpoint => of(&SERVER_AUDIT, &[audit_checkpoint()]),
+        Purpose::Successor => cosigned(&SERVER_IDENTITY, &SERVER_SUCCESSOR, &successor()),
+        Purpose::KeyRotation => cosigned(&AGENT_IDENTITY, &AGENT_SUCCESSOR, &key_rotation()),
     }
 }
 
@@ -184,6 +186,36 @@ fn audit_checkpoint() -> AuditCheckpoint {
         link: digest(Sha256::of(b"the last link")),
         time: at(0),
     }
+}
+
+fn successor() -> Successor {
+    Successor {
+        server: server(),
+        identity_key: SERVER_IDENTITY.public(),
+        successor: SERVER_SUCCESSOR.public(),
+        serial: 2,
+        time: at(0),
+    }
+}
+
+fn key_rotation() -> KeyRotation {
+    KeyRotation {
+        server: server(),
+        agent: handshake().agent,
+        identity_key: AGENT_IDENTITY.public(),
+        successor: AGENT_SUCCESSOR.public(),
+        serial: 2,
+    }
+}
+
+/// What two keys sign also has the second signature, and the key that made it.
+fn cosigned<S: Statement>(old: &VectorKey, new: &VectorKey, statement: &S) -> Value {
+    let mut document = of(old, std::slice::from_ref(statement));
+    let signature = sign_payload(&new.signer(), S::PURPOSE, &statement.to_payload());
+    document["successor_key"] = new.name.into();
+    document["successor_public_key"] = new.public().to_string().into();
+    document["accepted"][0]["successor_signature"] = signature.to_string().into();
+    document
 }
 
 /// Enrolment statements also have a fingerprint, and may name no server.

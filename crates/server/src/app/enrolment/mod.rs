@@ -77,7 +77,7 @@ impl App {
     }
 
     async fn try_register(&self, origin: &Origin, request: &Register) -> AppResult<Registered> {
-        let registration = match read_registration(request, self.keyring().thumbprint()) {
+        let registration = match read_registration(request, &self.keyring()) {
             Ok(registration) => registration,
             // Somebody changed the statement on its way, or never had the key.
             Err(error) if error.code == Code::Unauthenticated => {

@@ -18,7 +18,10 @@ use argosy_wire::{
     token::{TokenProof, TokenString},
 };
 
-use crate::app::error::{AppError, AppResult};
+use crate::app::{
+    error::{AppError, AppResult},
+    keyring::Keyring,
+};
 
 /// What was presented as a token; `None` where the text only claims to be one. It is judged with
 /// the same work as the others of its kind.
@@ -87,7 +90,7 @@ impl Registration {
 }
 
 /// Reads a request. A bad token is not noticed here: it is judged with the others.
-pub fn read(request: &Register, own_thumbprint: Bytes32) -> AppResult<Registration> {
+pub fn read(request: &Register, keyring: &Keyring) -> AppResult<Registration> {
     let mut registration = Registration {
         presented: Presented::read(&request.bootstrap_token),
         name: text::name(&request.name).map_err(|error| AppError::field("name", error))?,
@@ -108,7 +111,7 @@ pub fn read(request: &Register, own_thumbprint: Bytes32) -> AppResult<Registrati
         (None, None) => Err(AppError::field("statement", "is missing: keys come with a statement")),
         (Some(payload), Some(signature)) => {
             let (statement, signed) = read_signed(payload, signature)?;
-            same_as_request(request, &statement, &registration.presented, own_thumbprint)?;
+            same_as_request(request, &statement, &registration.presented, keyring)?;
             prove_device_key(request, &statement, &signed.payload)?;
             registration.account = Some(statement.account_id);
             registration.version = Some(statement.version.clone());
@@ -161,12 +164,13 @@ fn same_as_request(
     request: &Register,
     statement: &EnrolmentStatement,
     presented: &Presented,
-    own_thumbprint: Bytes32,
+    keyring: &Keyring,
 ) -> AppResult<()> {
     let differs = |field: &str| Err(AppError::field(field, "differs from the signed statement"));
     match statement.server {
         ServerPin::Tofu => {}
-        ServerPin::Pinned(pin) if pin == own_thumbprint => {}
+        // Tokens that were minted before a succession carry the pin of their time.
+        ServerPin::Pinned(pin) if keyring.answers_to(&pin) => {}
         ServerPin::Pinned(_) => {
             return Err(AppError::field(SERVER_FIELD, "names another server"));
         }

@@ -4,10 +4,15 @@ use argosy_domain::time::Timestamp;
 use argosy_store::ServerKeyRow;
 use argosy_wire::{
     bytes::{Bytes32, Fixed},
-    sign::Signed,
+    sign::{Signed, read},
+    statement::KeyCertificate,
+    succession::Cosigned,
 };
 
-use super::{KeyUse, Keyring, KeyringError, certificate_of, corrupt, key_id, newest};
+use super::{
+    KeyUse, Keyring, KeyringError, certificate_of, corrupt, key_id, newest,
+    succession::succession_of,
+};
 
 /// How a key stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +54,8 @@ pub struct KeyInfo {
     pub public_key: Option<Bytes32>,
     /// The identity key's word for it.
     pub certificate: Option<Signed>,
+    /// How an identity took over from the one before.
+    pub succession: Option<Cosigned>,
     /// From then on.
     pub not_before: Timestamp,
     /// Until then.
@@ -56,6 +63,12 @@ pub struct KeyInfo {
 }
 
 impl KeyInfo {
+    /// The identity that certified it.
+    pub fn certified_by(&self) -> Option<Bytes32> {
+        let certificate = self.certificate.as_ref()?;
+        read::<KeyCertificate>(&certificate.payload).ok().map(|certificate| certificate.server)
+    }
+
     /// Whether what it vouches for counts at `now`.
     pub fn holds_at(&self, now: Timestamp) -> bool {
         self.not_before <= now && self.status != KeyStatus::Expired
@@ -77,8 +90,9 @@ impl Keyring {
     ) -> Result<KeyInfo, KeyringError> {
         let signer = match key_use {
             KeyUse::Identity => newest(&self.rows, key_use)?.serial == row.serial,
-            KeyUse::Command => self.command.serial == row.serial,
-            KeyUse::Audit => self.audit.serial == row.serial,
+            KeyUse::Command | KeyUse::Federation | KeyUse::Audit => {
+                newest(&self.rows, key_use)?.serial == row.serial
+            }
             KeyUse::Session => self.session_signer(now).kid == key_id(row),
         };
         let status = if row.not_after.is_some_and(|end| end <= now) {
@@ -91,6 +105,8 @@ impl Keyring {
             KeyStatus::Retiring
         };
         let is_secret = key_use == KeyUse::Session;
+        let is_identity = key_use == KeyUse::Identity;
+        let certificate = row.certificate.is_some() && !is_identity;
         let public = || Fixed::from_slice(&row.public_key).map_err(|_| corrupt(key_id(row)));
         Ok(KeyInfo {
             id: key_id(row),
@@ -98,7 +114,8 @@ impl Keyring {
             serial: row.serial,
             status,
             public_key: if is_secret { None } else { Some(public()?) },
-            certificate: row.certificate.as_ref().map(|_| certificate_of(row)).transpose()?,
+            certificate: certificate.then(|| certificate_of(row)).transpose()?,
+            succession: if is_identity { succession_of(row)? } else { None },
             not_before: row.not_before,
             not_after: row.not_after,
         })

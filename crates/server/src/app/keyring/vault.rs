@@ -19,7 +19,7 @@ use argosy_wire::{
 };
 use ed25519_dalek::SigningKey;
 
-use super::{KeyUse, KeyringError, corrupt, newest, signing_key};
+use super::{KeyUse, KeyringError, corrupt, newest, signing_key, succession};
 use crate::app::seal::{SealError, Sealer};
 
 /// Life of a certified key.
@@ -90,30 +90,47 @@ impl Vault<'_> {
         Ok(tx.commit().await?)
     }
 
-    /// Replaces the key of a use inside a transaction; with `ending` only where it ends by then.
+    /// Replaces the key of a use inside a transaction; with `ending` only where it ends by then. The
+    /// ids of the keys that were made.
     pub(in crate::app) async fn rotate(
         &self,
         tx: &mut Tx,
         key_use: KeyUse,
         ending: Option<Timestamp>,
-    ) -> Result<Option<String>, KeyringError> {
+    ) -> Result<Vec<String>, KeyringError> {
         let mut rows = tx.server_keys().list().await?;
         let end = newest(&rows, key_use)?.not_after;
         if ending.is_some_and(|by| end.is_none_or(|end| end > by)) {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        let made = match key_use {
-            KeyUse::Identity => Err(KeyringError::NotRotated(key_use.as_str())),
-            KeyUse::Session => {
-                let row = self.next(&rows, key_use, None)?;
-                self.replace_session(tx, &mut rows, row).await
-            }
-            KeyUse::Command | KeyUse::Audit => {
-                let row = self.next(&rows, key_use, None)?;
-                self.keep(tx, &mut rows, row).await
+        let row = match key_use {
+            KeyUse::Identity => return self.succeed(tx, &mut rows).await,
+            KeyUse::Session | KeyUse::Command | KeyUse::Federation | KeyUse::Audit => {
+                self.next(&rows, key_use, None)?
             }
         };
-        made.map(Some)
+        let made = if key_use == KeyUse::Session {
+            self.replace_session(tx, &mut rows, row).await?
+        } else {
+            self.keep(tx, &mut rows, row).await?
+        };
+        Ok(vec![made])
+    }
+
+    /// A new identity, which the old one signs over to, and new certified keys under it.
+    async fn succeed(
+        &self,
+        tx: &mut Tx,
+        rows: &mut Vec<ServerKeyRow>,
+    ) -> Result<Vec<String>, KeyringError> {
+        let row = self.row(KeyUse::Identity, newest(rows, KeyUse::Identity)?.serial + 1, None)?;
+        let row = succession::succeed(self.sealer, rows, row, self.now)?;
+        let mut made = vec![self.keep(tx, rows, row).await?];
+        for key_use in KeyUse::CERTIFIED {
+            let row = self.next(rows, key_use, None)?;
+            made.push(self.keep(tx, rows, row).await?);
+        }
+        Ok(made)
     }
 
     async fn keep(
@@ -191,7 +208,7 @@ impl Vault<'_> {
         match key_use {
             KeyUse::Identity => Err(corrupt(key_use.as_str())),
             KeyUse::Session => Ok(self.row(key_use, serial, given)?),
-            KeyUse::Command | KeyUse::Audit => {
+            KeyUse::Command | KeyUse::Federation | KeyUse::Audit => {
                 let row = self.row(key_use, serial, None)?;
                 let identity = newest(rows, KeyUse::Identity)?;
                 let identity = signing_key(identity, self.sealer, KeyUse::Identity)?;
@@ -214,7 +231,7 @@ impl Vault<'_> {
             public_key: match key_use {
                 // A digest of a configured secret could be guessed at.
                 KeyUse::Session => Vec::new(),
-                KeyUse::Identity | KeyUse::Command | KeyUse::Audit => {
+                KeyUse::Identity | KeyUse::Command | KeyUse::Federation | KeyUse::Audit => {
                     SigningKey::from_bytes(secret.expose()).verifying_key().to_bytes().to_vec()
                 }
             },
