@@ -11,8 +11,8 @@ use argosy_wire::{
     sign::{InvalidSigned, Purpose, Signed, Statement, read, sign_payload, verify_payload},
     statement::{
         AuditCheckpoint, ChallengeStatement, CommandStatement, EnrolmentReceipt,
-        EnrolmentStatement, HandshakeStatement, HelloStatement, KeyCertificate, ReceiptStatement,
-        ResultAckStatement,
+        EnrolmentStatement, HandshakeStatement, HelloStatement, KeyCertificate, KeyRotation,
+        ReceiptStatement, ResultAckStatement, Successor,
     },
 };
 use ed25519_dalek::SigningKey;
@@ -57,6 +57,8 @@ pub(super) fn statement(input: &[u8]) {
         Purpose::Receipt => holds::<ReceiptStatement>(payload),
         Purpose::ResultAck => holds::<ResultAckStatement>(payload),
         Purpose::AuditCheckpoint => holds::<AuditCheckpoint>(payload),
+        Purpose::Successor => holds::<Successor>(payload),
+        Purpose::KeyRotation => holds::<KeyRotation>(payload),
     }
 }
 

@@ -140,7 +140,12 @@ pub(super) fn check(input: &[u8]) {
             pinned(keys, cast.server.thumbprint());
         }
         let verdict = verify_challenge(&cast.server, &answer, &cast.agent, &nonce());
-        if let Ok(statement) = verdict {
+        if let Ok((statement, server)) = verdict {
+            assert_eq!(
+                server.thumbprint(),
+                cast.server.thumbprint(),
+                "another server was believed"
+            );
             assert_eq!(statement, cast.challenge_statement(), "another challenge was believed");
             assert_eq!(answer.statement, statement.to_payload());
             assert_eq!(answer.challenge, statement.challenge.0);
