@@ -88,3 +88,16 @@ macro_rules! on_both {
         }
     };
 }
+
+/// Makes of each `async fn name(place: Place)` a test for PostgreSQL, which several servers share.
+#[macro_export]
+macro_rules! on_shared {
+    ($($name:ident),* $(,)?) => {
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                $crate::database::on_postgres(super::$name).await;
+            })*
+        }
+    };
+}

@@ -10,4 +10,5 @@ pub mod clock;
 pub mod database;
 pub mod http;
 pub mod process;
+pub mod proxy;
 pub mod server;

@@ -69,6 +69,23 @@ impl TestServer {
         Self { url, admin_key, client, clock, app, settings, shutdown, running }
     }
 
+    /// Another server on the same PostgreSQL, with the same master key and the same clock.
+    pub async fn second(&self) -> Self {
+        self.second_with(|_| {}).await
+    }
+
+    /// The same with other settings.
+    pub async fn second_with(&self, change: impl FnOnce(&mut Settings)) -> Self {
+        let data_dir = self.settings.data_dir.with_file_name("second");
+        std::fs::create_dir_all(&data_dir).unwrap();
+        let own = self.settings.data_dir.join("admin.key");
+        std::fs::copy(own, data_dir.join("admin.key")).unwrap();
+        let master_key_file = Some(self.settings.master_key());
+        let mut settings = Settings { data_dir, master_key_file, ..self.settings.clone() };
+        change(&mut settings);
+        Self::start_with(settings, self.clock.clone()).await
+    }
+
     /// Stops it and starts it again on the same state and the same port.
     pub async fn restart(self) -> Self {
         self.restart_with(|_| {}).await

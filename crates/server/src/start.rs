@@ -1,9 +1,10 @@
 //! Start and end of the server: from settings to a port that answers, and back.
 
 use std::{
+    fs::{File, TryLockError},
     io,
     net::SocketAddr,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -42,6 +43,9 @@ pub enum StartError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Another server has the SQLite database.
+    #[error("another server runs on {0}: one process at a time, or PostgreSQL for several")]
+    Taken(PathBuf),
     /// The port.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -74,6 +78,8 @@ pub struct Server {
     admin_key: PathBuf,
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
+    /// Held for as long as it is open (flock(2)).
+    _lock: Option<File>,
 }
 
 /// Makes the data directory, for its owner alone.
@@ -86,6 +92,23 @@ fn make_data_dir(path: &Path) -> Result<(), StartError> {
         std::fs::set_permissions(path, owner_only).map_err(failed)?;
     }
     Ok(())
+}
+
+/// Takes a SQLite database for this process alone. Several servers may share PostgreSQL.
+fn lock(settings: &Settings) -> Result<Option<File>, StartError> {
+    if settings.database_url.is_some() {
+        return Ok(None);
+    }
+    let path = settings.data_dir.join("server.lock");
+    let failed = |source| StartError::DataDir { path: path.clone(), source };
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    let file = options.open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(StartError::Taken(settings.data_dir.clone())),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
 }
 
 /// Where the settings put the database.
@@ -123,6 +146,8 @@ impl Server {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, StartError> {
+        make_data_dir(&settings.data_dir)?;
+        let lock = lock(settings)?;
         let store = open_store(settings).await?;
         store.migrate().await?;
         let sealer = Sealer::open(&settings.master_key(), entropy.as_ref())?;
@@ -158,7 +183,7 @@ impl Server {
         app.initialise(&admin_key).await?;
         app.forget_connections().await?;
         app.refresh_settings().await?;
-        Ok(Self { app, address, admin_key, listener, tls })
+        Ok(Self { app, address, admin_key, listener, tls, _lock: lock })
     }
 
     /// Where the server listens.

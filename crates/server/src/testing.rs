@@ -3,7 +3,13 @@
 use std::{num::NonZeroU32, sync::Arc};
 
 use argosy_config::host::{OsEntropy, SystemClock};
-use argosy_domain::limits::FAILURES_PER_MINUTE_MAX;
+use argosy_domain::{
+    agent::{Agent, AgentState, Approval, Decider},
+    id::{AccountId, OrgId},
+    labels::Labels,
+    limits::FAILURES_PER_MINUTE_MAX,
+    time::Timestamp,
+};
 use argosy_store::{Options, Store, Target};
 
 use crate::app::{
@@ -47,4 +53,29 @@ pub(crate) async fn test_app() -> TestApp {
     assert!(app.initialise(&admin_key).await.unwrap());
     let admin_key = std::fs::read_to_string(admin_key).unwrap().trim().to_owned();
     TestApp { app, admin_key, _dir: dir }
+}
+
+/// An approved agent of assurance `api_key`, in no store.
+pub(crate) fn agent(id: &str) -> Agent {
+    let at = Timestamp::from_seconds(1);
+    Agent {
+        id: id.parse().unwrap(),
+        org: OrgId::default_org(),
+        account: AccountId::DEFAULT,
+        name: id.to_owned(),
+        state: AgentState::Approved(Approval {
+            by: Decider("test".to_owned()),
+            at,
+            fingerprint: None,
+        }),
+        identity: None,
+        version: None,
+        platform: None,
+        hostname: None,
+        labels: Labels::default(),
+        token: None,
+        source: None,
+        registered_at: at,
+        epoch: 1,
+    }
 }

@@ -20,6 +20,7 @@ pub use filter::AgentFilter;
 use rows::{StateColumns, agent, agent_view};
 
 use crate::{
+    authorities::AuthorityChange,
     error::StoreError,
     handle::{ReadWrite, aggregate},
     page::{Page, PageRequest, page_of},
@@ -263,6 +264,7 @@ impl Agents<'_, ReadWrite> {
             approved_at = COALESCE($6, approved_at),
             approved_fingerprint = COALESCE($7, approved_fingerprint)
             WHERE org_id = $8 AND id = $9 AND status = $10";
+        self.conn.authority_changed(AuthorityChange::Agent(agent.id.clone()));
         StateColumns::of(&agent.state)
             .bind(self.conn.query(TABLE, sql))
             .bind(&agent.org)
@@ -280,6 +282,7 @@ impl Agents<'_, ReadWrite> {
         name: &str,
         labels: &Labels,
     ) -> Result<bool, StoreError> {
+        self.conn.authority_changed(AuthorityChange::Agent(id.clone()));
         let sql = "UPDATE agents SET name = $3, labels = $4 WHERE org_id = $1 AND id = $2";
         self.conn.query(TABLE, sql).bind(org).bind(id).bind(name).bind(labels).changed().await
     }
@@ -299,7 +302,11 @@ impl Agents<'_, ReadWrite> {
             OR COALESCE($3, hostname, '') <> COALESCE(hostname, '')
             OR COALESCE($4, platform, '') <> COALESCE(platform, ''))";
         let query = self.conn.query(TABLE, sql).bind(id);
-        query.bind(version).bind(hostname).bind(platform).changed().await
+        let changed = query.bind(version).bind(hostname).bind(platform).changed().await?;
+        if changed {
+            self.conn.authority_changed(AuthorityChange::Agent(id.clone()));
+        }
+        Ok(changed)
     }
 
     /// Keeps from where the agent last proved its key.
@@ -318,6 +325,7 @@ impl Agents<'_, ReadWrite> {
         id: &AgentId,
         review: Option<&Review>,
     ) -> Result<bool, StoreError> {
+        self.conn.authority_changed(AuthorityChange::Agent(id.clone()));
         let sql = "UPDATE agents SET review = $2 WHERE id = $1";
         self.conn.query(TABLE, sql).bind(id).bind(review).changed().await
     }
@@ -328,6 +336,7 @@ impl Agents<'_, ReadWrite> {
         id: &AgentId,
         machine_id: &str,
     ) -> Result<bool, StoreError> {
+        self.conn.authority_changed(AuthorityChange::Agent(id.clone()));
         let sql = "UPDATE agents SET machine_id = $2 WHERE id = $1";
         self.conn.query(TABLE, sql).bind(id).bind(machine_id).changed().await
     }
@@ -349,6 +358,7 @@ impl Agents<'_, ReadWrite> {
 
     /// Voids what names the present epoch, and answers the new one; none when there is no agent.
     pub async fn bump_epoch(&mut self, id: &AgentId) -> Result<Option<i64>, StoreError> {
+        self.conn.authority_changed(AuthorityChange::Agent(id.clone()));
         let sql = "UPDATE agents SET epoch = epoch + 1 WHERE id = $1 RETURNING epoch";
         let row = self.conn.query(TABLE, sql).bind(id).fetch_optional().await?;
         row.map(|row| row.get("epoch")).transpose()
@@ -359,6 +369,7 @@ impl Agents<'_, ReadWrite> {
     pub async fn delete(&mut self, org: &OrgId, id: &AgentId) -> Result<bool, StoreError> {
         let sql = "UPDATE sync_jobs SET agent_id = NULL WHERE org_id = $1 AND agent_id = $2";
         self.conn.query("sync_jobs", sql).bind(org).bind(id).execute().await?;
+        self.conn.authority_changed(AuthorityChange::Agent(id.clone()));
         let sql = "DELETE FROM agents WHERE org_id = $1 AND id = $2";
         self.conn.query(TABLE, sql).bind(org).bind(id).changed().await
     }

@@ -8,6 +8,7 @@ use argosy_domain::{
 };
 
 use crate::{
+    authorities::AuthorityChange,
     dialect::JsonType,
     error::StoreError,
     handle::{ReadWrite, aggregate},
@@ -140,6 +141,7 @@ impl ApiKeys<'_, ReadWrite> {
         id: &ApiKeyId,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
+        self.conn.authority_changed(AuthorityChange::Key(id.clone()));
         let sql = "UPDATE api_keys SET revoked_at = $3
             WHERE org_id = $1 AND id = $2 AND revoked_at IS NULL";
         self.conn.query(TABLE, sql).bind(org).bind(id).bind(now).changed().await

@@ -133,6 +133,31 @@ impl<A> Commands<'_, A> {
         rows.iter().map(command).collect()
     }
 
+    /// The agent's commands that it has not acknowledged, in their order, at most `limit`.
+    pub async fn due_for(
+        &mut self,
+        agent: &AgentId,
+        limit: u32,
+    ) -> Result<Vec<Command>, StoreError> {
+        let sql = "SELECT * FROM commands WHERE agent_id = $1
+            AND state IN ('queued', 'sent') ORDER BY sequence LIMIT $2";
+        let rows = self.conn.query(TABLE, sql).bind(agent).bind(limit).fetch_all().await?;
+        rows.iter().map(command).collect()
+    }
+
+    /// Agents whose stream a server holds and for which commands wait that were given since then.
+    pub async fn waiting_at(
+        &mut self,
+        replica: &str,
+        since: Timestamp,
+    ) -> Result<Vec<AgentId>, StoreError> {
+        let sql = "SELECT DISTINCT c.agent_id FROM commands AS c
+            JOIN agent_presence AS p ON p.agent_id = c.agent_id
+            WHERE c.state = 'queued' AND c.created_at >= $2 AND p.connected AND p.replica = $1";
+        let rows = self.conn.query(TABLE, sql).bind(replica).bind(since).fetch_all().await?;
+        rows.iter().map(|row| row.get("agent_id")).collect()
+    }
+
     /// How many of the agent's commands have not ended.
     pub async fn count_open(&mut self, agent: &AgentId) -> Result<u32, StoreError> {
         let sql = "SELECT COUNT(*) AS n FROM commands WHERE agent_id = $1

@@ -13,6 +13,7 @@ use sqlx::{
 };
 
 use crate::{
+    authorities::AuthorityChange,
     counters::OpCounters,
     dialect::Dialect,
     error::{StoreError, of_statement, unavailable},
@@ -34,6 +35,7 @@ pub(crate) struct Conn {
     link: Link,
     counters: Arc<OpCounters>,
     failed: bool,
+    authority_changes: Vec<AuthorityChange>,
 }
 
 impl fmt::Debug for Conn {
@@ -44,7 +46,20 @@ impl fmt::Debug for Conn {
 
 impl Conn {
     pub(crate) fn new(link: Link, counters: Arc<OpCounters>) -> Self {
-        Self { link, counters, failed: false }
+        Self { link, counters, failed: false, authority_changes: Vec::new() }
+    }
+
+    /// Somebody's authority changes with this transaction. Said by whatever writes what
+    /// authorities are made of.
+    pub(crate) fn authority_changed(&mut self, change: AuthorityChange) {
+        if !self.authority_changes.contains(&change) {
+            self.authority_changes.push(change);
+        }
+    }
+
+    /// What was said so far.
+    pub(crate) fn take_authority_changes(&mut self) -> Vec<AuthorityChange> {
+        std::mem::take(&mut self.authority_changes)
     }
 
     pub(crate) fn dialect(&self) -> Dialect {

@@ -38,6 +38,14 @@ impl Dialect {
         }
     }
 
+    /// An expression: the database's own time, microseconds since 1970.
+    pub(crate) fn now_micros(self) -> &'static str {
+        match self {
+            Self::Sqlite => "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+            Self::Postgres => "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
+        }
+    }
+
     /// A condition: the column is one of the texts of the JSON array in a parameter (`?`).
     pub(crate) fn region_in_list(self) -> &'static str {
         match self {

@@ -5,11 +5,28 @@
 use std::marker::PhantomData;
 
 use crate::{
-    accounts::Accounts, agents::Agents, api_keys::ApiKeys, audit::Audit, commands::Commands,
-    conn::Conn, counters::Counters, error::StoreError, handshakes::Handshakes,
-    inventory::Inventory, orgs::Orgs, presence::Presence, resources::Resources,
-    security::SecurityEvents, server_keys::ServerKeys, service_agents::ServiceAgents,
-    sessions::Sessions, settings::Settings, subsystems::Subsystems, sync_jobs::SyncJobs,
+    accounts::Accounts,
+    agents::Agents,
+    api_keys::ApiKeys,
+    audit::Audit,
+    authorities::{self, Authorities, Heard},
+    commands::Commands,
+    conn::Conn,
+    counters::Counters,
+    error::{Cause, StoreError},
+    handshakes::Handshakes,
+    inventory::Inventory,
+    orgs::Orgs,
+    presence::Presence,
+    replicas::Replicas,
+    resources::Resources,
+    security::SecurityEvents,
+    server_keys::ServerKeys,
+    service_agents::ServiceAgents,
+    sessions::Sessions,
+    settings::Settings,
+    subsystems::Subsystems,
+    sync_jobs::SyncJobs,
     tokens::Tokens,
 };
 
@@ -26,6 +43,7 @@ pub enum ReadWrite {}
 pub struct Handle<A> {
     conn: Conn,
     counters: std::sync::Arc<Counters>,
+    heard: Heard,
     access: PhantomData<A>,
 }
 
@@ -80,6 +98,10 @@ aggregate_accessors! {
     resources: Resources,
     /// The audit log.
     audit: Audit,
+    /// Changes of authority.
+    authorities: Authorities,
+    /// Servers on this database.
+    replicas: Replicas,
     /// Security events.
     security: SecurityEvents,
     /// Agents of service keys.
@@ -91,8 +113,8 @@ aggregate_accessors! {
 }
 
 impl<A> Handle<A> {
-    pub(crate) fn new(conn: Conn, counters: std::sync::Arc<Counters>) -> Self {
-        Self { conn, counters, access: PhantomData }
+    pub(crate) fn new(conn: Conn, counters: std::sync::Arc<Counters>, heard: Heard) -> Self {
+        Self { conn, counters, heard, access: PhantomData }
     }
 
     pub(crate) fn conn(&mut self) -> &mut Conn {
@@ -101,8 +123,28 @@ impl<A> Handle<A> {
 }
 
 impl Handle<ReadWrite> {
-    /// Makes every write of the transaction durable together. Answers only once that is so.
-    pub async fn commit(self) -> Result<(), StoreError> {
+    /// Makes every write of the transaction durable together. Answers only once that is so, and
+    /// once this process has heard of the authorities that changed.
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        let changes = self.conn.take_authority_changes();
+        if changes.is_empty() {
+            return self.commit_quietly().await;
+        }
+        // Whoever asked may go away meanwhile; what is committed must be heard of all the same.
+        let told = tokio::spawn(async move {
+            let heard = self.heard.clone();
+            let committed = match authorities::write(&mut self.conn, &changes).await {
+                Ok(()) => self.commit_quietly().await,
+                Err(error) => Err(error),
+            };
+            // Also after a failure: nobody can say whether it was one.
+            heard.tell(&changes);
+            committed
+        });
+        told.await.unwrap_or_else(|error| Err(StoreError::Unavailable(Cause::new(error))))
+    }
+
+    async fn commit_quietly(self) -> Result<(), StoreError> {
         let alone = self.conn.commits_alone();
         self.conn.commit().await?;
         if alone {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use argosy_domain::{id::AgentId, time::Timestamp};
 
 use crate::{
+    authorities::AuthorityChange,
     dialect::JsonType,
     error::StoreError,
     handle::{ReadWrite, aggregate},
@@ -20,6 +21,13 @@ aggregate! {
 }
 
 impl<A> Presence<'_, A> {
+    /// The number of the agent's newest stream, open or not.
+    pub async fn stream(&mut self, agent: &AgentId) -> Result<Option<i64>, StoreError> {
+        let sql = "SELECT stream FROM agent_presence WHERE agent_id = $1";
+        let row = self.conn.query(TABLE, sql).bind(agent).fetch_optional().await?;
+        row.map(|row| row.get("stream")).transpose()
+    }
+
     /// How many agents have an open stream.
     pub async fn count_connected(&mut self) -> Result<u64, StoreError> {
         let sql = "SELECT COUNT(*) AS n FROM agent_presence WHERE connected";
@@ -57,25 +65,48 @@ impl Presence<'_, ReadWrite> {
         self.conn.select(TABLE, select).bind(seen.to_string()).execute().await
     }
 
-    /// A stream of the agent was opened or closed at `at`, which also is a sign of life.
-    pub async fn set_connected(
+    /// A stream of the agent was opened at `at` on a server; answers its number, by which the
+    /// newest is known. Where a server that runs holds an older one, it hears of it. None when
+    /// there is no such agent.
+    pub async fn open_stream(
         &mut self,
         agent: &AgentId,
-        connected: bool,
+        replica: &str,
         at: Timestamp,
-    ) -> Result<(), StoreError> {
-        let sql = "INSERT INTO agent_presence (agent_id, org_id, last_seen, connected)
-            SELECT id, org_id, $2, $3 FROM agents WHERE id = $1
-            ON CONFLICT (agent_id) DO UPDATE SET connected = excluded.connected, last_seen =
+    ) -> Result<Option<i64>, StoreError> {
+        let sql = "SELECT 1 AS n FROM agent_presence AS p JOIN replicas AS r ON r.id = p.replica
+            WHERE p.agent_id = $1 AND p.connected AND p.replica <> $2";
+        let query = self.conn.query(TABLE, sql).bind(agent).bind(replica);
+        if query.fetch_optional().await?.is_some() {
+            self.conn.authority_changed(AuthorityChange::Agent(agent.clone()));
+        }
+        let sql = "INSERT INTO agent_presence (agent_id, org_id, last_seen, connected, replica,
+            stream) SELECT id, org_id, $2, TRUE, $3, 1 FROM agents WHERE id = $1
+            ON CONFLICT (agent_id) DO UPDATE SET connected = TRUE, replica = excluded.replica,
+            stream = agent_presence.stream + 1, last_seen =
             CASE WHEN COALESCE(agent_presence.last_seen, 0) > excluded.last_seen
-            THEN agent_presence.last_seen ELSE excluded.last_seen END";
-        self.conn.query(TABLE, sql).bind(agent).bind(at).bind(connected).execute().await?;
-        Ok(())
+            THEN agent_presence.last_seen ELSE excluded.last_seen END RETURNING stream";
+        let query = self.conn.query(TABLE, sql).bind(agent).bind(at).bind(replica);
+        query.fetch_optional().await?.map(|row| row.get("stream")).transpose()
+    }
+
+    /// A stream was closed at `at`, which also is a sign of life. False when a newer one was opened
+    /// meanwhile, here or elsewhere: then nothing changes.
+    pub async fn close_stream(
+        &mut self,
+        agent: &AgentId,
+        stream: i64,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let sql = "UPDATE agent_presence SET connected = FALSE, replica = NULL, last_seen =
+            CASE WHEN COALESCE(last_seen, 0) > $3 THEN last_seen ELSE $3 END
+            WHERE agent_id = $1 AND stream = $2";
+        self.conn.query(TABLE, sql).bind(agent).bind(stream).bind(at).changed().await
     }
 
     /// No stream is open: at the start of a server that is the only one.
     pub async fn clear_connected(&mut self) -> Result<u64, StoreError> {
-        let sql = "UPDATE agent_presence SET connected = FALSE WHERE connected";
+        let sql = "UPDATE agent_presence SET connected = FALSE, replica = NULL WHERE connected";
         self.conn.query(TABLE, sql).execute().await
     }
 }

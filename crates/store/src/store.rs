@@ -14,12 +14,14 @@ use sqlx::{
 };
 
 use crate::{
+    authorities::{AuthorityChange, Heard},
     conn::{Conn, Link},
     counters::{Counters, CountersSnapshot},
     dialect::Dialect,
     error::{Cause, StoreError, unavailable},
     handle::{Reader, Tx},
     migrations::{MigrationStatus, STEPS, migrator, newest},
+    watch::{self, Listener, Watch},
     writer::{GroupLimits, Writer},
 };
 
@@ -73,13 +75,14 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 enum Database {
     Sqlite { path: PathBuf, readers: SqlitePool, writer: Writer },
-    Postgres { pool: PgPool },
+    Postgres { pool: PgPool, options: Box<PgConnectOptions> },
 }
 
 struct Inner {
     database: Database,
     acquire_timeout: Duration,
     counters: Arc<Counters>,
+    heard: Heard,
 }
 
 /// A database. Cheap to clone; all clones are the same database.
@@ -126,7 +129,9 @@ impl Store {
             Target::Postgres(url) => open_postgres(&url, &options).await?,
         };
         let acquire_timeout = options.acquire_timeout;
-        Ok(Self { inner: Arc::new(Inner { database, acquire_timeout, counters }) })
+        Ok(Self {
+            inner: Arc::new(Inner { database, acquire_timeout, counters, heard: Heard::default() }),
+        })
     }
 
     /// The kind of database: `sqlite` or `postgres`.
@@ -143,12 +148,12 @@ impl Store {
             Database::Sqlite { readers, .. } => {
                 Link::SqliteReader(readers.acquire().await.map_err(unavailable)?)
             }
-            Database::Postgres { pool } => {
+            Database::Postgres { pool, .. } => {
                 Link::PostgresReader(pool.acquire().await.map_err(unavailable)?)
             }
         };
         let counters = self.inner.counters.clone();
-        Ok(Reader::new(Conn::new(link, counters.begin(op)), counters))
+        Ok(Reader::new(Conn::new(link, counters.begin(op)), counters, self.inner.heard.clone()))
     }
 
     /// A transaction. `op` labels the operation in the counters.
@@ -159,12 +164,49 @@ impl Store {
                 let late = |_| StoreError::Unavailable(Cause::new("the writer is busy"));
                 Link::SqliteWriter(lease.await.map_err(late)??)
             }
-            Database::Postgres { pool } => {
+            Database::Postgres { pool, .. } => {
                 Link::PostgresTx(pool.begin().await.map_err(unavailable)?)
             }
         };
         let counters = self.inner.counters.clone();
-        Ok(Tx::new(Conn::new(link, counters.begin(op)), counters))
+        Ok(Tx::new(Conn::new(link, counters.begin(op)), counters, self.inner.heard.clone()))
+    }
+
+    /// Whether other servers may use this database at the same time.
+    pub fn is_shared(&self) -> bool {
+        match &self.inner.database {
+            Database::Sqlite { .. } => false,
+            Database::Postgres { .. } => true,
+        }
+    }
+
+    /// Whoever hears of authorities that change in this process, each time before the commit is
+    /// answered. One listener at most.
+    pub fn heard_by(&self, ear: impl Fn(&[AuthorityChange]) + Send + Sync + 'static) {
+        self.inner.heard.by(Box::new(ear));
+    }
+
+    /// The eyes and ears of a server that shares its database; none where it does not.
+    pub fn watch(&self) -> Option<(Watch, Listener)> {
+        match &self.inner.database {
+            Database::Sqlite { .. } => None,
+            Database::Postgres { options, .. } => {
+                let options = PgConnectOptions::clone(options);
+                Some((Watch::new(options.clone()), Listener::new(options)))
+            }
+        }
+    }
+
+    /// Tells other servers that there is something to read.
+    pub async fn wake_others(&self) -> Result<(), StoreError> {
+        match &self.inner.database {
+            Database::Sqlite { .. } => Ok(()),
+            Database::Postgres { pool, .. } => {
+                let sql = "SELECT pg_notify($1, '')";
+                let said = sqlx::query(sql).bind(watch::CHANNEL).execute(pool).await;
+                said.map(drop).map_err(unavailable)
+            }
+        }
     }
 
     /// What was done so far.
@@ -182,7 +224,7 @@ impl Store {
                 let mut connection = sqlite_options(path).connect().await.map_err(unavailable)?;
                 migrator(Dialect::Sqlite).run_direct(None, &mut connection, false).await
             }
-            Database::Postgres { pool } => {
+            Database::Postgres { pool, .. } => {
                 // Not the pool's any more: after a failure it still holds the migrations' lock,
                 // which ends with the connection.
                 let mut connection = pool.acquire().await.map_err(unavailable)?.detach();
@@ -262,7 +304,7 @@ impl Store {
                 writer.close().await;
                 readers.close().await;
             }
-            Database::Postgres { pool } => pool.close().await,
+            Database::Postgres { pool, .. } => pool.close().await,
         }
     }
 }
@@ -299,11 +341,12 @@ async fn open_sqlite(
 
 async fn open_postgres(url: &str, options: &Options) -> Result<Database, StoreError> {
     let connect: PgConnectOptions = url.parse().map_err(unavailable)?;
+    let connect = connect.application_name("argosy").disable_statement_logging();
     let pool = PgPoolOptions::new()
         .max_connections(options.connections_max)
         .acquire_timeout(options.acquire_timeout)
-        .connect_with(connect.application_name("argosy").disable_statement_logging())
+        .connect_with(connect.clone())
         .await
         .map_err(unavailable)?;
-    Ok(Database::Postgres { pool })
+    Ok(Database::Postgres { pool, options: Box::new(connect) })
 }

@@ -11,6 +11,7 @@ mod impostor;
 mod jws;
 mod proofs;
 mod relay;
+mod replicas;
 mod rotation;
 mod sessions;
 mod streams;

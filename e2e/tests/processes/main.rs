@@ -6,4 +6,5 @@ mod crashes;
 mod fleet;
 mod keys;
 mod python;
+mod replicas;
 mod tls;

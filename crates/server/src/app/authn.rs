@@ -79,6 +79,7 @@ impl App {
 
     /// Authenticates `Authorization: Bearer`.
     pub async fn authenticate_key(&self, origin: &Origin, text: &str) -> AppResult<Caller> {
+        self.sight().clear().await?;
         let outcome = self.caller_of_key(origin, text).await;
         let counted = |code| [Code::Unauthenticated, Code::ProofRequired].contains(&code);
         self.judged(origin, outcome, counted)

@@ -94,7 +94,7 @@ impl App {
         }
         let command = self.store_command(&mut tx, caller, origin, &agent, order).await?;
         tx.commit().await?;
-        self.hub().wake(&agent.id);
+        self.wake_agent(&agent.id);
         Ok(command)
     }
 

@@ -32,7 +32,7 @@ use super::{
     security::Sighting,
 };
 
-/// Commands of one agent that are on their way at once.
+/// Commands of one agent that are on their way at once: sent, and not acknowledged.
 const WINDOW: u32 = 32;
 
 /// A command as it goes out.
@@ -65,20 +65,18 @@ impl App {
         agent: &Agent,
         on_the_way: &mut HashSet<CommandId>,
     ) -> AppResult<Vec<OutgoingCommand>> {
-        let due = {
-            let mut reader = self.store().read("delivery.due").await?;
-            let standing = reader.agents().find(&agent.id).await?.map(|a| a.state.status());
-            if standing != Some(AgentStatus::Approved) {
-                return Ok(Vec::new());
-            }
-            reader.commands().open_for(&agent.id, WINDOW).await?
+        let standing = self.standing(&agent.id).await?;
+        let approved = |standing: &Agent| {
+            standing.state.status() == AgentStatus::Approved && standing.epoch == agent.epoch
         };
-        let waits = |command: &Command| match command.state {
-            CommandState::Queued | CommandState::Sent { .. } => !on_the_way.contains(&command.id),
-            CommandState::Received { .. } | CommandState::Running { .. } => false,
-            CommandState::Ended(_) => false,
-        };
-        let due: Vec<Command> = due.into_iter().filter(waits).collect();
+        if !standing.is_some_and(|standing| approved(&standing)) {
+            return Ok(Vec::new());
+        }
+        let mut reader = self.store().read("delivery.due").await?;
+        let due = reader.commands().due_for(&agent.id, WINDOW).await?;
+        drop(reader);
+        let due: Vec<Command> =
+            due.into_iter().filter(|command| !on_the_way.contains(&command.id)).collect();
         if due.is_empty() {
             return Ok(Vec::new());
         }

@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod agents;
 pub mod audit;
 pub mod authn;
+pub mod authorities;
 pub mod commands;
 pub mod delivery;
 pub mod discovery;
@@ -24,12 +25,14 @@ pub mod paging;
 pub mod proofs;
 pub mod records;
 pub mod refusals;
+pub mod replica;
 pub mod rotation;
 pub mod seal;
 pub mod security;
 pub mod sessions;
 pub mod settings;
 pub mod setup;
+pub mod sight;
 pub mod status;
 pub mod stream;
 pub mod streams;
@@ -47,6 +50,7 @@ use argosy_store::Store;
 use argosy_wire::problem::Code;
 
 use self::{
+    authorities::Authorities,
     error::{AppError, AppResult},
     hasher::TokenHasher,
     heartbeat::PresenceWriter,
@@ -54,10 +58,12 @@ use self::{
     limits::FailureLimiter,
     proofs::ReplayGuard,
     refusals::RecentRefusals,
+    replica::Replica,
     rotation::SharedKeyring,
     seal::Sealer,
     security::SecurityLog,
     settings::SharedSettings,
+    sight::Sight,
     streams::Hub,
 };
 
@@ -119,6 +125,9 @@ struct Inner {
     mismatches: RecentRefusals,
     misuses: RecentRefusals,
     security: SecurityLog,
+    authorities: Arc<Authorities>,
+    sight: Sight,
+    replica: Replica,
     presence: PresenceWriter,
     settings: SharedSettings,
     started_at: Timestamp,
@@ -131,6 +140,10 @@ impl App {
         let ids = IdSource::new(Arc::clone(&parts.clock), Arc::clone(&parts.entropy));
         let presence = PresenceWriter::start(parts.store.clone());
         let started_at = parts.clock.now();
+        let replica = Replica::new(ids.uuid().to_string());
+        let authorities = Arc::<Authorities>::default();
+        let heard = Arc::clone(&authorities);
+        parts.store.heard_by(move |changes| heard.forget(changes));
         let inner = Inner {
             ids,
             hub: Hub::default(),
@@ -138,6 +151,9 @@ impl App {
             mismatches: RecentRefusals::default(),
             misuses: RecentRefusals::default(),
             security: SecurityLog::default(),
+            authorities,
+            sight: Sight::new(parts.store.is_shared()),
+            replica,
             presence,
             settings: SharedSettings::default(),
             started_at,
@@ -221,6 +237,11 @@ impl App {
 
     pub(crate) fn shared_settings(&self) -> &SharedSettings {
         &self.inner.settings
+    }
+
+    /// Whether this server sees what others on its database change.
+    pub fn sight(&self) -> &Sight {
+        &self.inner.sight
     }
 
     pub(crate) fn presence(&self) -> &PresenceWriter {

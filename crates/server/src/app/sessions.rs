@@ -3,8 +3,10 @@
 //! *Invariant:* a token is good for nothing without a fresh proof by the key whose thumbprint it
 //! carries, and dies with the agent's epoch.
 
+use std::sync::Arc;
+
 use argosy_domain::{
-    agent::{Agent, AgentStatus},
+    agent::Agent,
     audit::AuditAction,
     entropy::random_bytes,
     id::{AgentId, OrgId, SessionId},
@@ -83,7 +85,7 @@ pub struct SessionCall<'a> {
 #[derive(Debug, Clone)]
 pub struct ProvedSession {
     /// The agent, approved or quarantined.
-    pub agent: Agent,
+    pub agent: Arc<Agent>,
     /// The session.
     pub session: SessionId,
     /// When it ends.
@@ -156,39 +158,27 @@ impl App {
     async fn prove(&self, origin: &Origin, call: SessionCall<'_>) -> AppResult<ProvedSession> {
         let now = self.now();
         let claims = self.read_session(call.token, now)?;
-        if let Err(error) = self.check_proof(&call, &claims, now).await {
-            self.note_misuse(origin, &claims, &error).await?;
-            return Err(error);
+        let proof = match self.check_proof(&call, &claims, now) {
+            Ok(proof) => proof,
+            Err(error) => return Err(self.note_misuse(origin, &claims, error).await),
+        };
+        let agent = self.standing(&claims.sub).await?;
+        let own = |agent: &Arc<Agent>| agent.org == claims.org && agent.epoch == claims.epoch;
+        let agent = agent.filter(own).ok_or_else(|| AppError::new(Code::InvalidSession))?;
+        if let Err(error) = self.remember_proof(&agent.id, &proof, call.opens_stream, now).await {
+            return Err(self.note_misuse(origin, &claims, error).await);
         }
-        let agent = self.store().read("session").await?.agents().find(&claims.sub).await?;
-        let invalid = || AppError::new(Code::InvalidSession);
-        let agent = agent.filter(|agent| agent.org == claims.org).ok_or_else(invalid)?;
-        match agent.state.status() {
-            AgentStatus::Approved | AgentStatus::Quarantined if agent.epoch == claims.epoch => {
-                self.check_machine(origin, &agent, call.machine_id).await?;
-                let expires_at = Timestamp::from_seconds(claims.exp);
-                Ok(ProvedSession { agent, session: claims.sid, expires_at })
-            }
-            AgentStatus::Approved
-            | AgentStatus::Quarantined
-            | AgentStatus::Pending
-            | AgentStatus::Rejected
-            | AgentStatus::Expired
-            | AgentStatus::Cancelled
-            | AgentStatus::Revoked => Err(invalid()),
-        }
+        self.check_machine(origin, &agent, call.machine_id).await?;
+        let expires_at = Timestamp::from_seconds(claims.exp);
+        Ok(ProvedSession { agent, session: claims.sid, expires_at })
     }
 
     /// A genuine session with a proof that is not its own: whoever sends it has the token and not
-    /// the key, or repeats what somebody else sent. To lack the nonce is no misuse.
-    async fn note_misuse(
-        &self,
-        origin: &Origin,
-        claims: &Claims,
-        error: &AppError,
-    ) -> AppResult<()> {
+    /// the key, or repeats what somebody else sent. To lack the nonce is no misuse. Gives the
+    /// refusal back; a record that fails is the failure.
+    async fn note_misuse(&self, origin: &Origin, claims: &Claims, error: AppError) -> AppError {
         if error.code != Code::InvalidProof {
-            return Ok(());
+            return error;
         }
         let kind = if error.detail == PROOF_USED {
             SecurityKind::ProofReplayed
@@ -199,7 +189,7 @@ impl App {
         let about = (&claims.org, &claims.sub);
         self.sighted(Sighting::of_agent(kind, about, origin, detail.clone()));
         if !self.misuses().is_news(&claims.sub, self.now()) {
-            return Ok(());
+            return error;
         }
         let event = Event {
             action: AuditAction::SessionRefused,
@@ -207,7 +197,8 @@ impl App {
             target: Some(format!("agent:{}", claims.sub)),
             detail,
         };
-        self.record_alone("session.refused", "anonymous", origin, event).await
+        let recorded = self.record_alone("session.refused", "anonymous", origin, event).await;
+        recorded.err().unwrap_or(error)
     }
 
     /// An agent that enrolled with a machine id shows it with every call. Another one, or none, is
@@ -266,12 +257,14 @@ impl App {
         Ok(claims.claims)
     }
 
-    async fn check_proof(
+    /// Checks that a proof is for exactly this call, and fresh. Whether it was used before is asked
+    /// once the agent is known to stand.
+    fn check_proof(
         &self,
         call: &SessionCall<'_>,
         claims: &Claims,
         now: Timestamp,
-    ) -> AppResult<()> {
+    ) -> AppResult<dpop::Proof> {
         let refused = |why: &str| AppError::because(Code::InvalidProof, why);
         let proof = dpop::read(call.proof).map_err(|error| refused(&error.to_string()))?;
         if dpop::key_thumbprint(&proof.key).to_string() != claims.cnf.jkt {
@@ -291,21 +284,23 @@ impl App {
         }
         let keyring = self.keyring();
         match &proof.claims.nonce {
-            Some(nonce) if proofs::nonce_is_fresh(keyring.nonce_secrets(now), now, nonce) => {}
-            Some(_) | None => return Err(AppError::new(Code::UseDpopNonce)),
+            Some(nonce) if proofs::nonce_is_fresh(keyring.nonce_secrets(now), now, nonce) => {
+                Ok(proof)
+            }
+            Some(_) | None => Err(AppError::new(Code::UseDpopNonce)),
         }
-        self.remember_proof(&proof, call.opens_stream, now).await
     }
 
     async fn remember_proof(
         &self,
+        agent: &AgentId,
         proof: &dpop::Proof,
         opens_stream: bool,
         now: Timestamp,
     ) -> AppResult<()> {
         let used = || AppError::because(Code::InvalidProof, PROOF_USED);
         let digest = proofs::proof_digest(&proof.key.0, &proof.claims.jti);
-        match self.replays().remember(digest, now) {
+        match self.replays().remember(agent, digest, now) {
             proofs::Seen::First => {}
             proofs::Seen::Again => return Err(used()),
             proofs::Seen::Full => return Err(AppError::rate_limited(1)),

@@ -23,10 +23,11 @@ impl App {
     pub async fn initialise(&self, admin_key: &Path) -> AppResult<bool> {
         let org = OrgId::default_org();
         let mut tx = self.store().write("setup").await?;
+        // Of two servers that start at once the second waits here for what the first one makes.
+        tx.orgs().ensure_default(self.now()).await?;
         if tx.settings().get(None, INITIALISED).await?.is_some() {
             return Ok(false);
         }
-        tx.orgs().ensure_default(self.now()).await?;
         let secret: ApiKeyString = self.fresh_key(ApiKeyOf::Operator);
         let key = NewApiKey {
             id: secret.id.clone(),
@@ -54,13 +55,6 @@ impl App {
         Ok(true)
     }
 
-    /// After a start nobody is connected yet.
-    pub async fn forget_connections(&self) -> AppResult<()> {
-        let mut tx = self.store().write("setup.presence").await?;
-        tx.presence().clear_connected().await?;
-        Ok(tx.commit().await?)
-    }
-
     /// Removes what is over: challenges, sessions, remembered proofs. Returns how many rows.
     pub async fn purge_expired(&self) -> AppResult<u64> {
         let now = self.now();
@@ -68,8 +62,8 @@ impl App {
         let challenges = tx.handshakes().purge_expired(now).await?;
         let sessions = tx.sessions().purge_expired(now).await?;
         let proofs = tx.sessions().purge_proofs(now).await?;
+        tx.authorities().purge().await?;
         tx.commit().await?;
-        self.failures().tidy();
         Ok(challenges + sessions + proofs + self.purge_security().await?)
     }
 }

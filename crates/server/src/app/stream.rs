@@ -1,6 +1,6 @@
 //! One control stream, from its hello to its end, whatever carries its frames.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use argosy_domain::{
     agent::Agent,
@@ -23,7 +23,7 @@ use super::{
     error::{AppError, AppResult},
     keyring::Certified,
     sessions::{ProvedSession, SessionCall},
-    streams::Ticket,
+    streams::{Held, Ticket},
 };
 
 /// The path whose proof opens and renews a stream.
@@ -109,12 +109,13 @@ pub enum Down {
 pub struct AgentStream {
     app: App,
     origin: Origin,
-    agent: Agent,
+    agent: Arc<Agent>,
     session: SessionId,
     session_ends: Timestamp,
     on_the_way: HashSet<CommandId>,
     renumbered: HashSet<CommandId>,
     busy: bool,
+    held: Held,
     ticket: Ticket,
 }
 
@@ -141,11 +142,15 @@ impl AgentStream {
             return Err(refused("the hello is for another agent or session"));
         }
         app.catch_up(&agent, hello.high_water).await?;
-        let ticket = app.hub().enter(&agent.id);
-        if let Err(error) = note_opened(app, &agent).await {
-            note_left(app, &agent.id, &ticket).await;
-            return Err(error);
-        }
+        let ticket = app.hub().enter(&agent.id, agent.epoch);
+        let held = match note_opened(app, &agent).await {
+            Ok(stream) => Held { epoch: agent.epoch, stream: Some(stream) },
+            Err(error) => {
+                app.hub().leave(&ticket);
+                return Err(error);
+            }
+        };
+        app.hub().hold(&ticket, held);
         tracing::info!(agent = %agent.id, %version, "stream opened");
         let accepted = Down::Accepted {
             server_time: app.now(),
@@ -160,6 +165,7 @@ impl AgentStream {
             on_the_way: HashSet::new(),
             renumbered: HashSet::new(),
             busy: false,
+            held,
             ticket,
         };
         Ok((stream, vec![accepted]))
@@ -186,6 +192,7 @@ impl AgentStream {
 
     /// Takes one frame and answers what follows from it.
     pub async fn take(&mut self, frame: Up) -> AppResult<Vec<Down>> {
+        self.app.sight().clear().await?;
         match frame {
             Up::Hello { .. } => Err(AppError::field("frame", "must not be hello: said already")),
             Up::Heartbeat => {
@@ -247,6 +254,9 @@ impl AgentStream {
         if proved.agent.id != self.agent.id {
             return Err(AppError::because(Code::InvalidSession, "the session is another agent's"));
         }
+        self.held.epoch = proved.agent.epoch;
+        self.app.hub().hold(&self.ticket, self.held);
+        self.agent = proved.agent;
         self.session = proved.session;
         self.session_ends = proved.expires_at;
         Ok(vec![Down::Renewed { dpop_nonce: self.app.dpop_nonce() }])
@@ -254,31 +264,35 @@ impl AgentStream {
 
     /// Ends the stream's bookkeeping. Must be called once, whatever ended the stream.
     pub async fn close(self) {
-        note_left(&self.app, &self.agent.id, &self.ticket).await;
+        self.app.hub().leave(&self.ticket);
+        if let Some(stream) = self.held.stream {
+            note_left(&self.app, &self.agent.id, stream).await;
+        }
         tracing::info!(agent = %self.agent.id, session = %self.session, "stream closed");
     }
 }
 
-/// Records that a stream of the agent is open. Whoever lost the credentials since the session was
-/// proved is refused; whoever loses them from here on has the stream in the hub, where it is ended.
-async fn note_opened(app: &App, proved: &Agent) -> AppResult<()> {
+/// Records that a stream of the agent is open, and answers its number. Whoever lost the credentials
+/// since the session was proved is refused; whoever loses them from here on has the stream in the
+/// hub, where it is ended.
+async fn note_opened(app: &App, proved: &Agent) -> AppResult<i64> {
+    let invalid = || AppError::new(Code::InvalidSession);
     let mut tx = app.store().write("stream.open").await?;
     let standing = tx.agents().find(&proved.id).await?;
     if standing.is_none_or(|agent| agent.epoch != proved.epoch) {
-        return Err(AppError::new(Code::InvalidSession));
+        return Err(invalid());
     }
-    tx.presence().set_connected(&proved.id, true, app.now()).await?;
-    Ok(tx.commit().await?)
+    let replica = app.replica().id();
+    let stream = tx.presence().open_stream(&proved.id, replica, app.now()).await?;
+    tx.commit().await?;
+    stream.ok_or_else(invalid)
 }
 
-/// Gives the place among the open streams up and records it, unless a newer stream has it.
-async fn note_left(app: &App, agent: &AgentId, ticket: &Ticket) {
-    if !app.hub().leave(ticket) && app.hub().has(agent) {
-        return;
-    }
+/// Records the end of a stream, unless a newer one was opened.
+async fn note_left(app: &App, agent: &AgentId, stream: i64) {
     let written = async {
         let mut tx = app.store().write("stream.close").await?;
-        tx.presence().set_connected(agent, false, app.now()).await?;
+        tx.presence().close_stream(agent, stream, app.now()).await?;
         tx.commit().await
     };
     if let Err(error) = written.await {

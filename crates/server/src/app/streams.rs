@@ -38,8 +38,18 @@ impl CloseReason {
 
 struct Entry {
     number: u64,
+    held: Held,
     wake: Arc<Notify>,
     close: oneshot::Sender<CloseReason>,
+}
+
+/// What a stream holds its place by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// The agent's epoch.
+    pub epoch: i64,
+    /// Its number among all streams of the agent, on all servers; none until it is recorded.
+    pub stream: Option<i64>,
 }
 
 /// A place among the open streams.
@@ -72,13 +82,14 @@ impl Hub {
     }
 
     /// Takes the agent's place; an older stream of it is ended.
-    pub fn enter(&self, agent: &AgentId) -> Ticket {
+    pub fn enter(&self, agent: &AgentId, epoch: i64) -> Ticket {
         let (close, closed) = oneshot::channel();
         let wake = Arc::new(Notify::new());
         let mut streams = self.lock();
         streams.last_number += 1;
         let number = streams.last_number;
-        let entry = Entry { number, wake: Arc::clone(&wake), close };
+        let held = Held { epoch, stream: None };
+        let entry = Entry { number, held, wake: Arc::clone(&wake), close };
         if streams.draining {
             let _ = entry.close.send(CloseReason::Draining);
             return Ticket { agent: agent.clone(), number, wake, closed };
@@ -88,6 +99,26 @@ impl Hub {
             let _ = older.close.send(CloseReason::Replaced);
         }
         Ticket { agent: agent.clone(), number, wake, closed }
+    }
+
+    /// The stream is recorded under this number, or renewed under this epoch.
+    pub fn hold(&self, ticket: &Ticket, held: Held) {
+        let mut streams = self.lock();
+        if let Some(entry) = streams.open.get_mut(&ticket.agent)
+            && entry.number == ticket.number
+        {
+            entry.held = held;
+        }
+    }
+
+    /// What the agent's open stream holds its place by.
+    pub fn held(&self, agent: &AgentId) -> Option<Held> {
+        self.lock().open.get(agent).map(|entry| entry.held)
+    }
+
+    /// Agents with an open stream.
+    pub fn agents(&self) -> Vec<AgentId> {
+        self.lock().open.keys().cloned().collect()
     }
 
     /// Gives the place up. True when no newer stream had taken it.
@@ -155,8 +186,8 @@ mod tests {
     fn the_newest_stream_wins_and_the_older_one_leaves_it_alone() {
         let hub = Hub::default();
         let agent: AgentId = "a".parse().unwrap();
-        let mut older = hub.enter(&agent);
-        let newer = hub.enter(&agent);
+        let mut older = hub.enter(&agent, 1);
+        let newer = hub.enter(&agent, 1);
         assert_eq!(older.closed.try_recv(), Ok(CloseReason::Replaced));
         assert!(!hub.leave(&older));
         assert_eq!(hub.len(), 1);
@@ -167,9 +198,9 @@ mod tests {
     #[test]
     fn nobody_enters_a_server_that_shuts_down() {
         let hub = Hub::default();
-        let mut early = hub.enter(&"a".parse().unwrap());
+        let mut early = hub.enter(&"a".parse().unwrap(), 1);
         hub.drain();
-        let mut late = hub.enter(&"b".parse().unwrap());
+        let mut late = hub.enter(&"b".parse().unwrap(), 1);
         assert_eq!(early.closed.try_recv(), Ok(CloseReason::Draining));
         assert_eq!(late.closed.try_recv(), Ok(CloseReason::Draining));
         assert!(hub.is_empty());

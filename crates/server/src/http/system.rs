@@ -47,8 +47,15 @@ pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Answered<Ready
         Ok(false) => "migrations are missing: run argosyd migrate up",
         Err(_) => "the store does not answer",
     };
-    let checks = BTreeMap::from([("store".to_owned(), store.to_owned())]);
-    let (code, status) = if store == "ok" {
+    let sight = if app.sight().is_clear() {
+        "ok"
+    } else {
+        "this server cannot see what others on its database change"
+    };
+    let checks = [("store", store), ("sight", sight)];
+    let checks: BTreeMap<_, _> =
+        checks.into_iter().map(|(name, said)| (name.to_owned(), said.to_owned())).collect();
+    let (code, status) = if (store, sight) == ("ok", "ok") {
         (StatusCode::OK, "ready")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not_ready")

@@ -2,6 +2,7 @@
 
 mod audit;
 mod keys;
+mod replica;
 mod security;
 mod settings;
 
@@ -22,6 +23,7 @@ pub(crate) async fn run(app: App, shutdown: CancellationToken) {
         audit::run(app.clone(), shutdown.clone()),
         security::run(app.clone(), shutdown.clone()),
         settings::run(app.clone(), shutdown.clone()),
+        replica::run(app.clone(), shutdown.clone()),
         sweep(app, shutdown)
     );
 }
@@ -34,6 +36,10 @@ async fn sweep(app: App, shutdown: CancellationToken) {
         tokio::select! {
             () = shutdown.cancelled() => return,
             _ = ticks.tick() => {}
+        }
+        app.failures().tidy();
+        if !app.leads() {
+            continue;
         }
         report("expire registrations", app.expire_registrations().await);
         report("expire commands", app.expire_commands().await);

@@ -17,7 +17,6 @@ conformance!(
     filters_choose,
     health_is_counted_over_approved_agents,
     heartbeats_never_go_back,
-    connections_are_seen_and_cleared,
     what_differs_is_written_and_nothing_else,
     epochs_rise,
     deleting_takes_everything_of_the_agent,
@@ -212,7 +211,7 @@ async fn health_is_counted_over_approved_agents(db: Db) {
             tx.agents().insert(&Agent { state, ..agent(name) }).await?;
         }
         tx.presence().touch_many(&seen.map(|(name, second)| (id(name), at(second)))).await?;
-        tx.presence().set_connected(&id("healthy"), true, at(9_991)).await
+        tx.presence().open_stream(&id("healthy"), "one", at(9_991)).await
     })
     .await;
     let mut reader = db.store.read("health").await.unwrap();
@@ -234,27 +233,6 @@ async fn heartbeats_never_go_back(db: Db) {
     let mut reader = db.store.read("view").await.unwrap();
     let view = reader.agents().view(&org(), &id("a")).await.unwrap().unwrap();
     assert_eq!((view.last_seen, view.connected), (Some(at(9)), false));
-}
-
-async fn connections_are_seen_and_cleared(db: Db) {
-    insert_agents(&db, &["a", "b"]).await;
-    db.write(async |tx| {
-        tx.presence().set_connected(&id("a"), true, at(50)).await?;
-        tx.presence().set_connected(&id("b"), true, at(50)).await?;
-        tx.presence().set_connected(&id("b"), false, at(40)).await
-    })
-    .await;
-    let view = async |name: &str| {
-        let mut reader = db.store.read("view").await.unwrap();
-        reader.agents().view(&org(), &id(name)).await.unwrap().unwrap()
-    };
-    assert!(view("a").await.connected);
-    let b = view("b").await;
-    assert_eq!((b.connected, b.last_seen), (false, Some(at(50))));
-    let mut reader = db.store.read("count").await.unwrap();
-    assert_eq!(reader.presence().count_connected().await.unwrap(), 1);
-    assert_eq!(db.write(async |tx| tx.presence().clear_connected().await).await, 1);
-    assert!(!view("a").await.connected);
 }
 
 async fn what_differs_is_written_and_nothing_else(db: Db) {
@@ -292,7 +270,7 @@ async fn epochs_rise(db: Db) {
 async fn deleting_takes_everything_of_the_agent(db: Db) {
     insert_agents(&db, &["a"]).await;
     db.write(async |tx| {
-        tx.presence().set_connected(&id("a"), true, at(50)).await?;
+        tx.presence().open_stream(&id("a"), "one", at(50)).await?;
         tx.subsystems().ensure_defaults(&org(), &id("a")).await?;
         let digest = Sha256::of(b"c");
         tx.handshakes().insert_challenge(&id("a"), digest, at(1), at(100)).await

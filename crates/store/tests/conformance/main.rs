@@ -9,6 +9,7 @@ mod chain;
 mod commands;
 mod common;
 mod database;
+mod replicas;
 mod reports;
 mod schema;
 mod security;

@@ -1,0 +1,219 @@
+//! What this server knows of those who may do something, kept in memory until it changes.
+//!
+//! *Invariant:* nothing that was read before a change is kept after it: whoever reads takes the
+//! version first, and keeps what was read only if no change came meanwhile. Every change that goes
+//! through the store says so (see `argosy_store::AuthorityChange`), here before its commit is
+//! answered, on other servers with their next look.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use argosy_domain::{
+    agent::{Agent, AgentStatus},
+    id::AgentId,
+};
+use argosy_store::AuthorityChange;
+use tokio::sync::{Notify, watch};
+
+use super::{App, error::AppResult, streams::CloseReason};
+
+/// Agents that are remembered at most; beyond that the memory begins anew.
+const AGENTS_MAX: usize = 100_000;
+/// Changes that wait to be told to streams at most; beyond that all are told.
+const CHANGES_MAX: usize = 10_000;
+
+#[derive(Default)]
+struct Known {
+    version: u64,
+    agents: HashMap<AgentId, Arc<Agent>>,
+    changes: Vec<AuthorityChange>,
+}
+
+/// Authorities in memory.
+#[derive(Default)]
+pub struct Authorities {
+    known: Mutex<Known>,
+    changed: Notify,
+    keys: watch::Sender<u64>,
+}
+
+impl Authorities {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what changed.
+    pub fn forget(&self, changes: &[AuthorityChange]) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut known = self.lock();
+        known.version += 1;
+        let mut keys = false;
+        for change in changes {
+            match change {
+                AuthorityChange::Agent(id) => drop(known.agents.remove(id)),
+                AuthorityChange::Key(_) => keys = true,
+                AuthorityChange::Anybody => {
+                    known.agents.clear();
+                    keys = true;
+                }
+            }
+        }
+        known.changes.extend_from_slice(changes);
+        if known.changes.len() > CHANGES_MAX {
+            known.changes = vec![AuthorityChange::Anybody];
+        }
+        drop(known);
+        if keys {
+            self.keys.send_modify(|count| *count += 1);
+        }
+        self.changed.notify_one();
+    }
+
+    /// Rises with each change of keys.
+    pub fn keys(&self) -> watch::Receiver<u64> {
+        self.keys.subscribe()
+    }
+
+    /// Waits for changes and takes them.
+    async fn take_changes(&self) -> Vec<AuthorityChange> {
+        loop {
+            let changes = std::mem::take(&mut self.lock().changes);
+            if !changes.is_empty() {
+                return changes;
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    fn get(&self, id: &AgentId) -> Result<Arc<Agent>, u64> {
+        let known = self.lock();
+        known.agents.get(id).cloned().ok_or(known.version)
+    }
+
+    fn keep(&self, agent: &Arc<Agent>, version: u64) {
+        let mut known = self.lock();
+        if known.version != version {
+            return;
+        }
+        if known.agents.len() >= AGENTS_MAX {
+            known.agents.clear();
+        }
+        known.agents.insert(agent.id.clone(), Arc::clone(agent));
+    }
+
+    /// Agents that are remembered.
+    pub fn len(&self) -> usize {
+        self.lock().agents.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Whether an agent of that status has anything that could be revoked.
+pub(crate) fn stands(status: AgentStatus) -> bool {
+    match status {
+        AgentStatus::Approved | AgentStatus::Quarantined => true,
+        AgentStatus::Pending
+        | AgentStatus::Rejected
+        | AgentStatus::Expired
+        | AgentStatus::Cancelled
+        | AgentStatus::Revoked => false,
+    }
+}
+
+impl App {
+    /// Authorities in memory.
+    pub fn authorities(&self) -> &Authorities {
+        &self.inner.authorities
+    }
+
+    /// The agent as it stands now, approved or quarantined; from memory where that is fresh. 503
+    /// while this server is blind.
+    pub(crate) async fn standing(&self, id: &AgentId) -> AppResult<Option<Arc<Agent>>> {
+        self.sight().clear().await?;
+        let version = match self.authorities().get(id) {
+            Ok(agent) => return Ok(Some(agent)),
+            Err(version) => version,
+        };
+        let agent = self.store().read("session").await?.agents().find(id).await?;
+        let agent = agent.filter(|agent| stands(agent.state.status())).map(Arc::new);
+        if let Some(agent) = &agent {
+            self.authorities().keep(agent, version);
+        }
+        Ok(agent)
+    }
+
+    /// Tells open streams of what changed, for as long as it is polled.
+    pub(crate) async fn tell_streams(&self) {
+        loop {
+            for change in self.authorities().take_changes().await {
+                match change {
+                    AuthorityChange::Agent(agent) => self.recheck_stream(&agent).await,
+                    AuthorityChange::Anybody => {
+                        for agent in self.hub().agents() {
+                            self.recheck_stream(&agent).await;
+                        }
+                    }
+                    AuthorityChange::Key(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Ends the stream of an agent that lost what it had, or that has a newer stream elsewhere;
+    /// wakes it otherwise. What cannot be known ends it too: the agent comes back.
+    async fn recheck_stream(&self, agent: &AgentId) {
+        let Some(held) = self.hub().held(agent) else { return };
+        let standing = async {
+            let standing = self.standing(agent).await?;
+            let newest =
+                self.store().read("stream.recheck").await?.presence().stream(agent).await?;
+            Ok::<_, super::error::AppError>((standing, newest))
+        };
+        match standing.await {
+            Ok((Some(standing), newest)) if standing.epoch == held.epoch => {
+                if held.stream.is_some_and(|own| newest.is_some_and(|newest| newest > own)) {
+                    self.hub().close(agent, CloseReason::Replaced);
+                } else {
+                    self.hub().wake(agent);
+                }
+            }
+            // Its sessions are over, and it may begin another one.
+            Ok((Some(_), _)) => self.hub().close(agent, CloseReason::SessionEnded),
+            Ok((None, _)) => self.hub().close(agent, CloseReason::Revoked),
+            Err(error) => {
+                tracing::warn!(%agent, %error, "a stream cannot be verified and is ended");
+                self.hub().close(agent, CloseReason::SessionEnded);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_before_a_change_is_not_kept_after_it() {
+        let authorities = Authorities::default();
+        let agent = Arc::new(crate::testing::agent("a"));
+        let version = authorities.get(&agent.id).unwrap_err();
+        authorities.forget(&[AuthorityChange::Agent("b".parse().unwrap())]);
+        authorities.keep(&agent, version);
+        assert!(authorities.is_empty(), "a change came between the reading and the keeping");
+        let version = authorities.get(&agent.id).unwrap_err();
+        authorities.keep(&agent, version);
+        assert!(authorities.get(&agent.id).is_ok());
+        authorities.forget(&[AuthorityChange::Key("k".parse().unwrap())]);
+        assert!(authorities.get(&agent.id).is_ok());
+        authorities.forget(&[AuthorityChange::Agent(agent.id.clone())]);
+        assert!(authorities.get(&agent.id).is_err());
+    }
+}
