@@ -160,9 +160,32 @@ impl Client {
     pub async fn download(
         &self,
         path: &str,
+        piece: impl FnMut(&[u8]) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        self.pieces(self.request(Method::GET, path, &[]), piece).await
+    }
+
+    /// Reads server-sent events, from where an earlier answer ended.
+    pub async fn watch(
+        &self,
+        path: &str,
+        query: &Query<'_>,
+        after: Option<&str>,
+        piece: impl FnMut(&[u8]) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let mut request = self.request(Method::GET, path, query);
+        if let Some(after) = after {
+            request = request.header("last-event-id", after);
+        }
+        self.pieces(request, piece).await
+    }
+
+    async fn pieces(
+        &self,
+        request: RequestBuilder,
         mut piece: impl FnMut(&[u8]) -> Result<(), CliError>,
     ) -> Result<(), CliError> {
-        let request = self.request(Method::GET, path, &[]).timeout(DOWNLOAD_WITHIN);
+        let request = request.timeout(DOWNLOAD_WITHIN);
         let mut answer = request.send().await.map_err(|error| self.silent(&error))?;
         if !answer.status().is_success() {
             return Err(self.refused(answer).await);

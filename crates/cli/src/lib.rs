@@ -8,6 +8,7 @@ pub mod args;
 pub mod client;
 pub mod commands;
 pub mod error;
+pub mod feed;
 pub mod key;
 pub mod output;
 pub mod profile;

@@ -39,6 +39,8 @@ pub enum Permission {
     DiscoveryCreate,
     /// See discovered resources.
     DiscoveryRead,
+    /// Watch what changes; of each sort what its own scope lets through.
+    EventsRead,
     /// See inventory.
     InventoryRead,
     /// Mint an API key.
@@ -67,7 +69,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::AccountsRead,
         Self::AgentsRead,
         Self::AgentsApprove,
@@ -81,6 +83,7 @@ impl Permission {
         Self::CommandsCancel,
         Self::DiscoveryCreate,
         Self::DiscoveryRead,
+        Self::EventsRead,
         Self::InventoryRead,
         Self::KeysCreate,
         Self::KeysRead,
@@ -111,6 +114,7 @@ impl Permission {
             Self::CommandsCancel => "commands:cancel",
             Self::DiscoveryCreate => "discovery:create",
             Self::DiscoveryRead => "discovery:read",
+            Self::EventsRead => "events:read",
             Self::InventoryRead => "inventory:read",
             Self::KeysCreate => "keys:create",
             Self::KeysRead => "keys:read",
@@ -152,6 +156,7 @@ impl Role {
             "audit:read",
             "commands:read",
             "discovery:read",
+            "events:read",
             "inventory:read",
             "security:read",
             "server:read",

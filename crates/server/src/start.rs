@@ -211,6 +211,7 @@ impl Server {
         tasks.spawn(async move {
             drain.cancelled().await;
             app.hub().drain();
+            app.feed().close();
         });
         serve::serve(self.listener, self.tls, routes, shutdown).await;
         tasks.join_all().await;

@@ -8,6 +8,7 @@ use argosy_domain::{
     id::{AccountId, OrgId},
     labels::Labels,
     limits::FAILURES_PER_MINUTE_MAX,
+    review::KeyDelivery,
     time::Timestamp,
 };
 use argosy_store::{Options, Store, Target};
@@ -77,5 +78,8 @@ pub(crate) fn agent(id: &str) -> Agent {
         source: None,
         registered_at: at,
         epoch: 1,
+        key_delivery: KeyDelivery::Direct,
+        last_origin: None,
+        review: None,
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     conn::Conn,
     counters::Counters,
     error::{Cause, StoreError},
+    feed::Feed,
     handshakes::Handshakes,
     inventory::Inventory,
     orgs::Orgs,
@@ -102,6 +103,8 @@ aggregate_accessors! {
     authorities: Authorities,
     /// Servers on this database.
     replicas: Replicas,
+    /// What changed lately.
+    feed: Feed,
     /// Security events.
     security: SecurityEvents,
     /// Agents of service keys.

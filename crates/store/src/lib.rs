@@ -17,6 +17,7 @@ mod conn;
 mod counters;
 mod dialect;
 mod error;
+mod feed;
 mod handle;
 mod handshakes;
 mod inventory;
@@ -47,6 +48,7 @@ pub use authorities::{AUTHORITY_CHANGES_KEPT, Authorities, AuthorityChange, Seen
 pub use commands::{CommandFilter, Commands};
 pub use counters::{CountersSnapshot, OpCount};
 pub use error::{CONFLICTS, Cause, StoreError};
+pub use feed::{AgentNow, CommandNow, Feed};
 pub use handle::{Handle, ReadOnly, ReadWrite, Reader, Tx};
 pub use handshakes::{Continuation, Handshakes};
 pub use inventory::{Inventory, InventoryRow};

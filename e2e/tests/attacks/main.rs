@@ -3,6 +3,7 @@
 
 mod enrolment;
 mod events;
+mod feed;
 mod gateway;
 mod handshake;
 mod hosts;

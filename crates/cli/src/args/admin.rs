@@ -192,6 +192,9 @@ pub enum Security {
         /// Not older than a span (`24h`) or a time (`2026-01-31T08:00:00Z`)
         #[arg(long, value_name = "WHEN")]
         since: Option<String>,
+        /// Go on with what comes, until interrupted
+        #[arg(long, short)]
+        follow: bool,
         /// See [`Limit`].
         #[command(flatten)]
         limit: Limit,

@@ -32,6 +32,7 @@ fn every_command_of_the_manual_parses() {
         "argosy audit export audit.ndjson",
         "argosy audit verify",
         "argosy security events --kind clone_detected --agent web-01 --since 24h",
+        "argosy security events --follow",
         "argosy audit verify audit.ndjson --pin p --against earlier.ndjson",
         // Base64url may begin with a dash.
         "argosy audit verify audit.ndjson --pin -p",

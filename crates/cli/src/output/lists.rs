@@ -10,7 +10,7 @@ use argosy_wire::rest::{
 use serde_json::Value;
 
 use super::{
-    View, clean,
+    Tone, View, clean,
     table::{Sheet, indent, maybe, plain, state},
     units::{age_of, count, moment},
 };
@@ -147,6 +147,17 @@ pub fn security(view: &View, events: &[SecurityEvent]) -> String {
         ]);
     }
     sheet.finish()
+}
+
+/// `argosy security events --follow`: one event in a line.
+pub fn sighting(view: &View, event: &SecurityEvent) -> String {
+    let time = event.last_at.get(11..19).unwrap_or(&event.last_at);
+    let about = event.agent_id.as_deref().unwrap_or("-");
+    let source = event.source.as_deref().unwrap_or("-");
+    let kind = view.paint(&clean(&event.kind), Tone::Bad);
+    let detail = clip(&detail(&event.detail), DETAIL_CHARS);
+    let text = format!("{about}  {source}  {}x  {detail}", event.count);
+    format!("{}Z  {kind}  {}", clean(time), clean(&text))
 }
 
 /// `key=value` of what is not null; the JSON itself where it is no object.

@@ -14,6 +14,7 @@ pub mod delivery;
 pub mod discovery;
 pub mod enrolment;
 pub mod error;
+pub mod feed;
 pub mod handshake;
 pub mod hasher;
 pub mod heartbeat;
@@ -52,6 +53,7 @@ use argosy_wire::problem::Code;
 use self::{
     authorities::Authorities,
     error::{AppError, AppResult},
+    feed::Feed,
     hasher::TokenHasher,
     heartbeat::PresenceWriter,
     keyring::Keyring,
@@ -127,6 +129,7 @@ struct Inner {
     security: SecurityLog,
     authorities: Arc<Authorities>,
     sight: Sight,
+    feed: Feed,
     replica: Replica,
     presence: PresenceWriter,
     settings: SharedSettings,
@@ -153,6 +156,7 @@ impl App {
             security: SecurityLog::default(),
             authorities,
             sight: Sight::new(parts.store.is_shared()),
+            feed: Feed::default(),
             replica,
             presence,
             settings: SharedSettings::default(),
@@ -242,6 +246,11 @@ impl App {
     /// Whether this server sees what others on its database change.
     pub fn sight(&self) -> &Sight {
         &self.inner.sight
+    }
+
+    /// Who watches what changes.
+    pub fn feed(&self) -> &Feed {
+        &self.inner.feed
     }
 
     pub(crate) fn presence(&self) -> &PresenceWriter {

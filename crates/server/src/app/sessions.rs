@@ -229,7 +229,9 @@ impl App {
             let mut tx = self.store().write("session.machine_mismatch").await?;
             self.record(&mut tx, &actor, origin, event).await?;
             let reason = ReviewReason::MachineMismatch;
-            self.flag_review(&mut tx, agent, reason, seen).await?;
+            // What is in memory does not know from where the agent proved its key last.
+            let known = tx.agents().find(&agent.id).await?;
+            self.flag_review(&mut tx, known.as_ref().unwrap_or(agent), reason, seen).await?;
             tx.commit().await?;
         }
         Err(AppError::new(Code::MachineMismatch))

@@ -11,6 +11,7 @@ mod commands;
 mod convert;
 mod discovery;
 mod enrolment;
+mod events;
 mod extract;
 mod inventory;
 mod metrics;
@@ -106,6 +107,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(system::accounts))
         .routes(routes!(system::audit))
         .routes(routes!(audit::export))
+        .routes(routes!(events::stream))
         .routes(routes!(security::events))
         .routes(routes!(system::status))
         .routes(routes!(server_keys::signing))

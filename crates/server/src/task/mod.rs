@@ -24,7 +24,8 @@ pub(crate) async fn run(app: App, shutdown: CancellationToken) {
         security::run(app.clone(), shutdown.clone()),
         settings::run(app.clone(), shutdown.clone()),
         replica::run(app.clone(), shutdown.clone()),
-        sweep(app, shutdown)
+        shutdown.run_until_cancelled(app.run_feed()),
+        sweep(app.clone(), shutdown.clone())
     );
 }
 

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod commands;
 pub mod discovery;
 pub mod enrolment;
+pub mod events;
 pub mod inventory;
 pub mod keys;
 pub mod security;

@@ -1,0 +1,199 @@
+//! What changes, told to those who watch: security events, agents, commands.
+//!
+//! One reader per process looks at the store twice a second, for the organisations that somebody
+//! watches, and tells what is new. So nothing is written for watchers, what other servers change is
+//! seen too, and nobody watching costs nothing. *Invariant:* a watcher who does not read costs a
+//! bounded amount of memory, and only until it is cut off.
+
+mod reader;
+mod watcher;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use argosy_domain::{
+    access::Permission,
+    agent::Health,
+    id::{AgentId, OrgId},
+    time::Timestamp,
+};
+use argosy_store::{AgentNow, CommandNow, SecurityRow};
+use tokio::sync::{Notify, broadcast};
+use tokio_util::sync::CancellationToken;
+
+pub use self::watcher::{FeedWatcher, Told};
+
+/// Watchers of one server at most.
+pub const WATCHERS_MAX: usize = 200;
+/// Watchers of one caller at most, on one server.
+pub const WATCHERS_PER_CALLER_MAX: usize = 20;
+/// Events that a watcher may fall behind; then it is cut off.
+const BEHIND_MAX: usize = 4_096;
+/// How often the store is read.
+const READ_EVERY: Duration = Duration::from_millis(500);
+
+/// A kind of event, as watchers choose it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FeedKind {
+    /// An agent changed.
+    Agent,
+    /// The state of a command changed.
+    Command,
+    /// A security event.
+    Security,
+}
+
+impl FeedKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Agent, Self::Command, Self::Security];
+
+    /// The public name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Command => "command",
+            Self::Security => "security",
+        }
+    }
+
+    /// Who may see it.
+    pub fn permission(self) -> Permission {
+        match self {
+            Self::Agent => Permission::AgentsRead,
+            Self::Command => Permission::CommandsRead,
+            Self::Security => Permission::SecurityRead,
+        }
+    }
+}
+
+/// An agent that changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentChange {
+    /// Which.
+    pub id: AgentId,
+    /// Its name.
+    pub name: String,
+    /// Where it stands now; `deleted` when it is gone.
+    pub status: &'static str,
+    /// How it is.
+    pub health: &'static str,
+    /// Whether a stream of it is open.
+    pub connected: bool,
+    /// What changed: `registered`, `status`, `health`, `connected`, `name`, `deleted`.
+    pub changed: Vec<&'static str>,
+}
+
+impl AgentChange {
+    fn of(now: Timestamp, agent: AgentNow, changed: Vec<&'static str>) -> Self {
+        Self {
+            id: agent.id,
+            name: agent.name,
+            status: agent.status.as_str(),
+            health: Health::at(now, agent.last_seen).as_str(),
+            connected: agent.connected,
+            changed,
+        }
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FeedEvent {
+    /// An agent changed.
+    Agent(AgentChange),
+    /// A command came into this state.
+    Command(CommandNow),
+    /// A security event, new or seen again.
+    Security(SecurityRow),
+}
+
+impl FeedEvent {
+    /// Its kind.
+    pub fn kind(&self) -> FeedKind {
+        match self {
+            Self::Agent(_) => FeedKind::Agent,
+            Self::Command(_) => FeedKind::Command,
+            Self::Security(_) => FeedKind::Security,
+        }
+    }
+}
+
+/// What happened, where and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedItem {
+    /// In which organisation.
+    pub org: OrgId,
+    /// When. Watchers name it to go on from there.
+    pub at: Timestamp,
+    /// What.
+    pub event: FeedEvent,
+}
+
+#[derive(Default)]
+struct Watched {
+    orgs: BTreeMap<OrgId, usize>,
+    callers: BTreeMap<String, usize>,
+    watchers: usize,
+    /// Organisations whose present state the reader knows.
+    ready: BTreeSet<OrgId>,
+}
+
+/// Who watches, and what they are told.
+pub struct Feed {
+    watched: Mutex<Watched>,
+    items: broadcast::Sender<Arc<FeedItem>>,
+    wanted: Notify,
+    is_ready: Notify,
+    closing: CancellationToken,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self {
+            watched: Mutex::default(),
+            items: broadcast::Sender::new(BEHIND_MAX),
+            wanted: Notify::new(),
+            is_ready: Notify::new(),
+            closing: CancellationToken::new(),
+        }
+    }
+}
+
+impl Feed {
+    fn lock(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Watchers.
+    pub fn len(&self) -> usize {
+        self.lock().watchers
+    }
+
+    /// Whether nobody watches.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Ends every watcher, because the server shuts down.
+    pub fn close(&self) {
+        self.closing.cancel();
+    }
+
+    /// The organisations that are watched. Of others the reader knows nothing any more.
+    fn begin_pass(&self) -> Vec<OrgId> {
+        let mut watched = self.lock();
+        let Watched { orgs, ready, .. } = &mut *watched;
+        ready.retain(|org| orgs.contains_key(org));
+        orgs.keys().cloned().collect()
+    }
+
+    /// The reader knows the present state of an organisation.
+    fn knows(&self, org: &OrgId) {
+        if self.lock().ready.insert(org.clone()) {
+            self.is_ready.notify_waiters();
+        }
+    }
+}
