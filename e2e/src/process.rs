@@ -71,6 +71,20 @@ pub async fn run(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> 
     out.into_owned()
 }
 
+/// Runs a program that must fail, and gives everything that it said.
+pub async fn fails(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    let command = Command::new(program(name))
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .output();
+    let output = tokio::time::timeout(PATIENCE, command).await.unwrap().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(!output.status.success(), "{name} {arguments:?} succeeded: {said}");
+    said
+}
+
 /// The folder of the repository.
 pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

@@ -40,7 +40,13 @@ pub struct SettingFlags {
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<String>,
     /// Thumbprint of the server's identity key, where the token does not carry it.
-    #[arg(long, global = true, value_name = "PIN", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        visible_alias = "pin",
+        global = true,
+        value_name = "PIN",
+        allow_hyphen_values = true
+    )]
     pub server_pin: Option<String>,
     /// PEM file of the authorities that may vouch for the server's TLS certificate.
     #[arg(long, global = true, value_name = "FILE")]
@@ -70,6 +76,9 @@ pub enum Command {
     Run,
     /// Show how this host's agent is, whether it runs or not.
     Status(StatusArgs),
+    /// Trust another identity of the server, because its key was lost or stolen. The agent must not
+    /// run. Compare the new pin with somebody who runs the server.
+    Repin(RepinArgs),
     /// Look at this host's policy.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -106,6 +115,14 @@ pub struct RefreshArgs {
     /// File with the key [default: ARGOSY_API_KEY, else asked for, or read from standard input].
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
+}
+
+/// Arguments of `repin`.
+#[derive(Debug, Args)]
+pub struct RepinArgs {
+    /// Trust whatever the server shows, without a question. Prefer --server-pin.
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// Arguments of `status`.

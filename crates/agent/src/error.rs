@@ -7,6 +7,7 @@ use crate::{
     enrol::EnrolError,
     journal::JournalError,
     keys::KeysError,
+    repin::RepinError,
     state_dir::StateDirError,
     transport::{CallError, FetchError, TlsError},
     trust::{Distrust, TrustedCallError},
@@ -44,6 +45,9 @@ pub enum AgentError {
     /// The machine could not be enrolled.
     #[error("this machine could not be enrolled")]
     Enrol(#[from] EnrolError),
+    /// The pin stays what it is.
+    #[error(transparent)]
+    Repin(#[from] RepinError),
     /// The server will not have this agent.
     #[error("the server does not accept this agent")]
     Refused(#[source] TrustedCallError),
@@ -87,6 +91,7 @@ impl AgentError {
             Self::Boot(_) => "The agent needs /proc. In a container, mount it.",
             Self::Tls(_) => "Correct ca_file, or leave it out to trust the host's authorities.",
             Self::Enrol(error) => advice_on_enrolment(error),
+            Self::Repin(error) => advice_on_repin(error),
             Self::Refused(error) => advice_on_refusal(error),
             Self::Policy(_) => {
                 "Correct the file; `argosy-agent policy check FILE` says whether it is good. Until \
@@ -111,6 +116,7 @@ impl AgentError {
             | Self::Boot(_)
             | Self::Tls(_)
             | Self::Enrol(_)
+            | Self::Repin(_)
             | Self::Policy(_)
             | Self::Crashed(_)
             | Self::Host { .. } => 1,
@@ -171,6 +177,25 @@ fn advice_on_enrolment(error: &EnrolError) -> &'static str {
              it."
         }
         EnrolError::Stale => "Run `argosy-agent enroll` again with a fresh token.",
+    }
+}
+
+fn advice_on_repin(error: &RepinError) -> &'static str {
+    match error {
+        RepinError::NotRegistered => {
+            "There is no pin to replace: run `argosy-agent enroll` with a token of the server."
+        }
+        RepinError::OtherPin { .. } => {
+            "Do not go on before somebody has looked. The pin comes from --server-pin, \
+             ARGOSY_SERVER_PIN or the configuration file: is it the new one?"
+        }
+        RepinError::Unconfirmed => {
+            "Run the command at a terminal and answer, or give the new pin: --server-pin PIN."
+        }
+        RepinError::Fetch(_) => {
+            "Check that the server runs, that this host reaches it, and --server."
+        }
+        RepinError::Distrust(_) => "Check --server: something else answers there.",
     }
 }
 

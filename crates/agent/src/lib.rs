@@ -29,6 +29,7 @@ pub mod host;
 pub mod journal;
 pub mod keys;
 pub mod policy_file;
+pub mod repin;
 pub mod run;
 pub mod scheduler;
 pub mod server_url;

@@ -51,6 +51,10 @@ pub enum AuditAction {
     ApiKeyAgentRefused,
     /// Two bearers of one identity were seen.
     CloneDetected,
+    /// The server's keys began anew; agents have to be told.
+    ServerKeysReset,
+    /// An agent replaced its identity key.
+    AgentKeyRotated,
     /// A command was given.
     CommandCreated,
     /// A command was withdrawn.
@@ -73,6 +77,8 @@ impl AuditAction {
         match self {
             Self::ServerInitialised => "server.initialised",
             Self::ServerKeysRotated => "server.keys_rotated",
+            Self::ServerKeysReset => "server.keys_reset",
+            Self::AgentKeyRotated => "agent.key_rotated",
             Self::TokenCreated => "token.created",
             Self::TokenRevoked => "token.revoked",
             Self::AgentRegistered => "agent.registered",

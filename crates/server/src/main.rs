@@ -73,6 +73,14 @@ enum KeysCommand {
         #[arg(long = "use", value_name = "USE", value_delimiter = ',', default_values = rotate::USES)]
         uses: Vec<String>,
     },
+    /// Begin anew with keys for which nothing vouches: the master key is lost, or the identity key was
+    /// stolen. No server may run. Every agent then refuses this server until `argosy-agent repin` was
+    /// run on its host, every session ends, and enrolment tokens are worth nothing.
+    Reset {
+        /// That is understood.
+        #[arg(long)]
+        agents_must_repin: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -136,6 +144,17 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             Command::Keys { command: KeysCommand::Rotate { uses } } => {
                 for key in rotate::rotate(&settings, &uses).await? {
                     println!("{:12} {:9} from {}", key.id, key.status.as_str(), key.not_before);
+                }
+                Ok(())
+            }
+            Command::Keys { command: KeysCommand::Reset { agents_must_repin: false } } => {
+                Err("nothing was changed: with new keys every agent refuses this server until \
+                     `argosy-agent repin` was run on its host; say --agents-must-repin to go on"
+                    .into())
+            }
+            Command::Keys { command: KeysCommand::Reset { agents_must_repin: true } } => {
+                for id in rotate::reset(&settings).await? {
+                    println!("{id:12} new");
                 }
                 Ok(())
             }

@@ -1,13 +1,13 @@
-//! `argosyd keys rotate`: rotation by whoever may read the master key.
+//! `argosyd keys rotate` and `argosyd keys reset`: by whoever may read the master key.
 //!
-//! Works while a server runs on the same store, which then takes the new keys up by itself, and
+//! A rotation works while a server runs on the same store, which then takes the new keys up by itself, and
 //! while none does. *Invariant:* it makes no first keys; a store without keys is refused.
 
 use std::sync::Arc;
 
 use argosy_config::host::{OsEntropy, SystemClock};
 use argosy_domain::{access::Caller, time::Clock as _};
-use argosy_store::StoreError;
+use argosy_store::{Store, StoreError};
 
 use crate::{
     app::{
@@ -16,6 +16,7 @@ use crate::{
         hasher::TokenHasher,
         keyring::{KeyInfo, Keyring, KeyringError},
         limits::FailureLimiter,
+        rotation::reset_keys,
         seal::{SealError, Sealer},
     },
     config::Settings,
@@ -48,15 +49,34 @@ pub enum RotateError {
     App(#[from] AppError),
 }
 
+async fn migrated_store(settings: &Settings) -> Result<Store, RotateError> {
+    let store = open_store(settings).await?;
+    if store.migration_status().await?.iter().any(|migration| !migration.applied) {
+        return Err(RotateError::NotInitialised("run argosyd migrate up, or start argosyd"));
+    }
+    Ok(store)
+}
+
+/// New keys of every use, for which nothing of before vouches; a master key where there is none.
+/// Returns the ids of the keys.
+pub async fn reset(settings: &Settings) -> Result<Vec<String>, RotateError> {
+    let store = migrated_store(settings).await?;
+    if store.read("server_keys.any").await?.server_keys().list().await?.is_empty() {
+        return Err(RotateError::NotInitialised("start argosyd once, or name its data directory"));
+    }
+    let entropy = Arc::new(OsEntropy);
+    let sealer = Sealer::open(&settings.master_key(), entropy.as_ref())?;
+    let made = reset_keys(&store, &sealer, Arc::new(SystemClock), entropy).await;
+    store.close().await;
+    Ok(made?)
+}
+
 /// Replaces the keys of the uses named, and says how all keys stand now.
 pub async fn rotate(settings: &Settings, uses: &[String]) -> Result<Vec<KeyInfo>, RotateError> {
     if !settings.master_key().exists() {
         return Err(RotateError::NotInitialised("start argosyd once, or name its data directory"));
     }
-    let store = open_store(settings).await?;
-    if store.migration_status().await?.iter().any(|migration| !migration.applied) {
-        return Err(RotateError::NotInitialised("run argosyd migrate up, or start argosyd"));
-    }
+    let store = migrated_store(settings).await?;
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(OsEntropy));
     let sealer = Sealer::open(&settings.master_key(), entropy.as_ref())?;
     let keyring = Keyring::load(&store, &sealer).await?;

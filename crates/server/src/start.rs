@@ -134,6 +134,17 @@ pub async fn open_store(settings: &Settings) -> Result<Store, StartError> {
     Ok(Store::open(target(settings), Options::default()).await?)
 }
 
+/// The master key. A store that holds keys has one already: another would open nothing.
+async fn master_key(
+    settings: &Settings,
+    store: &Store,
+    entropy: &dyn Entropy,
+) -> Result<Sealer, StartError> {
+    let path = settings.master_key();
+    let sealed = !store.read("server_keys.any").await?.server_keys().list().await?.is_empty();
+    Ok(if sealed { Sealer::load(&path)? } else { Sealer::open(&path, entropy)? })
+}
+
 impl Server {
     /// Starts with the host's clock and randomness.
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
@@ -150,7 +161,7 @@ impl Server {
         let lock = lock(settings)?;
         let store = open_store(settings).await?;
         store.migrate().await?;
-        let sealer = Sealer::open(&settings.master_key(), entropy.as_ref())?;
+        let sealer = master_key(settings, &store, entropy.as_ref()).await?;
         let given = settings
             .session_secret
             .as_ref()

@@ -123,6 +123,12 @@ impl ServerKeys<'_, ReadWrite> {
         self.conn.query(TABLE, sql).bind(key_use).bind(now).execute().await
     }
 
+    /// Forgets the keys of a use below `serial`. Returns how many.
+    pub async fn delete_below(&mut self, key_use: &str, serial: i64) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM server_keys WHERE key_use = $1 AND serial < $2";
+        self.conn.query(TABLE, sql).bind(key_use).bind(serial).execute().await
+    }
+
     /// Forgets the private parts of a use's keys below `serial`; their certificates stay, for
     /// whoever verifies what they signed. Returns how many.
     pub async fn erase_below(&mut self, key_use: &str, serial: i64) -> Result<u64, StoreError> {

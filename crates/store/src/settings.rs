@@ -44,6 +44,12 @@ impl<A> Settings<'_, A> {
 }
 
 impl Settings<'_, ReadWrite> {
+    /// Forgets a setting of the installation; false when it was not set.
+    pub async fn remove(&mut self, name: &str) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM settings WHERE name = $1";
+        self.conn.query(TABLE, sql).bind(name).changed().await
+    }
+
     /// Sets it.
     pub async fn put(
         &mut self,

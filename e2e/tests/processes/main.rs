@@ -6,5 +6,6 @@ mod crashes;
 mod fleet;
 mod keys;
 mod python;
+mod recovery;
 mod replicas;
 mod tls;

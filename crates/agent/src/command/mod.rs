@@ -5,6 +5,7 @@
 mod enroll;
 mod policy;
 mod refresh;
+mod repin;
 
 use std::{
     env,
@@ -82,6 +83,11 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, AgentError> {
             let level = cli.settings.log_level.as_deref().unwrap_or("error");
             start_logging(&settings, level);
             runtime()?.block_on(refresh::refresh(settings, deps, arguments))
+        }
+        Command::Repin(arguments) => {
+            let level = cli.settings.log_level.as_deref().unwrap_or("error");
+            start_logging(&settings, level);
+            runtime()?.block_on(repin::repin(settings, deps, arguments))
         }
         Command::Status(arguments) => {
             let report = StatusReport::gather(&settings.state_dir()?)?;

@@ -8,9 +8,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use argosy_domain::{
     access::{Caller, Permission, Target},
     audit::AuditAction,
-    id::OrgId,
-    time::Timestamp,
+    entropy::Entropy,
+    id::{IdSource, OrgId},
+    time::{Clock, Timestamp},
 };
+use argosy_store::{AuditEntry, Store};
 use argosy_wire::problem::Code;
 use serde_json::json;
 
@@ -19,6 +21,7 @@ use super::{
     audit::Event,
     error::{AppError, AppResult},
     keyring::{KeyInfo, KeyUse, Keyring, KeyringError, RENEW_BEFORE, Vault, WARN_BEFORE},
+    seal::Sealer,
     streams::CloseReason,
 };
 
@@ -69,6 +72,34 @@ fn rotated_uses(names: &[String]) -> AppResult<Vec<KeyUse>> {
         uses.retain(|key_use| !KeyUse::CERTIFIED.contains(key_use));
     }
     if uses.is_empty() { Err(AppError::field("uses", "must not be empty")) } else { Ok(uses) }
+}
+
+/// New keys of every use, for which nothing of before vouches. No server may run on the store. The
+/// ids of the keys that were made.
+pub async fn reset_keys(
+    store: &Store,
+    sealer: &Sealer,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Vec<String>, KeyringError> {
+    let now = clock.now();
+    let vault = Vault { sealer, entropy: entropy.as_ref(), now };
+    let mut tx = store.write("server_keys.reset").await?;
+    let made = vault.begin_anew(&mut tx).await?;
+    let entry = AuditEntry {
+        id: IdSource::new(clock, entropy).uuid().to_string(),
+        org: OrgId::default_org(),
+        at: now,
+        actor: Caller::Server.actor(),
+        action: AuditAction::ServerKeysReset,
+        target: None,
+        detail: json!({ "keys": made }).to_string(),
+        source: None,
+        trace_id: None,
+    };
+    tx.audit().record(&entry).await?;
+    tx.commit().await?;
+    Ok(made)
 }
 
 impl App {

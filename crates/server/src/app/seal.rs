@@ -31,6 +31,12 @@ pub enum SealError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// The file is not there, and what it sealed is.
+    #[error(
+        "the database holds keys that are sealed under a master key, and {0} is missing: put it back; \
+         where it is lost for good, `argosyd keys reset` says what that costs"
+    )]
+    Missing(String),
     /// The file can be read by others.
     #[error("master key {0} is readable by group or others: chmod 600 it")]
     Permissions(String),
@@ -48,24 +54,33 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    /// Reads the master key, or makes it when there is none.
+    /// Reads the master key, or makes it when there is none: for a store that holds nothing sealed.
     pub fn open(path: &Path, entropy: &dyn Entropy) -> Result<Self, SealError> {
+        match Self::load(path) {
+            Err(SealError::Missing(_)) => {
+                let text = argosy_wire::bytes::encode(&random_bytes::<32>(entropy));
+                let failed = |source| SealError::Io { path: path.display().to_string(), source };
+                write_private(path, &text).map_err(failed)?;
+                Self::load(path)
+            }
+            loaded => loaded,
+        }
+    }
+
+    /// Reads the master key.
+    pub fn load(path: &Path) -> Result<Self, SealError> {
         let io = |source| SealError::Io { path: path.display().to_string(), source };
         let text = match fs::read_to_string(path) {
-            Ok(text) => {
-                let mode = fs::metadata(path).map_err(io)?.permissions().mode();
-                if mode & 0o077 != 0 {
-                    return Err(SealError::Permissions(path.display().to_string()));
-                }
-                text
-            }
+            Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let text = argosy_wire::bytes::encode(&random_bytes::<32>(entropy));
-                write_private(path, &text).map_err(io)?;
-                text
+                return Err(SealError::Missing(path.display().to_string()));
             }
             Err(error) => return Err(io(error)),
         };
+        let mode = fs::metadata(path).map_err(io)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(SealError::Permissions(path.display().to_string()));
+        }
         let key: argosy_wire::bytes::Bytes32 =
             text.trim().parse().map_err(|_| SealError::Malformed(path.display().to_string()))?;
         Ok(Self { cipher: XChaCha20Poly1305::new(&key.0.into()) })

@@ -133,6 +133,30 @@ impl Vault<'_> {
         Ok(made)
     }
 
+    /// New keys of every use, for which nothing of before vouches: for a master key that was lost, or
+    /// an identity that was stolen. What cannot be opened any more is forgotten.
+    pub(in crate::app) async fn begin_anew(
+        &self,
+        tx: &mut Tx,
+    ) -> Result<Vec<String>, KeyringError> {
+        let mut rows = tx.server_keys().list().await?;
+        let next = |rows: &[ServerKeyRow], of| newest(rows, of).map_or(1, |row| row.serial + 1);
+        let identity = self.row(KeyUse::Identity, next(&rows, KeyUse::Identity), None)?;
+        let mut made = vec![self.keep(tx, &mut rows, identity).await?];
+        for key_use in [KeyUse::CERTIFIED.as_slice(), &[KeyUse::Session]].concat() {
+            let row = self.next(&rows, key_use, None)?;
+            made.push(self.keep(tx, &mut rows, row).await?);
+        }
+        for key_use in KeyUse::ERASED {
+            let serial = next(&rows, key_use) - 1;
+            tx.server_keys().erase_below(key_use.as_str(), serial).await?;
+        }
+        let serial = next(&rows, KeyUse::Session) - 1;
+        tx.server_keys().delete_below(KeyUse::Session.as_str(), serial).await?;
+        tx.settings().remove(CONFIGURED).await?;
+        Ok(made)
+    }
+
     async fn keep(
         &self,
         tx: &mut Tx,
