@@ -46,7 +46,7 @@ impl Parser {
 fn event(block: &str) -> Option<FeedEvent> {
     let (mut id, mut kind, mut data) = (None, None, None::<String>);
     for line in block.lines() {
-        let (name, value) = line.split_once(':')?;
+        let Some((name, value)) = line.split_once(':') else { continue };
         let value = value.strip_prefix(' ').unwrap_or(value).to_owned();
         match name {
             "id" => id = Some(value),
