@@ -11,9 +11,9 @@ use uuid::Uuid;
 
 use crate::{entropy::Entropy, limits::ID_BYTES_MAX, time::Clock};
 
-/// A text that is no identifier.
+/// A text that is no identifier. Its sentence does not name the field: whoever shows it does.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} must be 1 to {ID_BYTES_MAX} characters of A-Z a-z 0-9 . _ : -")]
+#[error("must be 1 to {ID_BYTES_MAX} characters of A-Z a-z 0-9 . _ : -")]
 pub struct InvalidId {
     /// Which identifier was asked for, for example `agent id`.
     pub what: &'static str,

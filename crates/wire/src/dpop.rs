@@ -190,6 +190,41 @@ mod tests {
 
     proptest! {
         #[test]
+        fn any_proof_is_read_back_as_it_was_made(
+            seed in any::<[u8; 32]>(),
+            unique in any::<[u8; 16]>(),
+            url in "https://[a-z]{1,20}(/[a-zA-Z0-9._%-]{0,20}){0,4}",
+            token in "[A-Za-z0-9_.-]{0,200}",
+            nonce in proptest::option::of("[A-Za-z0-9_-]{0,43}"),
+            seconds in 0i64..4_000_000_000,
+        ) {
+            let key = SigningKey::from_bytes(&seed);
+            let request =
+                ProofRequest { method: "POST", url: &url, token: &token, nonce: nonce.as_deref() };
+            let made = make(&key, request, &unique, Timestamp::from_seconds(seconds)).unwrap();
+            let proof = read(&made).unwrap();
+            prop_assert_eq!(proof.key, Fixed(key.verifying_key().to_bytes()));
+            let expected = ProofClaims {
+                htm: "POST".to_owned(),
+                htu: url,
+                jti: encode(&unique),
+                iat: seconds,
+                ath: token_hash(&token),
+                nonce,
+            };
+            prop_assert_eq!(proof.claims, expected);
+        }
+
+        #[test]
+        fn any_turned_bit_is_noticed(at in any::<proptest::sample::Index>(), bit in 0u8..7) {
+            let made = proof(&SigningKey::from_bytes(&[1; 32]));
+            let mut turned = made.clone().into_bytes();
+            let at = at.index(turned.len());
+            turned[at] ^= 1 << bit;
+            prop_assert_eq!(read(&String::from_utf8(turned).unwrap()), Err(InvalidProof));
+        }
+
+        #[test]
         fn no_text_breaks_the_reader(text in "[A-Za-z0-9_.-]{0,200}") {
             prop_assert_eq!(read(&text), Err(InvalidProof));
         }

@@ -328,3 +328,6 @@ statement!(KeyRotation, KeyRotation);
 pub fn digest(sha256: Sha256) -> Bytes32 {
     Fixed(sha256.0)
 }
+
+#[cfg(test)]
+mod tests;

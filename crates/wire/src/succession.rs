@@ -28,27 +28,27 @@ pub struct Cosigned {
 /// A statement that names the two keys that sign it.
 pub trait Succession: Statement {
     /// The old key.
-    fn old(&self) -> &Bytes32;
+    fn old_key(&self) -> &Bytes32;
     /// The new key.
-    fn new(&self) -> &Bytes32;
+    fn new_key(&self) -> &Bytes32;
 }
 
 impl Succession for Successor {
-    fn old(&self) -> &Bytes32 {
+    fn old_key(&self) -> &Bytes32 {
         &self.identity_key
     }
 
-    fn new(&self) -> &Bytes32 {
+    fn new_key(&self) -> &Bytes32 {
         &self.successor
     }
 }
 
 impl Succession for KeyRotation {
-    fn old(&self) -> &Bytes32 {
+    fn old_key(&self) -> &Bytes32 {
         &self.identity_key
     }
 
-    fn new(&self) -> &Bytes32 {
+    fn new_key(&self) -> &Bytes32 {
         &self.successor
     }
 }
@@ -66,11 +66,11 @@ impl Cosigned {
     /// anybody's is for the caller to say.
     pub fn verify<S: Succession>(&self) -> Result<S, InvalidSigned> {
         let statement: S = read(&self.payload)?;
-        if statement.old() == statement.new() {
+        if statement.old_key() == statement.new_key() {
             return Err(InvalidSigned::Malformed);
         }
-        verify_payload(statement.old(), S::PURPOSE, &self.payload, &self.signature)?;
-        verify_payload(statement.new(), S::PURPOSE, &self.payload, &self.successor_signature)?;
+        verify_payload(statement.old_key(), S::PURPOSE, &self.payload, &self.signature)?;
+        verify_payload(statement.new_key(), S::PURPOSE, &self.payload, &self.successor_signature)?;
         Ok(statement)
     }
 

@@ -1,3 +1,5 @@
+//! Schedules under a clock that is turned by hand.
+
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,

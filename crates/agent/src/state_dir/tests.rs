@@ -1,3 +1,5 @@
+//! The state directory on a real file system: modes, links, locks.
+
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Servers that lie in one point each.
+
 use argosy_domain::time::Timestamp;
 use argosy_wire::{sign::Statement, statement::KeyCertificate};
 use ed25519_dalek::SigningKey;

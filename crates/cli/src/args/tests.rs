@@ -1,3 +1,5 @@
+//! Command lines as people write them.
+
 use super::*;
 use clap::CommandFactory as _;
 

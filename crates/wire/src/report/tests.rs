@@ -1,3 +1,5 @@
+//! Reports as they travel, and those that are too long.
+
 use super::*;
 
 fn system() -> SystemReport {

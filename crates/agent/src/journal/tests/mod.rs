@@ -1,3 +1,5 @@
+//! What the journal remembers, and what it refuses.
+
 mod power;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};

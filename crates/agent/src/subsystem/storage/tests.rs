@@ -1,3 +1,5 @@
+//! Mounts as hosts list them, and what the report makes of them.
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;

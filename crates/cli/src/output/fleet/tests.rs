@@ -1,3 +1,5 @@
+//! Agents as tables.
+
 use super::*;
 use crate::output::tests::plain as view;
 

@@ -1,3 +1,5 @@
+//! Reports as tables.
+
 use super::*;
 use crate::output::{fleet::tests::web, tests::plain as view};
 use serde_json::json;

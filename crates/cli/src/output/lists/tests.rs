@@ -1,3 +1,5 @@
+//! Lists as tables.
+
 use super::*;
 use crate::output::tests::plain as view;
 use argosy_wire::rest::tokens::TokenCommands;

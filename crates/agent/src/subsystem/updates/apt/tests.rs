@@ -1,3 +1,5 @@
+//! What apt prints, and what it prints when it is broken.
+
 use proptest::prelude::*;
 
 use super::*;

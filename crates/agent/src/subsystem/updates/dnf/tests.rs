@@ -1,3 +1,5 @@
+//! What dnf prints, and what it prints when it is broken.
+
 use proptest::prelude::*;
 
 use super::*;
