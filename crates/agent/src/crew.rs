@@ -3,12 +3,12 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use argosy_domain::entropy::Entropy;
+use argosy_domain::{entropy::Entropy, telemetry::Severity};
 use futures::FutureExt as _;
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{backoff::Backoff, error::AgentError};
+use crate::{backoff::Backoff, error::AgentError, recorder::Recorder};
 
 /// How long tasks may take to leave.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,12 +27,14 @@ pub struct Crew {
     tasks: JoinSet<Result<(), AgentError>>,
     stop: CancellationToken,
     entropy: Arc<dyn Entropy>,
+    recorder: Recorder,
 }
 
 impl Crew {
     /// No tasks yet; they are told to leave by `stop`.
-    pub fn new(stop: CancellationToken, entropy: Arc<dyn Entropy>) -> Self {
-        Self { tasks: JoinSet::new(), stop, entropy }
+    /// What goes wrong with them is told to `recorder`.
+    pub fn new(stop: CancellationToken, entropy: Arc<dyn Entropy>, recorder: Recorder) -> Self {
+        Self { tasks: JoinSet::new(), stop, entropy, recorder }
     }
 
     /// Starts a task. `make` begins its work, again after a panic. Work that does not leave by
@@ -43,6 +45,7 @@ impl Crew {
         W: Future<Output = Result<(), AgentError>> + Send,
     {
         let mut backoff = Backoff::new(Arc::clone(&self.entropy));
+        let recorder = self.recorder.clone();
         self.tasks.spawn(async move {
             loop {
                 match AssertUnwindSafe(make()).catch_unwind().await {
@@ -52,6 +55,8 @@ impl Crew {
                     }
                     Err(_) => {
                         let delay = backoff.next_delay();
+                        let message = format!("the task {name} panicked and is started again");
+                        recorder.event("task.panicked", Severity::Error, &message);
                         tracing::error!(
                             task = name,
                             retry_in_ms = delay.as_millis(),
@@ -97,7 +102,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_task_that_panics_is_started_again_and_disturbs_nobody() {
         let stop = CancellationToken::new();
-        let mut crew = Crew::new(stop.clone(), Arc::new(OsEntropy));
+        let mut crew = Crew::new(stop.clone(), Arc::new(OsEntropy), Recorder::new().0);
         let starts = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&starts);
         crew.start("unlucky", AfterPanic::Restart, move || {
@@ -115,7 +120,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_first_failure_ends_all() {
         let stop = CancellationToken::new();
-        let mut crew = Crew::new(stop.clone(), Arc::new(OsEntropy));
+        let mut crew = Crew::new(stop.clone(), Arc::new(OsEntropy), Recorder::new().0);
         crew.start("patient", AfterPanic::Restart, std::future::pending);
         crew.start("broken", AfterPanic::End, || async { panic!("broken") });
         let error = crew.wait().await.unwrap_err();

@@ -3,6 +3,7 @@
 //! *Invariant:* the parts share nothing but what is passed to them here, and none blocks another:
 //! a long scan delays no heartbeat, a dead server delays no scan.
 
+mod tasks;
 mod writer;
 
 use std::sync::Arc;
@@ -12,29 +13,29 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     backoff::Backoff,
-    boot::BootId,
     config::{AgentConfig, AgentSettings},
+    courier::Courier,
     credentials::{Credentials, Registered},
-    crew::{AfterPanic, Crew},
-    engine::{CAPACITY_DEFAULT, CONCURRENCY_DEFAULT, Engine, EngineEvent, EngineParts},
+    crew::Crew,
     enrol::{EnrolError, Enrolled, Enrolment},
     error::AgentError,
     host,
     journal::Journal,
     keys::Keys,
     policy_file::PolicyFile,
-    scheduler::{Mailbox, Scheduler, SchedulerParts, SubsystemRunner},
+    recorder::Recorder,
+    scheduler::{Scheduler, SchedulerParts},
     server_url::ServerUrl,
     session::{Place, Refusals, SessionKeeper, Sessions},
+    spool::Spool,
     state_dir::StateDir,
     status::{Connection, StatusBoard},
     stream::StreamParts,
     subsystem,
     transport::{Link, Prover},
-    upload::Uploader,
+    upload::{Uploader, Way},
 };
-use argosy_domain::subsystem::Subsystem;
-use tokio::sync::mpsc;
+use argosy_domain::{subsystem::Subsystem, telemetry::Severity};
 use writer::StatusWriter;
 
 pub use crate::deps::Deps;
@@ -233,20 +234,28 @@ async fn work(
     registered: Registered,
     link: Link,
 ) -> Result<(), AgentError> {
+    let (recorder, inbox) = Recorder::new();
     let (scheduler, mailbox) = Scheduler::new(SchedulerParts {
         collectors: Subsystem::ALL.map(subsystem::collector).into(),
         schedules: Default::default(),
         policy: PolicyFile::at(&config.policy_file),
         clock: Arc::clone(&deps.clock),
         entropy: Arc::clone(&deps.entropy),
+        recorder: recorder.clone(),
     });
-    let (engine, events) = start_engine(config, home, deps, &registered, &scheduler)?;
-    writer.observe(engine.clone());
+    let ids = IdSource::new(Arc::clone(&deps.clock), Arc::clone(&deps.entropy));
+    let journal = Arc::new(Journal::open(&home.dir, &ids)?);
+    let spool = Arc::new(Spool::beside(&journal, ids)?);
+    let started = format!("version {}", host::VERSION);
+    spool.told(deps.clock.now(), "agent.started", Severity::Info, started)?;
+    let (engine, events) =
+        tasks::start_engine(config, home, deps, &registered, &scheduler, journal)?;
+    writer.observe(engine.clone(), Arc::clone(&spool));
     let machine_id = registered.machine_id.and(host::machine_id(&registered.server_thumbprint));
     let prover = Arc::new(Prover::new(Arc::clone(&home.keys), deps.clone(), machine_id));
     let sessions = Arc::new(Sessions::default());
-    let mut crew = Crew::new(stop.clone(), Arc::clone(&deps.entropy));
-    let keeper = Arc::new(SessionKeeper {
+    let mut crew = Crew::new(stop.clone(), Arc::clone(&deps.entropy), recorder.clone());
+    let keeper = SessionKeeper {
         link: link.clone(),
         keys: Arc::clone(&home.keys),
         prover: Arc::clone(&prover),
@@ -255,26 +264,19 @@ async fn work(
         engine: engine.clone(),
         board: Arc::clone(&home.board),
         deps: deps.clone(),
-    });
-    let until = stop.clone();
-    crew.start("session keeper", AfterPanic::Restart, move || {
-        let (keeper, stop) = (Arc::clone(&keeper), until.clone());
-        async move {
-            match stop.run_until_cancelled(keeper.keep()).await {
-                None => Ok(()),
-                Some(never) => match never {},
-            }
-        }
-    });
-    let uploader = uploader(home, deps, &link, &prover, &sessions, mailbox);
-    let until = stop.clone();
-    crew.start("uploader", AfterPanic::Restart, move || {
-        let (uploader, stop) = (Arc::clone(&uploader), until.clone());
-        async move {
-            stop.run_until_cancelled(uploader.keep()).await;
-            Ok(())
-        }
-    });
+    };
+    tasks::start_sessions(&mut crew, keeper, &stop);
+    let way = Way {
+        link: link.clone(),
+        prover: Arc::clone(&prover),
+        sessions: Arc::clone(&sessions),
+        deps: deps.clone(),
+    };
+    let board = &home.board;
+    let uploader = Uploader { way: way.clone(), mailbox, board: Arc::clone(board) };
+    let courier = Courier { way, spool: Arc::clone(&spool), board: Arc::clone(board) };
+    tasks::start_uploads(&mut crew, uploader, courier, &stop);
+    tasks::start_recorder(&mut crew, inbox, spool, home, deps, &stop);
     let stream = StreamParts {
         link,
         prover,
@@ -284,80 +286,7 @@ async fn work(
         heartbeat_interval: config.heartbeat_interval,
         deps: deps.clone(),
     };
-    start_stream(&mut crew, stream, events, stop.clone());
-    start_local(&mut crew, engine, scheduler, stop);
+    tasks::start_stream(&mut crew, stream, events, stop.clone());
+    tasks::start_local(&mut crew, engine, scheduler, stop);
     crew.wait().await
-}
-
-fn start_engine(
-    config: &AgentConfig,
-    home: &Home,
-    deps: &Deps,
-    registered: &Registered,
-    scheduler: &Scheduler,
-) -> Result<(Engine, mpsc::Receiver<EngineEvent>), AgentError> {
-    let ids = IdSource::new(Arc::clone(&deps.clock), Arc::clone(&deps.entropy));
-    let parts = EngineParts {
-        journal: Arc::new(Journal::open(&home.dir, &ids)?),
-        policy: PolicyFile::at(&config.policy_file),
-        runner: Arc::new(SubsystemRunner::new(scheduler.clone())),
-        clock: Arc::clone(&deps.clock),
-        keys: Arc::clone(&home.keys),
-        agent: registered.agent_id.clone(),
-        org: registered.org.clone(),
-        server: registered.server(),
-        boot: BootId::of_host()?,
-        capacity: CAPACITY_DEFAULT,
-        concurrency: CONCURRENCY_DEFAULT,
-    };
-    Ok(Engine::new(parts)?)
-}
-
-fn uploader(
-    home: &Home,
-    deps: &Deps,
-    link: &Link,
-    prover: &Arc<Prover>,
-    sessions: &Arc<Sessions>,
-    mailbox: Mailbox,
-) -> Arc<Uploader> {
-    Arc::new(Uploader {
-        link: link.clone(),
-        prover: Arc::clone(prover),
-        sessions: Arc::clone(sessions),
-        mailbox,
-        board: Arc::clone(&home.board),
-        deps: deps.clone(),
-    })
-}
-
-fn start_stream(
-    crew: &mut Crew,
-    stream: StreamParts,
-    events: mpsc::Receiver<EngineEvent>,
-    stop: CancellationToken,
-) {
-    let events = Arc::new(tokio::sync::Mutex::new(events));
-    crew.start("control stream", AfterPanic::Restart, move || {
-        let (stream, events, stop) = (stream.clone(), Arc::clone(&events), stop.clone());
-        async move {
-            stream.keep(&mut *events.lock().await, &stop).await;
-            Ok(())
-        }
-    });
-}
-
-fn start_local(crew: &mut Crew, engine: Engine, scheduler: Scheduler, stop: CancellationToken) {
-    let until = stop.clone();
-    crew.start("command engine", AfterPanic::End, move || {
-        let (engine, stop) = (engine.clone(), until.clone());
-        async move { Ok(engine.run(stop).await?) }
-    });
-    crew.start("scheduler", AfterPanic::Restart, move || {
-        let (scheduler, stop) = (scheduler.clone(), stop.clone());
-        async move {
-            scheduler.run(stop).await;
-            Ok(())
-        }
-    });
 }

@@ -29,39 +29,68 @@ use crate::{
 /// Between two attempts while the server hands nothing out and takes nothing.
 const QUARANTINE_PAUSE: Duration = Duration::from_secs(60);
 
-/// What uploads work with.
-pub struct Uploader {
+/// How uploads reach the server. Clones share one.
+#[derive(Clone)]
+pub struct Way {
     /// The way to the server.
     pub link: Link,
     /// Makes proofs.
     pub prover: Arc<Prover>,
     /// Sessions to upload under.
     pub sessions: Arc<Sessions>,
+    /// Time and randomness.
+    pub deps: Deps,
+}
+
+impl Way {
+    /// How long to wait after an upload that failed. `what` was not taken, and is kept.
+    pub fn pause_after(
+        &self,
+        what: &'static str,
+        error: &CallError,
+        session: &Session,
+        backoff: &mut Backoff,
+    ) -> Duration {
+        tracing::warn!(error = %error, what, "an upload was not taken; it is kept");
+        match error.code() {
+            Some(Code::InvalidSession | Code::InvalidProof | Code::Unauthenticated) => {
+                self.sessions.refuse(session);
+                backoff.next_delay()
+            }
+            Some(Code::Quarantined) => QUARANTINE_PAUSE,
+            Some(_) | None => backoff.next_delay_after(error.retry_after()),
+        }
+    }
+}
+
+/// What uploads of inventory work with.
+pub struct Uploader {
+    /// How the server is reached.
+    pub way: Way,
     /// Where outcomes wait.
     pub mailbox: Mailbox,
     /// Shows the outcomes on the host itself.
     pub board: Arc<StatusBoard>,
-    /// Time and randomness.
-    pub deps: Deps,
 }
 
 impl Uploader {
     /// Sends what waits, for ever.
     pub async fn keep(&self) {
-        let mut backoff = Backoff::new(Arc::clone(&self.deps.entropy));
+        let mut backoff = Backoff::new(Arc::clone(&self.way.deps.entropy));
         loop {
             let (mut outcomes, session) = self.next().await;
             while let Some(outcome) = outcomes.pop() {
                 match self.upload(&session, &outcome).await {
                     Ok(()) => backoff.reset(),
-                    Err(error) if is_final(&error) => {
+                    Err(error) if error.is_final() => {
                         let subsystem = outcome.subsystem.as_str();
                         tracing::error!(error = %error, subsystem, "a report was refused and is given up");
                     }
                     Err(error) => {
                         outcomes.push(outcome);
                         self.mailbox.put_back(std::mem::take(&mut outcomes));
-                        let delay = self.after(&error, &session, &mut backoff);
+                        let delay =
+                            self.way.pause_after("inventory", &error, &session, &mut backoff);
                         tokio::time::sleep(delay).await;
                     }
                 }
@@ -76,7 +105,7 @@ impl Uploader {
         loop {
             let taken = tokio::select! {
                 taken = self.mailbox.take() => taken,
-                session = self.sessions.wait(), if !latest.is_empty() => {
+                session = self.way.sessions.wait(), if !latest.is_empty() => {
                     return (latest.into_values().collect(), session);
                 }
             };
@@ -88,32 +117,15 @@ impl Uploader {
     /// One report in one call; it is durable when this returns.
     async fn upload(&self, session: &Session, outcome: &InventoryOutcome) -> Result<(), CallError> {
         let rpc = AGENT_GATEWAY_SERVICE_UPLOAD_INVENTORY_SPEC;
-        let link = &self.link;
+        let link = &self.way.link;
         let send = |options| {
             let reports = stream_iter([report(outcome)]);
             async move { link.rpc().upload_inventory_with_options(reports, options).await }.boxed()
         };
-        self.prover.call(link, rpc, session, send).await?;
+        self.way.prover.call(link, rpc, session, send).await?;
         tracing::debug!(subsystem = outcome.subsystem.as_str(), "inventory uploaded");
         Ok(())
     }
-
-    fn after(&self, error: &CallError, session: &Session, backoff: &mut Backoff) -> Duration {
-        tracing::warn!(error = %error, "inventory was not taken; it is kept");
-        match error.code() {
-            Some(Code::InvalidSession | Code::InvalidProof | Code::Unauthenticated) => {
-                self.sessions.refuse(session);
-                backoff.next_delay()
-            }
-            Some(Code::Quarantined) => QUARANTINE_PAUSE,
-            Some(_) | None => backoff.next_delay_after(error.retry_after()),
-        }
-    }
-}
-
-/// Whether the server will never take this report.
-fn is_final(error: &CallError) -> bool {
-    matches!(error.code(), Some(Code::Invalid | Code::Malformed | Code::TooLarge))
 }
 
 /// The contract's shape of an outcome.

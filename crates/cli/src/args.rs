@@ -11,6 +11,7 @@ mod admin;
 mod agent;
 mod instruction;
 mod people;
+mod telemetry;
 
 pub use admin::{
     Accounts, ApiKeys, Audit, ResourceList, Resources, Role, Security, Token, TokenCreate, Verify,
@@ -18,6 +19,7 @@ pub use admin::{
 pub use agent::{Agent, AgentList, LabelChange, OneAgent, Revoke, Successor, WithReason};
 pub use instruction::{Instruction, Send};
 pub use people::SettingsCommand;
+pub use telemetry::{AgentEvents, Telemetry};
 
 /// Most items of a list unless `--limit` says otherwise.
 const LIMIT: &str = "500";
@@ -117,6 +119,8 @@ pub enum Online {
         /// One subsystem only: system, storage or updates
         subsystem: Option<String>,
     },
+    /// What an agent measured: newest values, or the history of a metric
+    Telemetry(Telemetry),
     /// Signed instructions to agents
     #[command(subcommand, alias = "commands")]
     Command(Instruction),

@@ -109,6 +109,15 @@ text_id!(
     JournalId, "journal id"
 );
 text_id!(
+    /// A batch of telemetry or events, as its agent numbers it; it counts once however often it
+    /// arrives.
+    BatchId, "batch id"
+);
+text_id!(
+    /// An event of an agent, as the agent numbers it.
+    EventId, "event id"
+);
+text_id!(
     /// A public key of the server: `<use>-<serial>`.
     KeyId, "key id"
 );

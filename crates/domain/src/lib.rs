@@ -21,6 +21,7 @@ pub mod review;
 pub mod security;
 pub mod settings;
 pub mod subsystem;
+pub mod telemetry;
 pub mod text;
 pub mod time;
 pub mod token;

@@ -81,3 +81,23 @@ pub const SECURITY_EVENT_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
 pub const SECURITY_EVENTS_MAX: u32 = 100_000;
 /// Security events that wait to be written; further ones lose agent and source, never the count.
 pub const SECURITY_EVENTS_WAITING_MAX: usize = 1_000;
+/// Batches in one upload of telemetry or events.
+pub const UPLOAD_BATCHES_MAX: u32 = 256;
+/// Values in one batch of telemetry.
+pub const TELEMETRY_VALUES_MAX: usize = 2_000;
+/// Series (metric and label) of one agent.
+pub const TELEMETRY_SERIES_MAX: u32 = 1_000;
+/// Points in one answer about telemetry, all series together.
+pub const TELEMETRY_POINTS_MAX: usize = 20_000;
+/// Events in one batch.
+pub const EVENTS_BATCH_MAX: usize = 500;
+/// Characters of an event's message.
+pub const EVENT_MESSAGE_CHARS_MAX: usize = 1_024;
+/// Events of one agent that the server keeps; the oldest go first.
+pub const EVENTS_KEPT_MAX: u32 = 10_000;
+/// How long the server keeps events, and remembers which batches it has.
+pub const EVENTS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Bytes that wait on an agent for its server.
+pub const SPOOL_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// How long something waits on an agent for its server.
+pub const SPOOL_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -12,6 +12,7 @@ pub(crate) enum Dialect {
 pub(crate) enum JsonType {
     Text,
     Int,
+    Real,
 }
 
 impl Dialect {
@@ -23,11 +24,12 @@ impl Dialect {
         columns: &[(&'static str, JsonType)],
     ) -> String {
         let column = |(name, json_type): &(&str, JsonType)| match (self, json_type) {
-            (Self::Sqlite, JsonType::Text | JsonType::Int) => {
+            (Self::Sqlite, JsonType::Text | JsonType::Int | JsonType::Real) => {
                 format!("json_extract(value, '$.{name}') AS {name}")
             }
             (Self::Postgres, JsonType::Text) => format!("{name} TEXT"),
             (Self::Postgres, JsonType::Int) => format!("{name} BIGINT"),
+            (Self::Postgres, JsonType::Real) => format!("{name} DOUBLE PRECISION"),
         };
         let columns = columns.iter().map(column).collect::<Vec<_>>().join(", ");
         match self {

@@ -110,6 +110,19 @@ pub const CONFLICTS: &[(&str, &str, &str)] = &[
     ),
     ("inventory.agent_id, inventory.subsystem", "inventory_pkey", "inventory"),
     ("subsystems.agent_id, subsystems.subsystem", "subsystems_pkey", "subsystem"),
+    ("uploaded_batches.agent_id, uploaded_batches.batch", "uploaded_batches_pkey", "batch"),
+    (
+        "telemetry_series.agent_id, telemetry_series.metric, telemetry_series.label",
+        "telemetry_series_pkey",
+        "series",
+    ),
+    (
+        "telemetry_buckets.agent_id, telemetry_buckets.metric, telemetry_buckets.resolution_s, \
+         telemetry_buckets.bucket_at, telemetry_buckets.label",
+        "telemetry_buckets_pkey",
+        "bucket",
+    ),
+    ("agent_events.agent_id, agent_events.id", "agent_events_pkey", "event_id"),
     ("sync_jobs.id", "sync_jobs_pkey", "sync_job_id"),
     ("sync_jobs.org_id, sync_jobs.id", "sync_jobs_org_id_id_key", "sync_job_id"),
     ("resources.id", "resources_pkey", "resource_id"),

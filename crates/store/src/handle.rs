@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 
 use crate::{
     accounts::Accounts,
+    agent_events::AgentEvents,
     agents::Agents,
     api_keys::ApiKeys,
     audit::Audit,
@@ -28,7 +29,9 @@ use crate::{
     settings::Settings,
     subsystems::Subsystems,
     sync_jobs::SyncJobs,
+    telemetry::Telemetry,
     tokens::Tokens,
+    uploads::Uploads,
 };
 
 /// Reads.
@@ -93,6 +96,12 @@ aggregate_accessors! {
     inventory: Inventory,
     /// Schedules and breakers of subsystems.
     subsystems: Subsystems,
+    /// Which batches of agents are here already.
+    uploads: Uploads,
+    /// Measured values of agents.
+    telemetry: Telemetry,
+    /// What agents tell of.
+    agent_events: AgentEvents,
     /// Sync jobs of discovery.
     sync_jobs: SyncJobs,
     /// Discovered resources.

@@ -8,6 +8,7 @@
 //! change is allowed is decided by `domain`, and whether it still fits by conditional statements.
 
 mod accounts;
+mod agent_events;
 mod agents;
 mod api_keys;
 mod audit;
@@ -35,12 +36,15 @@ mod settings;
 mod store;
 mod subsystems;
 mod sync_jobs;
+mod telemetry;
 mod tokens;
+mod uploads;
 mod value;
 mod watch;
 mod writer;
 
 pub use accounts::Accounts;
+pub use agent_events::{AgentEventFilter, AgentEventRow, AgentEvents};
 pub use agents::{AgentFilter, AgentView, Agents, HealthCounts};
 pub use api_keys::{ApiKey, ApiKeys, NewApiKey};
 pub use audit::{Audit, AuditEntry, AuditFilter, AuditRow, CheckpointRow, OrgChain, SealedRow};
@@ -66,5 +70,7 @@ pub use settings::Settings;
 pub use store::{Options, Store, Target};
 pub use subsystems::{SubsystemRow, Subsystems};
 pub use sync_jobs::{SyncJob, SyncJobStatus, SyncJobs, SyncScope};
+pub use telemetry::{BucketRow, SeriesRow, Telemetry};
 pub use tokens::{TokenSecret, Tokens};
+pub use uploads::Uploads;
 pub use watch::{Listener, Watch};

@@ -31,6 +31,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(1, "0001_initial.sql", "initial"),
     step!(3, "0003_replicas.sql", "security events and replicas"),
     step!(4, "0004_ways.sql", "ways in, and hosts over their life"),
+    step!(6, "0006_telemetry.sql", "telemetry"),
 ];
 
 /// A migration and whether the database has it.

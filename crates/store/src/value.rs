@@ -6,8 +6,8 @@
 use argosy_domain::{
     digest::{Fingerprint, Sha256},
     id::{
-        AccountId, AgentId, ApiKeyId, CommandId, OrgId, ResourceRowId, SessionId, SyncJobId,
-        TokenId,
+        AccountId, AgentId, ApiKeyId, BatchId, CommandId, EventId, OrgId, ResourceRowId, SessionId,
+        SyncJobId, TokenId,
     },
     labels::Labels,
     review::{Appearance, Review},
@@ -142,7 +142,7 @@ macro_rules! plain_cell {
         }
     )*};
 }
-plain_cell!(String, i64, bool, Vec<u8>);
+plain_cell!(String, i64, f64, bool, Vec<u8>);
 
 macro_rules! text_cell {
     ($($type:ty),*) => {$(
@@ -158,6 +158,7 @@ text_cell!(
     AgentId,
     ApiKeyId,
     CommandId,
+    EventId,
     Fingerprint,
     OrgId,
     ResourceRowId,
@@ -180,7 +181,18 @@ macro_rules! id_value {
         }
     )*};
 }
-id_value!(AgentId, ApiKeyId, CommandId, OrgId, ResourceRowId, SessionId, SyncJobId, TokenId);
+id_value!(
+    AgentId,
+    ApiKeyId,
+    BatchId,
+    CommandId,
+    EventId,
+    OrgId,
+    ResourceRowId,
+    SessionId,
+    SyncJobId,
+    TokenId
+);
 
 impl Cell for Timestamp {
     type Raw = i64;

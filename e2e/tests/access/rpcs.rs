@@ -77,6 +77,9 @@ pub(crate) fn rpc(procedure: &str) -> Rpc {
             true,
         ),
         // Behind the gate a stream begins with a hello, which this is not.
+        ("agentgateway.v1.AgentGatewayService", "UploadTelemetry" | "UploadEvents") => {
+            agents(|_, _, _| json!({ "batchId": "b1", "capturedAt": "2026-11-22T08:00:00Z" }), true)
+        }
         ("agentgateway.v1.AgentGatewayService", "ControlStream") => {
             agents(|_, _, _| json!({ "heartbeat": {} }), true)
         }

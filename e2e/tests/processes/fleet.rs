@@ -175,4 +175,11 @@ impl AgentProcess {
     pub(crate) async fn kill(&mut self) {
         self.process.take().unwrap().kill().await;
     }
+
+    /// What `argosy-agent status` says.
+    pub(crate) async fn status(&self) -> Value {
+        let arguments = ["status", "--json", "--state-dir", self.state_dir.to_str().unwrap()];
+        let text = argosy_e2e::process::run("argosy-agent", &arguments, &[]).await;
+        serde_json::from_str(&text).unwrap()
+    }
 }

@@ -5,6 +5,7 @@ mod combined;
 mod crashes;
 mod fleet;
 mod keys;
+mod outage;
 mod python;
 mod recovery;
 mod replicas;

@@ -11,7 +11,7 @@ mod encoding;
 mod memory;
 mod record;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use argosy_domain::{
     command::CommandSeq,
@@ -86,7 +86,7 @@ pub enum JournalError {
 /// The agent's durable memory of commands. Calls block for as long as the disk does.
 #[derive(Debug)]
 pub struct Journal {
-    db: Database,
+    db: Arc<Database>,
     id: JournalId,
     /// As committed. Held while writing, so that what is checked still holds when it is written.
     head: Mutex<Head>,
@@ -112,6 +112,11 @@ impl Journal {
         let backend = memory::SparseMemory::default();
         let db = builder().create_with_backend(backend).map_err(failed("opened"))?;
         Self::start(db, ids)
+    }
+
+    /// The database, for what shares the file.
+    pub(crate) fn database(&self) -> Arc<Database> {
+        Arc::clone(&self.db)
     }
 
     /// The journal's own id. Another id proves a lost disk.
@@ -251,7 +256,7 @@ impl Journal {
             (id, Head { high_water: high_water.transpose()?.unwrap_or_default(), org })
         };
         tx.commit().map_err(failed("written"))?;
-        Ok(Self { db, id, head: Mutex::new(head) })
+        Ok(Self { db: Arc::new(db), id, head: Mutex::new(head) })
     }
 
     fn head(&self) -> MutexGuard<'_, Head> {
@@ -298,11 +303,11 @@ fn parse(id: &str, bytes: &[u8]) -> Result<CommandRecord, JournalError> {
     }
 }
 
-fn corrupt(what: &str) -> JournalError {
+pub(crate) fn corrupt(what: &str) -> JournalError {
     JournalError::CorruptRecord { what: what.to_owned() }
 }
 
-fn failed<E: Into<redb::Error>>(action: &'static str) -> impl Fn(E) -> JournalError {
+pub(crate) fn failed<E: Into<redb::Error>>(action: &'static str) -> impl Fn(E) -> JournalError {
     move |error| JournalError::Database { action, source: Box::new(error.into()) }
 }
 

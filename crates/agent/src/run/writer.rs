@@ -13,8 +13,9 @@ use crate::{
     engine::Engine,
     host,
     policy_file::{LoadedPolicy, PolicyFile},
+    spool::Spool,
     state_dir::{StateDir, StateDirError},
-    status::{Commands, PolicyInForce, STATUS_FILE, StatusBoard, StatusFile},
+    status::{Commands, PolicyInForce, STATUS_FILE, StatusBoard, StatusFile, Waiting},
 };
 
 /// Changes within this span are one.
@@ -30,7 +31,7 @@ struct Shared {
     dir: Arc<StateDir>,
     board: Arc<StatusBoard>,
     policy: PolicyFile,
-    engine: OnceLock<Engine>,
+    observed: OnceLock<(Engine, Arc<Spool>)>,
     started_at: Timestamp,
     deps: Deps,
     /// Held while the file is made and written, so that the last one is the latest.
@@ -43,7 +44,7 @@ impl StatusWriter {
             dir: Arc::clone(&home.dir),
             board: Arc::clone(&home.board),
             policy,
-            engine: OnceLock::new(),
+            observed: OnceLock::new(),
             started_at: deps.clock.now(),
             deps,
             writing: Mutex::default(),
@@ -51,9 +52,9 @@ impl StatusWriter {
         Self { shared: Arc::new(shared) }
     }
 
-    /// From now on the engine's commands are shown too.
-    pub(super) fn observe(&self, engine: Engine) {
-        let first = self.shared.engine.set(engine).is_ok();
+    /// From now on the engine's commands are shown too, and what waits in the spool.
+    pub(super) fn observe(&self, engine: Engine, spool: Arc<Spool>) {
+        let first = self.shared.observed.set((engine, spool)).is_ok();
         debug_assert!(first, "an agent has one engine");
         self.shared.board.touch();
     }
@@ -81,9 +82,14 @@ impl StatusWriter {
 impl Shared {
     fn write(&self) -> Result<(), StateDirError> {
         let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let commands = self.engine.get().map(|engine| Commands {
+        let observed = self.observed.get();
+        let commands = observed.map(|(engine, _)| Commands {
             running: engine.running().len(),
             unacknowledged: engine.unacknowledged().len(),
+        });
+        let spool = observed.map(|(_, spool)| {
+            let (entries, bytes) = spool.waiting();
+            Waiting { entries, bytes }
         });
         let file = StatusFile {
             version: host::VERSION.to_owned(),
@@ -92,6 +98,7 @@ impl Shared {
             updated_at: self.deps.clock.now(),
             live: self.board.live(),
             commands: commands.unwrap_or_default(),
+            spool: spool.unwrap_or_default(),
             policy: Some(in_force(&self.policy.load())),
             subsystems: self.board.subsystems(),
         };

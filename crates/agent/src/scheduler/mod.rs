@@ -25,7 +25,7 @@ pub use mailbox::{InventoryOutcome, Mailbox};
 pub use run::RunError;
 pub use runner::SubsystemRunner;
 
-use crate::{policy_file::PolicyFile, subsystem::Collector};
+use crate::{policy_file::PolicyFile, recorder::Recorder, subsystem::Collector};
 use run::{Station, told};
 
 /// Between the first runs of two subsystems, so that they do not load the host at once.
@@ -45,6 +45,8 @@ pub struct SchedulerParts {
     pub clock: Arc<dyn Clock>,
     /// For jitter.
     pub entropy: Arc<dyn Entropy>,
+    /// Where outcomes are told.
+    pub recorder: Recorder,
 }
 
 /// The scheduler. Clones share one.
@@ -58,13 +60,14 @@ struct Shared {
     policy: PolicyFile,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    recorder: Recorder,
     mailbox: Mailbox,
 }
 
 impl Scheduler {
     /// A scheduler and the mailbox that it fills. Nothing runs before [`Self::run`].
     pub fn new(parts: SchedulerParts) -> (Self, Mailbox) {
-        let SchedulerParts { collectors, schedules, policy, clock, entropy } = parts;
+        let SchedulerParts { collectors, schedules, policy, clock, entropy, recorder } = parts;
         let stations = collectors.into_iter().map(|collector| {
             let subsystem = collector.subsystem();
             let default = || subsystem.default_schedule();
@@ -73,7 +76,8 @@ impl Scheduler {
         });
         let mailbox = Mailbox::default();
         let stations = stations.collect();
-        let shared = Shared { stations, policy, clock, entropy, mailbox: mailbox.clone() };
+        let shared =
+            Shared { stations, policy, clock, entropy, recorder, mailbox: mailbox.clone() };
         (Self { shared: Arc::new(shared) }, mailbox)
     }
 
@@ -135,6 +139,7 @@ impl Shared {
         }
         self.allowed(subsystem).await?;
         let (outcome, result) = station.run(&*self.clock).await;
+        self.recorder.outcome(&outcome);
         self.mailbox.post(outcome);
         result
     }

@@ -101,6 +101,7 @@ fn rig_with(
         policy,
         clock: Arc::new(PausedClock(Instant::now())),
         entropy: Arc::new(OsEntropy),
+        recorder: Recorder::new().0,
     });
     Rig { scheduler, mailbox, runs }
 }

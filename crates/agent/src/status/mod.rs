@@ -108,6 +108,15 @@ pub struct Commands {
     pub unacknowledged: usize,
 }
 
+/// What waits on disk for the server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Batches of telemetry and events.
+    pub entries: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// The host's policy as the agent found it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyInForce {
@@ -148,6 +157,9 @@ pub struct StatusFile {
     pub live: Live,
     /// Commands.
     pub commands: Commands,
+    /// Telemetry and events.
+    #[serde(default)]
+    pub spool: Waiting,
     /// The policy.
     pub policy: Option<PolicyInForce>,
     /// Subsystems.
@@ -265,6 +277,7 @@ mod tests {
                 updated_at: SystemClock.now(),
                 live: board.live(),
                 commands: Commands::default(),
+                spool: Waiting::default(),
                 policy: None,
                 subsystems: Vec::new(),
             };

@@ -6,7 +6,7 @@ use argosy_domain::time::{Timestamp, format_span};
 use rustix::process::{Pid, test_kill_process};
 use serde::Serialize;
 
-use super::{Connection, STATUS_FILE, StatusFile};
+use super::{Connection, STATUS_FILE, StatusFile, Waiting};
 use crate::{
     credentials::{Credentials, CredentialsError},
     host,
@@ -169,6 +169,11 @@ fn process_lines(lines: &mut Lines, process: &StatusFile, now: Timestamp) {
     let counts =
         format!("{} running, {} not yet acknowledged", commands.running, commands.unacknowledged);
     lines.add("commands", Some(&counts));
+    if process.spool.entries > 0 {
+        let Waiting { entries, bytes } = process.spool;
+        let waiting = format!("{entries} batches of telemetry and events, {bytes} bytes");
+        lines.add("waiting", Some(&waiting));
+    }
     for subsystem in &process.subsystems {
         let ran = format!("ran {}", ago(now, subsystem.last_run_at));
         let error = subsystem.last_error.as_ref().map(|e| format!(", failed: {e}"));
@@ -227,6 +232,7 @@ mod tests {
                 session_expires_at: Some(Timestamp::from_seconds(4_600)),
             },
             commands: Commands { running: 1, unacknowledged: 2 },
+            spool: Waiting { entries: 3, bytes: 4_096 },
             policy: None,
             subsystems: vec![SubsystemState {
                 name: "updates".into(),

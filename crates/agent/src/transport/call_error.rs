@@ -51,6 +51,11 @@ impl CallError {
         }
     }
 
+    /// Whether the server will never take what was sent, however often it is sent again.
+    pub fn is_final(&self) -> bool {
+        matches!(self.code(), Some(Code::Invalid | Code::Malformed | Code::TooLarge))
+    }
+
     /// How long the answer asks to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

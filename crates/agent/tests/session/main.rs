@@ -50,6 +50,7 @@ async fn begin_at(
         command: SigningKey::from_bytes(&[2; 32]),
         impostor,
         refusing: Arc::clone(&refusing),
+        lost: false.into(),
         seen: sender,
     };
     let secret = Secret32::new([7; 32]);
@@ -135,6 +136,24 @@ async fn reports_reach_the_server() {
                 missing.retain(|wanted| wanted != name);
             }
             missing.is_empty().then_some(())
+        })
+        .await;
+    scene.stop.cancel();
+    timeout(WIDE, scene.agent).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn telemetry_whose_answer_was_lost_is_sent_again_as_the_same_batch() {
+    let mut scene = begin(None).await;
+    let event = |seen: &Seen| matches!(seen, Seen::Event(kind) if kind == "agent.started");
+    scene.until(|seen| event(seen).then_some(())).await;
+    let mut batches = Vec::new();
+    scene
+        .until(|seen| {
+            let Seen::Telemetry(batch) = seen else { return None };
+            let known = batches.contains(batch);
+            batches.push(batch.clone());
+            known.then_some(())
         })
         .await;
     scene.stop.cancel();

@@ -183,6 +183,7 @@ async fn a_first_contact_is_trusted_once() {
         command: SigningKey::from_bytes(&[2; 32]),
         impostor: None,
         refusing: Refusing::default(),
+        lost: false.into(),
         seen: sender,
     };
     let other = fake.pin().to_string();

@@ -1,7 +1,10 @@
 //! A gateway of the test's own: it keeps what agents say and can be dishonest.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -39,14 +42,25 @@ pub(crate) const NONCE: &str = "the-nonce";
 /// What an agent did, in the order in which it did it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    Registered { token: String, statement: Vec<u8> },
+    Registered {
+        token: String,
+        statement: Vec<u8>,
+    },
     Began,
-    Completed { continuation: Option<Vec<u8>> },
+    Completed {
+        continuation: Option<Vec<u8>>,
+    },
     NonceAsked,
     Hello,
     Heartbeat,
     Inventory(String),
-    Renewed { token: String },
+    /// By its batch id.
+    Telemetry(String),
+    /// By its kind.
+    Event(String),
+    Renewed {
+        token: String,
+    },
 }
 
 /// A switch that a test holds: the code of every refusal.
@@ -60,6 +74,8 @@ pub(crate) struct Fake {
     pub(crate) impostor: Option<SigningKey>,
     /// What registrations and handshakes are refused with, while it is set.
     pub(crate) refusing: Refusing,
+    /// The answer to the first upload of telemetry has been lost.
+    pub(crate) lost: AtomicBool,
     pub(crate) seen: mpsc::UnboundedSender<Seen>,
 }
 
@@ -234,6 +250,35 @@ impl AgentGatewayService for Fake {
             self.see(Seen::Inventory(report?.to_owned_message().subsystem));
         }
         Response::ok(UploadInventoryResponse::default())
+    }
+
+    async fn upload_telemetry<'a>(
+        &'a self,
+        ctx: RequestContext,
+        mut batches: InboundStream<UploadTelemetryRequest>,
+    ) -> ServiceResult<impl Encodable<UploadTelemetryResponse> + Send + use<'a>> {
+        self.proved(&ctx, None)?;
+        while let Some(batch) = batches.next().await {
+            self.see(Seen::Telemetry(batch?.to_owned_message().batch_id));
+        }
+        if !self.lost.swap(true, Ordering::SeqCst) {
+            return Err(ConnectError::unavailable("on the way"));
+        }
+        Response::ok(UploadTelemetryResponse::default())
+    }
+
+    async fn upload_events<'a>(
+        &'a self,
+        ctx: RequestContext,
+        mut batches: InboundStream<UploadEventsRequest>,
+    ) -> ServiceResult<impl Encodable<UploadEventsResponse> + Send + use<'a>> {
+        self.proved(&ctx, None)?;
+        while let Some(batch) = batches.next().await {
+            for event in batch?.to_owned_message().events {
+                self.see(Seen::Event(event.kind));
+            }
+        }
+        Response::ok(UploadEventsResponse::default())
     }
 
     async fn control_stream(

@@ -3,7 +3,7 @@
 use argosy_domain::digest::Fingerprint;
 use clap::{Args as Group, Subcommand};
 
-use super::{Limit, pair};
+use super::{AgentEvents, Limit, pair};
 
 /// `argosy agent …`
 #[derive(Debug, Subcommand)]
@@ -67,6 +67,8 @@ pub enum Agent {
         #[arg(long, short)]
         yes: bool,
     },
+    /// What an agent tells of, newest first
+    Events(AgentEvents),
     /// Show changes as they happen, until interrupted
     Watch {
         /// Only this one; name or id

@@ -10,6 +10,7 @@ pub mod membership;
 pub mod people;
 pub mod receipt;
 pub mod security;
+pub mod telemetry;
 pub mod watch;
 
 use argosy_domain::subsystem::Subsystem;
@@ -55,6 +56,7 @@ pub async fn run(context: &Context<'_>, command: Online) -> Result<(), CliError>
         Online::Inventory { agent, subsystem } => {
             inventory_of(context, agent.as_deref(), subsystem.as_deref()).await
         }
+        Online::Telemetry(options) => telemetry::telemetry(context, options).await,
         Online::Command(command) => instruction::run(context, command).await,
         Online::Token(command) => admin::token(context, command).await,
         Online::Resources(command) => admin::resources(context, command).await,

@@ -9,6 +9,7 @@ pub mod inventory;
 pub mod lists;
 pub mod people;
 pub mod table;
+pub mod telemetry;
 pub mod units;
 
 use std::io::{self, Write as _};

@@ -6,7 +6,7 @@
 use argosy_domain::{
     access::Caller,
     agent::{AgentStatus, Assurance},
-    id::{AccountId, AgentId},
+    id::{AccountId, AgentId, OrgId},
     limits::ID_BYTES_MAX,
     security::SecurityKind,
     text,
@@ -88,6 +88,21 @@ pub(crate) fn own_agent(caller: &Caller) -> AppResult<(&AgentId, AccountId, Agen
         Caller::Key { .. } | Caller::Server => {
             Err(AppError::because(Code::Forbidden, "only an agent may do this"))
         }
+    }
+}
+
+/// The agent that a caller is, with its tenant, if it may deliver reports.
+pub(crate) fn approved_agent(caller: &Caller) -> AppResult<(&OrgId, &AgentId)> {
+    let (agent, _, status) = own_agent(caller)?;
+    let org = caller.org().ok_or_else(|| AppError::new(Code::Forbidden))?;
+    match status {
+        AgentStatus::Approved => Ok((org, agent)),
+        AgentStatus::Quarantined
+        | AgentStatus::Pending
+        | AgentStatus::Rejected
+        | AgentStatus::Expired
+        | AgentStatus::Cancelled
+        | AgentStatus::Revoked => Err(AppError::new(Code::Quarantined)),
     }
 }
 

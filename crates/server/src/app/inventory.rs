@@ -2,7 +2,6 @@
 
 use argosy_domain::{
     access::{Caller, Permission},
-    agent::AgentStatus,
     id::AgentId,
     limits::{ERROR_TEXT_CHARS_MAX, PAYLOAD_BYTES_MAX},
     subsystem::Subsystem,
@@ -15,7 +14,7 @@ use argosy_wire::{problem::Code, report::SubsystemReport};
 use super::{
     App,
     error::{AppError, AppResult},
-    heartbeat::{own_agent, still_approved},
+    heartbeat::{approved_agent, still_approved},
 };
 
 /// One run of a subsystem, as its agent reports it.
@@ -48,11 +47,7 @@ fn check_report(subsystem: Subsystem, report: &[u8]) -> AppResult<()> {
 impl App {
     /// Takes the report of one run. Answers once it is durable.
     pub async fn take_report(&self, caller: &Caller, run: SubsystemRun) -> AppResult<()> {
-        let (agent, _, status) = own_agent(caller)?;
-        let org = caller.org().ok_or_else(|| AppError::new(Code::Forbidden))?;
-        if status != AgentStatus::Approved {
-            return Err(AppError::new(Code::Quarantined));
-        }
+        let (org, agent) = approved_agent(caller)?;
         let subsystem = Subsystem::parse(&run.subsystem)
             .map_err(|error| AppError::field("subsystem", error))?;
         if !["closed", "open", "half_open"].contains(&run.breaker.as_str()) {

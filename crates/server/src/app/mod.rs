@@ -37,6 +37,7 @@ pub mod sight;
 pub mod status;
 pub mod stream;
 pub mod streams;
+pub mod telemetry;
 pub mod tokens;
 
 use std::{net::IpAddr, sync::Arc};

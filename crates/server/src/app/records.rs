@@ -1,7 +1,8 @@
 //! Stored records as the transports see them, so that no transport names the store.
 
 pub use argosy_store::{
-    ApiKey as KeyRecord, AuditRow as AuditRecord, CheckpointRow as CheckpointRecord,
-    InventoryRow as ReportRecord, ResourceRow as ResourceRecord, SealedRow as SealedRecord,
-    SecurityRow as SecurityRecord,
+    AgentEventRow as AgentEventRecord, ApiKey as KeyRecord, AuditRow as AuditRecord,
+    BucketRow as BucketRecord, CheckpointRow as CheckpointRecord, InventoryRow as ReportRecord,
+    ResourceRow as ResourceRecord, SealedRow as SealedRecord, SecurityRow as SecurityRecord,
+    SeriesRow as SeriesRecord,
 };

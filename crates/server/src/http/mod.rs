@@ -19,6 +19,7 @@ mod security;
 mod server_keys;
 mod settings;
 mod system;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -93,6 +94,8 @@ fn shared() -> OpenApiRouter<App> {
         .routes(routes!(commands::create))
         .routes(routes!(inventory::show_all))
         .routes(routes!(inventory::show))
+        .routes(routes!(telemetry::telemetry))
+        .routes(routes!(telemetry::agent_events))
 }
 
 fn api() -> OpenApiRouter<App> {

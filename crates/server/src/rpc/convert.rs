@@ -51,7 +51,7 @@ pub(super) fn id<T: std::str::FromStr>(field: &str, text: &str) -> AppResult<T> 
 }
 
 /// A time by the agent's clock.
-fn time(field: &str, text: &str) -> AppResult<Timestamp> {
+pub(super) fn time(field: &str, text: &str) -> AppResult<Timestamp> {
     text.parse().map_err(|_| AppError::field(field, "must be a time as in RFC 3339"))
 }
 

@@ -1,42 +1,31 @@
 //! The agents' service: each method reads a message, calls a use case, and answers.
 
-use std::time::Duration;
-
 use argosy_wire::{
-    problem::Code,
     rest::agents::Heartbeat,
     rpc::gateway::{
         AGENT_GATEWAY_SERVICE_CONTROL_STREAM_SPEC as CONTROL_STREAM,
+        AGENT_GATEWAY_SERVICE_UPLOAD_EVENTS_SPEC as UPLOAD_EVENTS,
         AGENT_GATEWAY_SERVICE_UPLOAD_HEARTBEAT_SPEC as UPLOAD_HEARTBEAT,
-        AGENT_GATEWAY_SERVICE_UPLOAD_INVENTORY_SPEC as UPLOAD_INVENTORY, AgentGatewayService,
+        AGENT_GATEWAY_SERVICE_UPLOAD_INVENTORY_SPEC as UPLOAD_INVENTORY,
+        AGENT_GATEWAY_SERVICE_UPLOAD_TELEMETRY_SPEC as UPLOAD_TELEMETRY, AgentGatewayService,
         BeginAuthHandshakeRequest, BeginAuthHandshakeResponse, CompleteAuthHandshakeRequest,
         CompleteAuthHandshakeResponse, ControlStreamRequest, ControlStreamResponse,
-        RegisterRequest, RegisterResponse, UploadHeartbeatRequest, UploadHeartbeatResponse,
-        UploadInventoryRequest, UploadInventoryResponse,
+        RegisterRequest, RegisterResponse, UploadEventsRequest, UploadEventsResponse,
+        UploadHeartbeatRequest, UploadHeartbeatResponse, UploadInventoryRequest,
+        UploadInventoryResponse, UploadTelemetryRequest, UploadTelemetryResponse,
     },
 };
 use connectrpc::{
     Encodable, InboundStream, RequestContext, Response, ServiceRequest, ServiceResult,
     ServiceStream,
 };
-use futures::StreamExt as _;
-use tokio::time::{Instant, timeout_at};
 
 use super::{
     call, control_stream, convert,
     status::{self, refuse},
+    uploads::{self, Upload},
 };
-use crate::app::{
-    App,
-    error::{AppError, AppResult},
-};
-
-/// How long one upload of reports may take.
-const UPLOAD_WITHIN: Duration = Duration::from_secs(120);
-/// How long an upload may pause between two reports.
-const UPLOAD_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// Reports in one upload.
-pub(super) const UPLOAD_REPORTS_MAX: u32 = 256;
+use crate::app::{App, error::AppResult};
 
 /// The agents' service.
 pub(super) struct Gateway(pub(super) App);
@@ -75,26 +64,46 @@ impl Gateway {
     async fn take_reports(
         &self,
         ctx: &RequestContext,
-        mut reports: InboundStream<UploadInventoryRequest>,
+        reports: InboundStream<UploadInventoryRequest>,
     ) -> AppResult<UploadInventoryResponse> {
         let caller = call::agent(&self.0, ctx, UPLOAD_INVENTORY).await?;
-        let ends_at = Instant::now() + UPLOAD_WITHIN;
-        let mut accepted_count = 0;
-        loop {
-            let pause_ends_at = ends_at.min(Instant::now() + UPLOAD_PAUSE_MAX);
-            let next = timeout_at(pause_ends_at, reports.next()).await;
-            let Some(report) = next.map_err(|_| AppError::because(Code::Malformed, "too slow"))?
-            else {
-                return Ok(UploadInventoryResponse { accepted_count, ..Default::default() });
-            };
-            if accepted_count == UPLOAD_REPORTS_MAX {
-                let detail = format!("at most {UPLOAD_REPORTS_MAX} reports in one call");
-                return Err(AppError::because(Code::TooLarge, detail));
-            }
-            let report = report.map_err(|error| status::unreadable(&error))?;
+        let mut upload = Upload::new(reports);
+        while let Some(report) = upload.next().await? {
             self.0.take_report(&caller, convert::run(report.to_owned_message())?).await?;
-            accepted_count += 1;
+            upload.count(true);
         }
+        let accepted_count = upload.accepted;
+        Ok(UploadInventoryResponse { accepted_count, ..Default::default() })
+    }
+
+    async fn take_telemetry(
+        &self,
+        ctx: &RequestContext,
+        batches: InboundStream<UploadTelemetryRequest>,
+    ) -> AppResult<UploadTelemetryResponse> {
+        let caller = call::agent(&self.0, ctx, UPLOAD_TELEMETRY).await?;
+        let mut upload = Upload::new(batches);
+        while let Some(batch) = upload.next().await? {
+            let batch = uploads::telemetry(batch.to_owned_message())?;
+            upload.count(self.0.take_telemetry(&caller, batch).await?);
+        }
+        let Upload { accepted: accepted_count, duplicates, .. } = upload;
+        Ok(UploadTelemetryResponse { accepted_count, duplicates, ..Default::default() })
+    }
+
+    async fn take_events(
+        &self,
+        ctx: &RequestContext,
+        batches: InboundStream<UploadEventsRequest>,
+    ) -> AppResult<UploadEventsResponse> {
+        let caller = call::agent(&self.0, ctx, UPLOAD_EVENTS).await?;
+        let mut upload = Upload::new(batches);
+        while let Some(batch) = upload.next().await? {
+            let batch = uploads::events(batch.to_owned_message())?;
+            upload.count(self.0.take_events(&caller, batch).await?);
+        }
+        let Upload { accepted: accepted_count, duplicates, .. } = upload;
+        Ok(UploadEventsResponse { accepted_count, duplicates, ..Default::default() })
     }
 }
 
@@ -154,6 +163,22 @@ impl AgentGatewayService for Gateway {
         requests: InboundStream<UploadInventoryRequest>,
     ) -> ServiceResult<impl Encodable<UploadInventoryResponse> + Send + use<'a>> {
         self.answer(self.take_reports(&ctx, requests).await)
+    }
+
+    async fn upload_telemetry<'a>(
+        &'a self,
+        ctx: RequestContext,
+        requests: InboundStream<UploadTelemetryRequest>,
+    ) -> ServiceResult<impl Encodable<UploadTelemetryResponse> + Send + use<'a>> {
+        self.answer(self.take_telemetry(&ctx, requests).await)
+    }
+
+    async fn upload_events<'a>(
+        &'a self,
+        ctx: RequestContext,
+        requests: InboundStream<UploadEventsRequest>,
+    ) -> ServiceResult<impl Encodable<UploadEventsResponse> + Send + use<'a>> {
+        self.answer(self.take_events(&ctx, requests).await)
     }
 
     async fn control_stream(

@@ -13,6 +13,7 @@ mod outbound;
 mod status;
 #[cfg(test)]
 mod tests;
+mod uploads;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -35,8 +36,10 @@ use argosy_wire::rpc::{
         AGENT_GATEWAY_SERVICE_CONTROL_STREAM_SPEC as CONTROL_STREAM,
         AGENT_GATEWAY_SERVICE_REGISTER_SPEC as REGISTER,
         AGENT_GATEWAY_SERVICE_SERVICE_NAME as GATEWAY,
+        AGENT_GATEWAY_SERVICE_UPLOAD_EVENTS_SPEC as UPLOAD_EVENTS,
         AGENT_GATEWAY_SERVICE_UPLOAD_HEARTBEAT_SPEC as UPLOAD_HEARTBEAT,
         AGENT_GATEWAY_SERVICE_UPLOAD_INVENTORY_SPEC as UPLOAD_INVENTORY,
+        AGENT_GATEWAY_SERVICE_UPLOAD_TELEMETRY_SPEC as UPLOAD_TELEMETRY,
     },
 };
 use connectrpc::{ConnectRpcService, DeadlinePolicy, Limits, Router as Methods, Spec, StreamType};
@@ -57,12 +60,14 @@ const ELEMENT_BYTES_MAX: usize = 1024 * 1024;
 const CALL_WITHIN: Duration = Duration::from_secs(30);
 
 /// The methods of our own services.
-const OWN: [Spec; 13] = [
+const OWN: [Spec; 15] = [
     REGISTER,
     BEGIN_AUTH_HANDSHAKE,
     COMPLETE_AUTH_HANDSHAKE,
     UPLOAD_HEARTBEAT,
     UPLOAD_INVENTORY,
+    UPLOAD_TELEMETRY,
+    UPLOAD_EVENTS,
     CONTROL_STREAM,
     CREATE_ENROLLMENT_CODE,
     LIST_ENROLLMENT_CODES,

@@ -13,3 +13,4 @@ mod replicas;
 mod reports;
 mod schema;
 mod security;
+mod telemetry;

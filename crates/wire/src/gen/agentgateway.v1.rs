@@ -3741,6 +3741,1106 @@ pub const __UPLOAD_INVENTORY_RESPONSE_JSON_ANY: ::buffa::type_registry::JsonAnyE
     from_json: ::buffa::type_registry::any_from_json::<UploadInventoryResponse>,
     is_wkt: false,
 };
+/// A batch of measured values, at most 1 MiB.
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct UploadTelemetryRequest {
+    /// As the agent numbers it: 1 to 128 characters.
+    ///
+    /// Field 1: `batch_id`
+    #[serde(
+        rename = "batchId",
+        alias = "batch_id",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub batch_id: ::buffa::alloc::string::String,
+    /// RFC 3339, by the agent's clock.
+    ///
+    /// Field 2: `captured_at`
+    #[serde(
+        rename = "capturedAt",
+        alias = "captured_at",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub captured_at: ::buffa::alloc::string::String,
+    /// At most 2,000.
+    ///
+    /// Field 3: `measurements`
+    #[serde(
+        rename = "measurements",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_vec",
+        deserialize_with = "::buffa::json_helpers::null_as_default"
+    )]
+    pub measurements: ::buffa::alloc::vec::Vec<Measurement>,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for UploadTelemetryRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("UploadTelemetryRequest")
+            .field("batch_id", &self.batch_id)
+            .field("captured_at", &self.captured_at)
+            .field("measurements", &self.measurements)
+            .finish()
+    }
+}
+impl UploadTelemetryRequest {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.UploadTelemetryRequest";
+}
+::buffa::impl_default_instance!(UploadTelemetryRequest);
+impl ::buffa::MessageName for UploadTelemetryRequest {
+    const PACKAGE: &'static str = "agentgateway.v1";
+    const NAME: &'static str = "UploadTelemetryRequest";
+    const FULL_NAME: &'static str = "agentgateway.v1.UploadTelemetryRequest";
+    const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.UploadTelemetryRequest";
+}
+impl ::buffa::Message for UploadTelemetryRequest {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if !self.batch_id.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.batch_id) as u64;
+        }
+        if !self.captured_at.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.captured_at) as u64;
+        }
+        for v in &self.measurements {
+            let __slot = __cache.reserve();
+            let inner_size = v.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if !self.batch_id.is_empty() {
+            ::buffa::types::put_string_field(1u32, &self.batch_id, buf);
+        }
+        if !self.captured_at.is_empty() {
+            ::buffa::types::put_string_field(2u32, &self.captured_at, buf);
+        }
+        for v in &self.measurements {
+            ::buffa::types::put_len_delimited_header(
+                3u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            v.write_to(__cache, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.batch_id, buf)?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.captured_at, buf)?;
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                let mut elem = ::core::default::Default::default();
+                ctx.register_element_memory(
+                    ::buffa::__private::element_footprint(&elem),
+                )?;
+                ::buffa::Message::merge_length_delimited(&mut elem, buf, ctx)?;
+                self.measurements.push(elem);
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.batch_id.clear();
+        self.captured_at.clear();
+        self.measurements.clear();
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for UploadTelemetryRequest {
+    const PROTO_FQN: &'static str = "agentgateway.v1.UploadTelemetryRequest";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for UploadTelemetryRequest {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __UPLOAD_TELEMETRY_REQUEST_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/agentgateway.v1.UploadTelemetryRequest",
+    to_json: ::buffa::type_registry::any_to_json::<UploadTelemetryRequest>,
+    from_json: ::buffa::type_registry::any_from_json::<UploadTelemetryRequest>,
+    is_wkt: false,
+};
+/// One measured value.
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct Measurement {
+    /// Such as `memory_used_bytes`: 1 to 64 of a-z, 0-9 and _, beginning with a letter.
+    ///
+    /// Field 1: `metric`
+    #[serde(
+        rename = "metric",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub metric: ::buffa::alloc::string::String,
+    /// Of which part of the host, such as a mount point; empty for the host as a whole. At most 255
+    /// characters.
+    ///
+    /// Field 2: `label`
+    #[serde(
+        rename = "label",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub label: ::buffa::alloc::string::String,
+    /// Finite.
+    ///
+    /// Field 3: `value`
+    #[serde(
+        rename = "value",
+        with = "::buffa::json_helpers::double",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_f64"
+    )]
+    pub value: f64,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for Measurement {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Measurement")
+            .field("metric", &self.metric)
+            .field("label", &self.label)
+            .field("value", &self.value)
+            .finish()
+    }
+}
+impl Measurement {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.Measurement";
+}
+::buffa::impl_default_instance!(Measurement);
+impl ::buffa::MessageName for Measurement {
+    const PACKAGE: &'static str = "agentgateway.v1";
+    const NAME: &'static str = "Measurement";
+    const FULL_NAME: &'static str = "agentgateway.v1.Measurement";
+    const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.Measurement";
+}
+impl ::buffa::Message for Measurement {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if !self.metric.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.metric) as u64;
+        }
+        if !self.label.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.label) as u64;
+        }
+        if self.value.to_bits() != 0u64 {
+            size += 1u64 + ::buffa::types::FIXED64_ENCODED_LEN as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if !self.metric.is_empty() {
+            ::buffa::types::put_string_field(1u32, &self.metric, buf);
+        }
+        if !self.label.is_empty() {
+            ::buffa::types::put_string_field(2u32, &self.label, buf);
+        }
+        if self.value.to_bits() != 0u64 {
+            ::buffa::types::put_double_field(3u32, self.value, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.metric, buf)?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.label, buf)?;
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Fixed64,
+                )?;
+                self.value = ::buffa::types::decode_double(buf)?;
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.metric.clear();
+        self.label.clear();
+        self.value = 0f64;
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for Measurement {
+    const PROTO_FQN: &'static str = "agentgateway.v1.Measurement";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for Measurement {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __MEASUREMENT_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/agentgateway.v1.Measurement",
+    to_json: ::buffa::type_registry::any_to_json::<Measurement>,
+    from_json: ::buffa::type_registry::any_from_json::<Measurement>,
+    is_wkt: false,
+};
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct UploadTelemetryResponse {
+    /// Batches that are durable now and were not before.
+    ///
+    /// Field 1: `accepted_count`
+    #[serde(
+        rename = "acceptedCount",
+        alias = "accepted_count",
+        with = "::buffa::json_helpers::uint32",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u32"
+    )]
+    pub accepted_count: u32,
+    /// Batches that were durable already.
+    ///
+    /// Field 2: `duplicates`
+    #[serde(
+        rename = "duplicates",
+        with = "::buffa::json_helpers::uint32",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u32"
+    )]
+    pub duplicates: u32,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for UploadTelemetryResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("UploadTelemetryResponse")
+            .field("accepted_count", &self.accepted_count)
+            .field("duplicates", &self.duplicates)
+            .finish()
+    }
+}
+impl UploadTelemetryResponse {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.UploadTelemetryResponse";
+}
+::buffa::impl_default_instance!(UploadTelemetryResponse);
+impl ::buffa::MessageName for UploadTelemetryResponse {
+    const PACKAGE: &'static str = "agentgateway.v1";
+    const NAME: &'static str = "UploadTelemetryResponse";
+    const FULL_NAME: &'static str = "agentgateway.v1.UploadTelemetryResponse";
+    const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.UploadTelemetryResponse";
+}
+impl ::buffa::Message for UploadTelemetryResponse {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.accepted_count != 0u32 {
+            size
+                += 1u64 + ::buffa::types::uint32_encoded_len(self.accepted_count) as u64;
+        }
+        if self.duplicates != 0u32 {
+            size += 1u64 + ::buffa::types::uint32_encoded_len(self.duplicates) as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.accepted_count != 0u32 {
+            ::buffa::types::put_uint32_field(1u32, self.accepted_count, buf);
+        }
+        if self.duplicates != 0u32 {
+            ::buffa::types::put_uint32_field(2u32, self.duplicates, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.accepted_count = ::buffa::types::decode_uint32(buf)?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.duplicates = ::buffa::types::decode_uint32(buf)?;
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.accepted_count = 0u32;
+        self.duplicates = 0u32;
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for UploadTelemetryResponse {
+    const PROTO_FQN: &'static str = "agentgateway.v1.UploadTelemetryResponse";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for UploadTelemetryResponse {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __UPLOAD_TELEMETRY_RESPONSE_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/agentgateway.v1.UploadTelemetryResponse",
+    to_json: ::buffa::type_registry::any_to_json::<UploadTelemetryResponse>,
+    from_json: ::buffa::type_registry::any_from_json::<UploadTelemetryResponse>,
+    is_wkt: false,
+};
+/// A batch of events, at most 1 MiB.
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct UploadEventsRequest {
+    /// As the agent numbers it: 1 to 128 characters.
+    ///
+    /// Field 1: `batch_id`
+    #[serde(
+        rename = "batchId",
+        alias = "batch_id",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub batch_id: ::buffa::alloc::string::String,
+    /// RFC 3339, by the agent's clock.
+    ///
+    /// Field 2: `captured_at`
+    #[serde(
+        rename = "capturedAt",
+        alias = "captured_at",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub captured_at: ::buffa::alloc::string::String,
+    /// At most 500.
+    ///
+    /// Field 3: `events`
+    #[serde(
+        rename = "events",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_vec",
+        deserialize_with = "::buffa::json_helpers::null_as_default"
+    )]
+    pub events: ::buffa::alloc::vec::Vec<AgentEvent>,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for UploadEventsRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("UploadEventsRequest")
+            .field("batch_id", &self.batch_id)
+            .field("captured_at", &self.captured_at)
+            .field("events", &self.events)
+            .finish()
+    }
+}
+impl UploadEventsRequest {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.UploadEventsRequest";
+}
+::buffa::impl_default_instance!(UploadEventsRequest);
+impl ::buffa::MessageName for UploadEventsRequest {
+    const PACKAGE: &'static str = "agentgateway.v1";
+    const NAME: &'static str = "UploadEventsRequest";
+    const FULL_NAME: &'static str = "agentgateway.v1.UploadEventsRequest";
+    const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.UploadEventsRequest";
+}
+impl ::buffa::Message for UploadEventsRequest {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if !self.batch_id.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.batch_id) as u64;
+        }
+        if !self.captured_at.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.captured_at) as u64;
+        }
+        for v in &self.events {
+            let __slot = __cache.reserve();
+            let inner_size = v.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if !self.batch_id.is_empty() {
+            ::buffa::types::put_string_field(1u32, &self.batch_id, buf);
+        }
+        if !self.captured_at.is_empty() {
+            ::buffa::types::put_string_field(2u32, &self.captured_at, buf);
+        }
+        for v in &self.events {
+            ::buffa::types::put_len_delimited_header(
+                3u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            v.write_to(__cache, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.batch_id, buf)?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.captured_at, buf)?;
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                let mut elem = ::core::default::Default::default();
+                ctx.register_element_memory(
+                    ::buffa::__private::element_footprint(&elem),
+                )?;
+                ::buffa::Message::merge_length_delimited(&mut elem, buf, ctx)?;
+                self.events.push(elem);
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.batch_id.clear();
+        self.captured_at.clear();
+        self.events.clear();
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for UploadEventsRequest {
+    const PROTO_FQN: &'static str = "agentgateway.v1.UploadEventsRequest";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for UploadEventsRequest {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __UPLOAD_EVENTS_REQUEST_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/agentgateway.v1.UploadEventsRequest",
+    to_json: ::buffa::type_registry::any_to_json::<UploadEventsRequest>,
+    from_json: ::buffa::type_registry::any_from_json::<UploadEventsRequest>,
+    is_wkt: false,
+};
+/// Something that happened on the agent.
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct AgentEvent {
+    /// As the agent numbers it: 1 to 128 characters.
+    ///
+    /// Field 1: `event_id`
+    #[serde(
+        rename = "eventId",
+        alias = "event_id",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub event_id: ::buffa::alloc::string::String,
+    /// RFC 3339, by the agent's clock.
+    ///
+    /// Field 2: `at`
+    #[serde(
+        rename = "at",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub at: ::buffa::alloc::string::String,
+    /// Such as `breaker.opened`: 1 to 64 of a-z, 0-9, _ and dots, beginning with a letter.
+    ///
+    /// Field 3: `kind`
+    #[serde(
+        rename = "kind",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub kind: ::buffa::alloc::string::String,
+    /// info, warning or error.
+    ///
+    /// Field 4: `severity`
+    #[serde(
+        rename = "severity",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub severity: ::buffa::alloc::string::String,
+    /// 1 to 1,024 characters.
+    ///
+    /// Field 5: `message`
+    #[serde(
+        rename = "message",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub message: ::buffa::alloc::string::String,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for AgentEvent {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("AgentEvent")
+            .field("event_id", &self.event_id)
+            .field("at", &self.at)
+            .field("kind", &self.kind)
+            .field("severity", &self.severity)
+            .field("message", &self.message)
+            .finish()
+    }
+}
+impl AgentEvent {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.AgentEvent";
+}
+::buffa::impl_default_instance!(AgentEvent);
+impl ::buffa::MessageName for AgentEvent {
+    const PACKAGE: &'static str = "agentgateway.v1";
+    const NAME: &'static str = "AgentEvent";
+    const FULL_NAME: &'static str = "agentgateway.v1.AgentEvent";
+    const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.AgentEvent";
+}
+impl ::buffa::Message for AgentEvent {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if !self.event_id.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.event_id) as u64;
+        }
+        if !self.at.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.at) as u64;
+        }
+        if !self.kind.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.kind) as u64;
+        }
+        if !self.severity.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.severity) as u64;
+        }
+        if !self.message.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.message) as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if !self.event_id.is_empty() {
+            ::buffa::types::put_string_field(1u32, &self.event_id, buf);
+        }
+        if !self.at.is_empty() {
+            ::buffa::types::put_string_field(2u32, &self.at, buf);
+        }
+        if !self.kind.is_empty() {
+            ::buffa::types::put_string_field(3u32, &self.kind, buf);
+        }
+        if !self.severity.is_empty() {
+            ::buffa::types::put_string_field(4u32, &self.severity, buf);
+        }
+        if !self.message.is_empty() {
+            ::buffa::types::put_string_field(5u32, &self.message, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.event_id, buf)?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.at, buf)?;
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.kind, buf)?;
+            }
+            4u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.severity, buf)?;
+            }
+            5u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.message, buf)?;
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.event_id.clear();
+        self.at.clear();
+        self.kind.clear();
+        self.severity.clear();
+        self.message.clear();
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for AgentEvent {
+    const PROTO_FQN: &'static str = "agentgateway.v1.AgentEvent";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for AgentEvent {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __AGENT_EVENT_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/agentgateway.v1.AgentEvent",
+    to_json: ::buffa::type_registry::any_to_json::<AgentEvent>,
+    from_json: ::buffa::type_registry::any_from_json::<AgentEvent>,
+    is_wkt: false,
+};
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct UploadEventsResponse {
+    /// Batches that are durable now and were not before.
+    ///
+    /// Field 1: `accepted_count`
+    #[serde(
+        rename = "acceptedCount",
+        alias = "accepted_count",
+        with = "::buffa::json_helpers::uint32",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u32"
+    )]
+    pub accepted_count: u32,
+    /// Batches that were durable already.
+    ///
+    /// Field 2: `duplicates`
+    #[serde(
+        rename = "duplicates",
+        with = "::buffa::json_helpers::uint32",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u32"
+    )]
+    pub duplicates: u32,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for UploadEventsResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("UploadEventsResponse")
+            .field("accepted_count", &self.accepted_count)
+            .field("duplicates", &self.duplicates)
+            .finish()
+    }
+}
+impl UploadEventsResponse {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.UploadEventsResponse";
+}
+::buffa::impl_default_instance!(UploadEventsResponse);
+impl ::buffa::MessageName for UploadEventsResponse {
+    const PACKAGE: &'static str = "agentgateway.v1";
+    const NAME: &'static str = "UploadEventsResponse";
+    const FULL_NAME: &'static str = "agentgateway.v1.UploadEventsResponse";
+    const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.UploadEventsResponse";
+}
+impl ::buffa::Message for UploadEventsResponse {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.accepted_count != 0u32 {
+            size
+                += 1u64 + ::buffa::types::uint32_encoded_len(self.accepted_count) as u64;
+        }
+        if self.duplicates != 0u32 {
+            size += 1u64 + ::buffa::types::uint32_encoded_len(self.duplicates) as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.accepted_count != 0u32 {
+            ::buffa::types::put_uint32_field(1u32, self.accepted_count, buf);
+        }
+        if self.duplicates != 0u32 {
+            ::buffa::types::put_uint32_field(2u32, self.duplicates, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.accepted_count = ::buffa::types::decode_uint32(buf)?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.duplicates = ::buffa::types::decode_uint32(buf)?;
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.accepted_count = 0u32;
+        self.duplicates = 0u32;
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for UploadEventsResponse {
+    const PROTO_FQN: &'static str = "agentgateway.v1.UploadEventsResponse";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for UploadEventsResponse {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __UPLOAD_EVENTS_RESPONSE_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/agentgateway.v1.UploadEventsResponse",
+    to_json: ::buffa::type_registry::any_to_json::<UploadEventsResponse>,
+    from_json: ::buffa::type_registry::any_from_json::<UploadEventsResponse>,
+    is_wkt: false,
+};
 /// A frame from the agent. An empty frame is INVALID_ARGUMENT.
 #[derive(Clone, PartialEq, Default)]
 #[derive(::serde::Serialize)]
@@ -12290,6 +13390,2090 @@ pub mod __buffa {
                 ::serde::Serialize::serialize(&self.0, __s)
             }
         }
+        /// A batch of measured values, at most 1 MiB.
+        #[derive(Clone, Debug, Default)]
+        pub struct UploadTelemetryRequestView<'a> {
+            /// As the agent numbers it: 1 to 128 characters.
+            ///
+            /// Field 1: `batch_id`
+            pub batch_id: &'a str,
+            /// RFC 3339, by the agent's clock.
+            ///
+            /// Field 2: `captured_at`
+            pub captured_at: &'a str,
+            /// At most 2,000.
+            ///
+            /// Field 3: `measurements`
+            pub measurements: ::buffa::RepeatedView<
+                'a,
+                super::super::__buffa::view::MeasurementView<'a>,
+            >,
+            pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
+        }
+        impl<'a> ::buffa::MessageView<'a> for UploadTelemetryRequestView<'a> {
+            type Owned = super::super::UploadTelemetryRequest;
+            fn decode_view(
+                buf: &'a [u8],
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                let __limit = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT,
+                );
+                let __elem = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT,
+                );
+                <Self as ::buffa::MessageView>::decode_view_ctx(
+                    buf,
+                    ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                        .with_element_memory(&__elem),
+                )
+            }
+            fn decode_view_with_ctx(
+                buf: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+            }
+            #[inline]
+            fn merge_view_field(
+                &mut self,
+                tag: ::buffa::encoding::Tag,
+                cur: &'a [u8],
+                before_tag: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+                let _ = ctx;
+                #[allow(unused_variables)]
+                let view = self;
+                let mut cur = cur;
+                match tag.field_number() {
+                    1u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.batch_id = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    2u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.captured_at = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    3u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        let __sub_ctx = ctx.descend()?;
+                        let sub = ::buffa::types::borrow_bytes(&mut cur)?;
+                        ctx.register_element_memory(
+                            ::core::mem::size_of::<
+                                super::super::__buffa::view::MeasurementView,
+                            >(),
+                        )?;
+                        view.measurements
+                            .push(
+                                <super::super::__buffa::view::MeasurementView as ::buffa::MessageView>::decode_view_ctx(
+                                    sub,
+                                    __sub_ctx,
+                                )?,
+                            );
+                    }
+                    _ => {
+                        ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
+                        let span_len = before_tag.len() - cur.len();
+                        view.__buffa_unknown_fields
+                            .push_record(before_tag, span_len, ctx)?;
+                    }
+                }
+                ::core::result::Result::Ok(cur)
+            }
+            fn to_owned_message(
+                &self,
+            ) -> ::core::result::Result<
+                super::super::UploadTelemetryRequest,
+                ::buffa::DecodeError,
+            > {
+                self.to_owned_from_source(None)
+            }
+            #[allow(clippy::useless_conversion, clippy::needless_update)]
+            fn to_owned_from_source(
+                &self,
+                __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+            ) -> ::core::result::Result<
+                super::super::UploadTelemetryRequest,
+                ::buffa::DecodeError,
+            > {
+                #[allow(unused_imports)]
+                use ::buffa::alloc::string::ToString as _;
+                let _ = __buffa_src;
+                ::core::result::Result::Ok(super::super::UploadTelemetryRequest {
+                    batch_id: self.batch_id.to_string(),
+                    captured_at: self.captured_at.to_string(),
+                    measurements: self
+                        .measurements
+                        .iter()
+                        .map(|v| v.to_owned_from_source(__buffa_src))
+                        .collect::<::core::result::Result<_, ::buffa::DecodeError>>()?,
+                    __buffa_unknown_fields: self
+                        .__buffa_unknown_fields
+                        .to_owned()?
+                        .into(),
+                    ..::core::default::Default::default()
+                })
+            }
+        }
+        impl<'a> ::buffa::ViewEncode<'a> for UploadTelemetryRequestView<'a> {
+            #[allow(clippy::needless_borrow, clippy::let_and_return)]
+            fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                let mut size = 0u64;
+                if !self.batch_id.is_empty() {
+                    size
+                        += 1u64
+                            + ::buffa::types::string_encoded_len(&self.batch_id) as u64;
+                }
+                if !self.captured_at.is_empty() {
+                    size
+                        += 1u64
+                            + ::buffa::types::string_encoded_len(&self.captured_at)
+                                as u64;
+                }
+                for v in &self.measurements {
+                    let __slot = __cache.reserve();
+                    let inner_size = v.compute_size(__cache);
+                    __cache.set(__slot, inner_size);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                            + inner_size as u64;
+                }
+                size += self.__buffa_unknown_fields.encoded_len() as u64;
+                ::buffa::saturate_size(size)
+            }
+            #[allow(clippy::needless_borrow)]
+            fn write_to(
+                &self,
+                __cache: &mut ::buffa::SizeCache,
+                buf: &mut impl ::buffa::EncodeSink,
+            ) {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                if !self.batch_id.is_empty() {
+                    ::buffa::types::put_string_field(1u32, &self.batch_id, buf);
+                }
+                if !self.captured_at.is_empty() {
+                    ::buffa::types::put_string_field(2u32, &self.captured_at, buf);
+                }
+                for v in &self.measurements {
+                    ::buffa::types::put_len_delimited_header(
+                        3u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    v.write_to(__cache, buf);
+                }
+                self.__buffa_unknown_fields.write_to(buf);
+            }
+        }
+        /// Serializes this view as protobuf JSON.
+        ///
+        /// Implicit-presence fields with default values are omitted, `required`
+        /// fields are always emitted, explicit-presence (`optional`) fields are
+        /// emitted only when set, bytes fields are base64-encoded, and enum
+        /// values are their proto name strings.
+        ///
+        /// This impl uses `serialize_map(None)` because the number of emitted
+        /// fields depends on default-omission rules; serializers that require
+        /// known map lengths (e.g. `bincode`) will return a runtime error.
+        /// Use the owned message type for those formats.
+        impl<'__a> ::serde::Serialize for UploadTelemetryRequestView<'__a> {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                use ::serde::ser::SerializeMap as _;
+                let mut __map = __s.serialize_map(::core::option::Option::None)?;
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.batch_id) {
+                    __map.serialize_entry("batchId", self.batch_id)?;
+                }
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.captured_at) {
+                    __map.serialize_entry("capturedAt", self.captured_at)?;
+                }
+                if !self.measurements.is_empty() {
+                    __map.serialize_entry("measurements", &*self.measurements)?;
+                }
+                __map.end()
+            }
+        }
+        impl<'a> ::buffa::MessageName for UploadTelemetryRequestView<'a> {
+            const PACKAGE: &'static str = "agentgateway.v1";
+            const NAME: &'static str = "UploadTelemetryRequest";
+            const FULL_NAME: &'static str = "agentgateway.v1.UploadTelemetryRequest";
+            const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.UploadTelemetryRequest";
+        }
+        ::buffa::impl_default_view_instance!(UploadTelemetryRequestView);
+        ::buffa::impl_view_reborrow!(UploadTelemetryRequestView);
+        /** Self-contained, `'static` owned view of a `UploadTelemetryRequest` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`UploadTelemetryRequestView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`UploadTelemetryRequestView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+        #[derive(Clone, Debug)]
+        pub struct UploadTelemetryRequestOwnedView(
+            ::buffa::OwnedView<UploadTelemetryRequestView<'static>>,
+        );
+        impl UploadTelemetryRequestOwnedView {
+            /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+            ///
+            /// The view borrows directly from the buffer's data; the buffer is
+            /// retained inside the returned handle.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+            /// protobuf data.
+            pub fn decode(
+                bytes: ::buffa::bytes::Bytes,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    UploadTelemetryRequestOwnedView(::buffa::OwnedView::decode(bytes)?),
+                )
+            }
+            /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+            /// max message size).
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+            /// exceeds the configured limits.
+            pub fn decode_with_options(
+                bytes: ::buffa::bytes::Bytes,
+                opts: &::buffa::DecodeOptions,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    UploadTelemetryRequestOwnedView(
+                        ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+                    ),
+                )
+            }
+            /// Build from an owned message via an encode → decode round-trip.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+            /// message's encoded size exceeds the 2 GiB protobuf limit, or
+            /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+            /// somehow invalid (should not happen for well-formed messages).
+            pub fn from_owned(
+                msg: &super::super::UploadTelemetryRequest,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    UploadTelemetryRequestOwnedView(::buffa::OwnedView::from_owned(msg)?),
+                )
+            }
+            /// Borrow the full [`UploadTelemetryRequestView`] with its lifetime tied to `&self`.
+            #[must_use]
+            pub fn view(&self) -> &UploadTelemetryRequestView<'_> {
+                self.0.reborrow()
+            }
+            /// Convert to the owned message type.
+            ///
+            /// Infallible: this type's constructors wire-decode their
+            /// buffer, and a view produced by wire decoding always
+            /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+            /// whose contract also governs handles converted from a raw
+            /// [`::buffa::OwnedView`].
+            #[must_use]
+            pub fn to_owned_message(&self) -> super::super::UploadTelemetryRequest {
+                self.0.to_owned_message()
+            }
+            /// The underlying bytes buffer.
+            #[must_use]
+            pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+                self.0.bytes()
+            }
+            /// Consume the handle, returning the underlying bytes buffer.
+            #[must_use]
+            pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+                self.0.into_bytes()
+            }
+            /// As the agent numbers it: 1 to 128 characters.
+            ///
+            /// Field 1: `batch_id`
+            #[must_use]
+            pub fn batch_id(&self) -> &'_ str {
+                self.0.reborrow().batch_id
+            }
+            /// RFC 3339, by the agent's clock.
+            ///
+            /// Field 2: `captured_at`
+            #[must_use]
+            pub fn captured_at(&self) -> &'_ str {
+                self.0.reborrow().captured_at
+            }
+            /// At most 2,000.
+            ///
+            /// Field 3: `measurements`
+            #[must_use]
+            pub fn measurements(
+                &self,
+            ) -> &::buffa::RepeatedView<
+                '_,
+                super::super::__buffa::view::MeasurementView<'_>,
+            > {
+                &self.0.reborrow().measurements
+            }
+        }
+        impl ::core::convert::From<
+            ::buffa::OwnedView<UploadTelemetryRequestView<'static>>,
+        > for UploadTelemetryRequestOwnedView {
+            fn from(
+                inner: ::buffa::OwnedView<UploadTelemetryRequestView<'static>>,
+            ) -> Self {
+                UploadTelemetryRequestOwnedView(inner)
+            }
+        }
+        impl ::core::convert::From<UploadTelemetryRequestOwnedView>
+        for ::buffa::OwnedView<UploadTelemetryRequestView<'static>> {
+            fn from(wrapper: UploadTelemetryRequestOwnedView) -> Self {
+                wrapper.0
+            }
+        }
+        impl ::core::convert::AsRef<
+            ::buffa::OwnedView<UploadTelemetryRequestView<'static>>,
+        > for UploadTelemetryRequestOwnedView {
+            fn as_ref(
+                &self,
+            ) -> &::buffa::OwnedView<UploadTelemetryRequestView<'static>> {
+                &self.0
+            }
+        }
+        impl ::buffa::HasMessageView for super::super::UploadTelemetryRequest {
+            type View<'a> = UploadTelemetryRequestView<'a>;
+            type ViewHandle = UploadTelemetryRequestOwnedView;
+        }
+        impl ::serde::Serialize for UploadTelemetryRequestOwnedView {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                ::serde::Serialize::serialize(&self.0, __s)
+            }
+        }
+        /// One measured value.
+        #[derive(Clone, Debug, Default)]
+        pub struct MeasurementView<'a> {
+            /// Such as `memory_used_bytes`: 1 to 64 of a-z, 0-9 and _, beginning with a letter.
+            ///
+            /// Field 1: `metric`
+            pub metric: &'a str,
+            /// Of which part of the host, such as a mount point; empty for the host as a whole. At most 255
+            /// characters.
+            ///
+            /// Field 2: `label`
+            pub label: &'a str,
+            /// Finite.
+            ///
+            /// Field 3: `value`
+            pub value: f64,
+            pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
+        }
+        impl<'a> ::buffa::MessageView<'a> for MeasurementView<'a> {
+            type Owned = super::super::Measurement;
+            fn decode_view(
+                buf: &'a [u8],
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                let __limit = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT,
+                );
+                let __elem = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT,
+                );
+                <Self as ::buffa::MessageView>::decode_view_ctx(
+                    buf,
+                    ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                        .with_element_memory(&__elem),
+                )
+            }
+            fn decode_view_with_ctx(
+                buf: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+            }
+            #[inline]
+            fn merge_view_field(
+                &mut self,
+                tag: ::buffa::encoding::Tag,
+                cur: &'a [u8],
+                before_tag: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+                let _ = ctx;
+                #[allow(unused_variables)]
+                let view = self;
+                let mut cur = cur;
+                match tag.field_number() {
+                    1u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.metric = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    2u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.label = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    3u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::Fixed64,
+                        )?;
+                        view.value = ::buffa::types::decode_double(&mut cur)?;
+                    }
+                    _ => {
+                        ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
+                        let span_len = before_tag.len() - cur.len();
+                        view.__buffa_unknown_fields
+                            .push_record(before_tag, span_len, ctx)?;
+                    }
+                }
+                ::core::result::Result::Ok(cur)
+            }
+            fn to_owned_message(
+                &self,
+            ) -> ::core::result::Result<
+                super::super::Measurement,
+                ::buffa::DecodeError,
+            > {
+                self.to_owned_from_source(None)
+            }
+            #[allow(clippy::useless_conversion, clippy::needless_update)]
+            fn to_owned_from_source(
+                &self,
+                __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+            ) -> ::core::result::Result<
+                super::super::Measurement,
+                ::buffa::DecodeError,
+            > {
+                #[allow(unused_imports)]
+                use ::buffa::alloc::string::ToString as _;
+                let _ = __buffa_src;
+                ::core::result::Result::Ok(super::super::Measurement {
+                    metric: self.metric.to_string(),
+                    label: self.label.to_string(),
+                    value: self.value,
+                    __buffa_unknown_fields: self
+                        .__buffa_unknown_fields
+                        .to_owned()?
+                        .into(),
+                    ..::core::default::Default::default()
+                })
+            }
+        }
+        impl<'a> ::buffa::ViewEncode<'a> for MeasurementView<'a> {
+            #[allow(clippy::needless_borrow, clippy::let_and_return)]
+            fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                let mut size = 0u64;
+                if !self.metric.is_empty() {
+                    size
+                        += 1u64
+                            + ::buffa::types::string_encoded_len(&self.metric) as u64;
+                }
+                if !self.label.is_empty() {
+                    size
+                        += 1u64 + ::buffa::types::string_encoded_len(&self.label) as u64;
+                }
+                if self.value.to_bits() != 0u64 {
+                    size += 1u64 + ::buffa::types::FIXED64_ENCODED_LEN as u64;
+                }
+                size += self.__buffa_unknown_fields.encoded_len() as u64;
+                ::buffa::saturate_size(size)
+            }
+            #[allow(clippy::needless_borrow)]
+            fn write_to(
+                &self,
+                _cache: &mut ::buffa::SizeCache,
+                buf: &mut impl ::buffa::EncodeSink,
+            ) {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                if !self.metric.is_empty() {
+                    ::buffa::types::put_string_field(1u32, &self.metric, buf);
+                }
+                if !self.label.is_empty() {
+                    ::buffa::types::put_string_field(2u32, &self.label, buf);
+                }
+                if self.value.to_bits() != 0u64 {
+                    ::buffa::types::put_double_field(3u32, self.value, buf);
+                }
+                self.__buffa_unknown_fields.write_to(buf);
+            }
+        }
+        /// Serializes this view as protobuf JSON.
+        ///
+        /// Implicit-presence fields with default values are omitted, `required`
+        /// fields are always emitted, explicit-presence (`optional`) fields are
+        /// emitted only when set, bytes fields are base64-encoded, and enum
+        /// values are their proto name strings.
+        ///
+        /// This impl uses `serialize_map(None)` because the number of emitted
+        /// fields depends on default-omission rules; serializers that require
+        /// known map lengths (e.g. `bincode`) will return a runtime error.
+        /// Use the owned message type for those formats.
+        impl<'__a> ::serde::Serialize for MeasurementView<'__a> {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                use ::serde::ser::SerializeMap as _;
+                let mut __map = __s.serialize_map(::core::option::Option::None)?;
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.metric) {
+                    __map.serialize_entry("metric", self.metric)?;
+                }
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.label) {
+                    __map.serialize_entry("label", self.label)?;
+                }
+                if !::buffa::json_helpers::skip_if::is_zero_f64(&self.value) {
+                    __map
+                        .serialize_entry(
+                            "value",
+                            &::buffa::json_helpers::ProtoJson(&self.value),
+                        )?;
+                }
+                __map.end()
+            }
+        }
+        impl<'a> ::buffa::MessageName for MeasurementView<'a> {
+            const PACKAGE: &'static str = "agentgateway.v1";
+            const NAME: &'static str = "Measurement";
+            const FULL_NAME: &'static str = "agentgateway.v1.Measurement";
+            const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.Measurement";
+        }
+        ::buffa::impl_default_view_instance!(MeasurementView);
+        ::buffa::impl_view_reborrow!(MeasurementView);
+        /** Self-contained, `'static` owned view of a `Measurement` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`MeasurementView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`MeasurementView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+        #[derive(Clone, Debug)]
+        pub struct MeasurementOwnedView(::buffa::OwnedView<MeasurementView<'static>>);
+        impl MeasurementOwnedView {
+            /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+            ///
+            /// The view borrows directly from the buffer's data; the buffer is
+            /// retained inside the returned handle.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+            /// protobuf data.
+            pub fn decode(
+                bytes: ::buffa::bytes::Bytes,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    MeasurementOwnedView(::buffa::OwnedView::decode(bytes)?),
+                )
+            }
+            /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+            /// max message size).
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+            /// exceeds the configured limits.
+            pub fn decode_with_options(
+                bytes: ::buffa::bytes::Bytes,
+                opts: &::buffa::DecodeOptions,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    MeasurementOwnedView(
+                        ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+                    ),
+                )
+            }
+            /// Build from an owned message via an encode → decode round-trip.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+            /// message's encoded size exceeds the 2 GiB protobuf limit, or
+            /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+            /// somehow invalid (should not happen for well-formed messages).
+            pub fn from_owned(
+                msg: &super::super::Measurement,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    MeasurementOwnedView(::buffa::OwnedView::from_owned(msg)?),
+                )
+            }
+            /// Borrow the full [`MeasurementView`] with its lifetime tied to `&self`.
+            #[must_use]
+            pub fn view(&self) -> &MeasurementView<'_> {
+                self.0.reborrow()
+            }
+            /// Convert to the owned message type.
+            ///
+            /// Infallible: this type's constructors wire-decode their
+            /// buffer, and a view produced by wire decoding always
+            /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+            /// whose contract also governs handles converted from a raw
+            /// [`::buffa::OwnedView`].
+            #[must_use]
+            pub fn to_owned_message(&self) -> super::super::Measurement {
+                self.0.to_owned_message()
+            }
+            /// The underlying bytes buffer.
+            #[must_use]
+            pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+                self.0.bytes()
+            }
+            /// Consume the handle, returning the underlying bytes buffer.
+            #[must_use]
+            pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+                self.0.into_bytes()
+            }
+            /// Such as `memory_used_bytes`: 1 to 64 of a-z, 0-9 and _, beginning with a letter.
+            ///
+            /// Field 1: `metric`
+            #[must_use]
+            pub fn metric(&self) -> &'_ str {
+                self.0.reborrow().metric
+            }
+            /// Of which part of the host, such as a mount point; empty for the host as a whole. At most 255
+            /// characters.
+            ///
+            /// Field 2: `label`
+            #[must_use]
+            pub fn label(&self) -> &'_ str {
+                self.0.reborrow().label
+            }
+            /// Finite.
+            ///
+            /// Field 3: `value`
+            #[must_use]
+            pub fn value(&self) -> f64 {
+                self.0.reborrow().value
+            }
+        }
+        impl ::core::convert::From<::buffa::OwnedView<MeasurementView<'static>>>
+        for MeasurementOwnedView {
+            fn from(inner: ::buffa::OwnedView<MeasurementView<'static>>) -> Self {
+                MeasurementOwnedView(inner)
+            }
+        }
+        impl ::core::convert::From<MeasurementOwnedView>
+        for ::buffa::OwnedView<MeasurementView<'static>> {
+            fn from(wrapper: MeasurementOwnedView) -> Self {
+                wrapper.0
+            }
+        }
+        impl ::core::convert::AsRef<::buffa::OwnedView<MeasurementView<'static>>>
+        for MeasurementOwnedView {
+            fn as_ref(&self) -> &::buffa::OwnedView<MeasurementView<'static>> {
+                &self.0
+            }
+        }
+        impl ::buffa::HasMessageView for super::super::Measurement {
+            type View<'a> = MeasurementView<'a>;
+            type ViewHandle = MeasurementOwnedView;
+        }
+        impl ::serde::Serialize for MeasurementOwnedView {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                ::serde::Serialize::serialize(&self.0, __s)
+            }
+        }
+        #[derive(Clone, Debug, Default)]
+        pub struct UploadTelemetryResponseView<'a> {
+            /// Batches that are durable now and were not before.
+            ///
+            /// Field 1: `accepted_count`
+            pub accepted_count: u32,
+            /// Batches that were durable already.
+            ///
+            /// Field 2: `duplicates`
+            pub duplicates: u32,
+            pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
+        }
+        impl<'a> ::buffa::MessageView<'a> for UploadTelemetryResponseView<'a> {
+            type Owned = super::super::UploadTelemetryResponse;
+            fn decode_view(
+                buf: &'a [u8],
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                let __limit = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT,
+                );
+                let __elem = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT,
+                );
+                <Self as ::buffa::MessageView>::decode_view_ctx(
+                    buf,
+                    ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                        .with_element_memory(&__elem),
+                )
+            }
+            fn decode_view_with_ctx(
+                buf: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+            }
+            #[inline]
+            fn merge_view_field(
+                &mut self,
+                tag: ::buffa::encoding::Tag,
+                cur: &'a [u8],
+                before_tag: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+                let _ = ctx;
+                #[allow(unused_variables)]
+                let view = self;
+                let mut cur = cur;
+                match tag.field_number() {
+                    1u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::Varint,
+                        )?;
+                        view.accepted_count = ::buffa::types::decode_uint32(&mut cur)?;
+                    }
+                    2u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::Varint,
+                        )?;
+                        view.duplicates = ::buffa::types::decode_uint32(&mut cur)?;
+                    }
+                    _ => {
+                        ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
+                        let span_len = before_tag.len() - cur.len();
+                        view.__buffa_unknown_fields
+                            .push_record(before_tag, span_len, ctx)?;
+                    }
+                }
+                ::core::result::Result::Ok(cur)
+            }
+            fn to_owned_message(
+                &self,
+            ) -> ::core::result::Result<
+                super::super::UploadTelemetryResponse,
+                ::buffa::DecodeError,
+            > {
+                self.to_owned_from_source(None)
+            }
+            #[allow(clippy::useless_conversion, clippy::needless_update)]
+            fn to_owned_from_source(
+                &self,
+                __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+            ) -> ::core::result::Result<
+                super::super::UploadTelemetryResponse,
+                ::buffa::DecodeError,
+            > {
+                #[allow(unused_imports)]
+                use ::buffa::alloc::string::ToString as _;
+                let _ = __buffa_src;
+                ::core::result::Result::Ok(super::super::UploadTelemetryResponse {
+                    accepted_count: self.accepted_count,
+                    duplicates: self.duplicates,
+                    __buffa_unknown_fields: self
+                        .__buffa_unknown_fields
+                        .to_owned()?
+                        .into(),
+                    ..::core::default::Default::default()
+                })
+            }
+        }
+        impl<'a> ::buffa::ViewEncode<'a> for UploadTelemetryResponseView<'a> {
+            #[allow(clippy::needless_borrow, clippy::let_and_return)]
+            fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                let mut size = 0u64;
+                if self.accepted_count != 0u32 {
+                    size
+                        += 1u64
+                            + ::buffa::types::uint32_encoded_len(self.accepted_count)
+                                as u64;
+                }
+                if self.duplicates != 0u32 {
+                    size
+                        += 1u64
+                            + ::buffa::types::uint32_encoded_len(self.duplicates) as u64;
+                }
+                size += self.__buffa_unknown_fields.encoded_len() as u64;
+                ::buffa::saturate_size(size)
+            }
+            #[allow(clippy::needless_borrow)]
+            fn write_to(
+                &self,
+                _cache: &mut ::buffa::SizeCache,
+                buf: &mut impl ::buffa::EncodeSink,
+            ) {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                if self.accepted_count != 0u32 {
+                    ::buffa::types::put_uint32_field(1u32, self.accepted_count, buf);
+                }
+                if self.duplicates != 0u32 {
+                    ::buffa::types::put_uint32_field(2u32, self.duplicates, buf);
+                }
+                self.__buffa_unknown_fields.write_to(buf);
+            }
+        }
+        /// Serializes this view as protobuf JSON.
+        ///
+        /// Implicit-presence fields with default values are omitted, `required`
+        /// fields are always emitted, explicit-presence (`optional`) fields are
+        /// emitted only when set, bytes fields are base64-encoded, and enum
+        /// values are their proto name strings.
+        ///
+        /// This impl uses `serialize_map(None)` because the number of emitted
+        /// fields depends on default-omission rules; serializers that require
+        /// known map lengths (e.g. `bincode`) will return a runtime error.
+        /// Use the owned message type for those formats.
+        impl<'__a> ::serde::Serialize for UploadTelemetryResponseView<'__a> {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                use ::serde::ser::SerializeMap as _;
+                let mut __map = __s.serialize_map(::core::option::Option::None)?;
+                if !::buffa::json_helpers::skip_if::is_zero_u32(&self.accepted_count) {
+                    __map
+                        .serialize_entry(
+                            "acceptedCount",
+                            &::buffa::json_helpers::ProtoJson(&self.accepted_count),
+                        )?;
+                }
+                if !::buffa::json_helpers::skip_if::is_zero_u32(&self.duplicates) {
+                    __map
+                        .serialize_entry(
+                            "duplicates",
+                            &::buffa::json_helpers::ProtoJson(&self.duplicates),
+                        )?;
+                }
+                __map.end()
+            }
+        }
+        impl<'a> ::buffa::MessageName for UploadTelemetryResponseView<'a> {
+            const PACKAGE: &'static str = "agentgateway.v1";
+            const NAME: &'static str = "UploadTelemetryResponse";
+            const FULL_NAME: &'static str = "agentgateway.v1.UploadTelemetryResponse";
+            const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.UploadTelemetryResponse";
+        }
+        ::buffa::impl_default_view_instance!(UploadTelemetryResponseView);
+        ::buffa::impl_view_reborrow!(UploadTelemetryResponseView);
+        /** Self-contained, `'static` owned view of a `UploadTelemetryResponse` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`UploadTelemetryResponseView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`UploadTelemetryResponseView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+        #[derive(Clone, Debug)]
+        pub struct UploadTelemetryResponseOwnedView(
+            ::buffa::OwnedView<UploadTelemetryResponseView<'static>>,
+        );
+        impl UploadTelemetryResponseOwnedView {
+            /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+            ///
+            /// The view borrows directly from the buffer's data; the buffer is
+            /// retained inside the returned handle.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+            /// protobuf data.
+            pub fn decode(
+                bytes: ::buffa::bytes::Bytes,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    UploadTelemetryResponseOwnedView(::buffa::OwnedView::decode(bytes)?),
+                )
+            }
+            /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+            /// max message size).
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+            /// exceeds the configured limits.
+            pub fn decode_with_options(
+                bytes: ::buffa::bytes::Bytes,
+                opts: &::buffa::DecodeOptions,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    UploadTelemetryResponseOwnedView(
+                        ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+                    ),
+                )
+            }
+            /// Build from an owned message via an encode → decode round-trip.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+            /// message's encoded size exceeds the 2 GiB protobuf limit, or
+            /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+            /// somehow invalid (should not happen for well-formed messages).
+            pub fn from_owned(
+                msg: &super::super::UploadTelemetryResponse,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    UploadTelemetryResponseOwnedView(
+                        ::buffa::OwnedView::from_owned(msg)?,
+                    ),
+                )
+            }
+            /// Borrow the full [`UploadTelemetryResponseView`] with its lifetime tied to `&self`.
+            #[must_use]
+            pub fn view(&self) -> &UploadTelemetryResponseView<'_> {
+                self.0.reborrow()
+            }
+            /// Convert to the owned message type.
+            ///
+            /// Infallible: this type's constructors wire-decode their
+            /// buffer, and a view produced by wire decoding always
+            /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+            /// whose contract also governs handles converted from a raw
+            /// [`::buffa::OwnedView`].
+            #[must_use]
+            pub fn to_owned_message(&self) -> super::super::UploadTelemetryResponse {
+                self.0.to_owned_message()
+            }
+            /// The underlying bytes buffer.
+            #[must_use]
+            pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+                self.0.bytes()
+            }
+            /// Consume the handle, returning the underlying bytes buffer.
+            #[must_use]
+            pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+                self.0.into_bytes()
+            }
+            /// Batches that are durable now and were not before.
+            ///
+            /// Field 1: `accepted_count`
+            #[must_use]
+            pub fn accepted_count(&self) -> u32 {
+                self.0.reborrow().accepted_count
+            }
+            /// Batches that were durable already.
+            ///
+            /// Field 2: `duplicates`
+            #[must_use]
+            pub fn duplicates(&self) -> u32 {
+                self.0.reborrow().duplicates
+            }
+        }
+        impl ::core::convert::From<
+            ::buffa::OwnedView<UploadTelemetryResponseView<'static>>,
+        > for UploadTelemetryResponseOwnedView {
+            fn from(
+                inner: ::buffa::OwnedView<UploadTelemetryResponseView<'static>>,
+            ) -> Self {
+                UploadTelemetryResponseOwnedView(inner)
+            }
+        }
+        impl ::core::convert::From<UploadTelemetryResponseOwnedView>
+        for ::buffa::OwnedView<UploadTelemetryResponseView<'static>> {
+            fn from(wrapper: UploadTelemetryResponseOwnedView) -> Self {
+                wrapper.0
+            }
+        }
+        impl ::core::convert::AsRef<
+            ::buffa::OwnedView<UploadTelemetryResponseView<'static>>,
+        > for UploadTelemetryResponseOwnedView {
+            fn as_ref(
+                &self,
+            ) -> &::buffa::OwnedView<UploadTelemetryResponseView<'static>> {
+                &self.0
+            }
+        }
+        impl ::buffa::HasMessageView for super::super::UploadTelemetryResponse {
+            type View<'a> = UploadTelemetryResponseView<'a>;
+            type ViewHandle = UploadTelemetryResponseOwnedView;
+        }
+        impl ::serde::Serialize for UploadTelemetryResponseOwnedView {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                ::serde::Serialize::serialize(&self.0, __s)
+            }
+        }
+        /// A batch of events, at most 1 MiB.
+        #[derive(Clone, Debug, Default)]
+        pub struct UploadEventsRequestView<'a> {
+            /// As the agent numbers it: 1 to 128 characters.
+            ///
+            /// Field 1: `batch_id`
+            pub batch_id: &'a str,
+            /// RFC 3339, by the agent's clock.
+            ///
+            /// Field 2: `captured_at`
+            pub captured_at: &'a str,
+            /// At most 500.
+            ///
+            /// Field 3: `events`
+            pub events: ::buffa::RepeatedView<
+                'a,
+                super::super::__buffa::view::AgentEventView<'a>,
+            >,
+            pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
+        }
+        impl<'a> ::buffa::MessageView<'a> for UploadEventsRequestView<'a> {
+            type Owned = super::super::UploadEventsRequest;
+            fn decode_view(
+                buf: &'a [u8],
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                let __limit = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT,
+                );
+                let __elem = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT,
+                );
+                <Self as ::buffa::MessageView>::decode_view_ctx(
+                    buf,
+                    ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                        .with_element_memory(&__elem),
+                )
+            }
+            fn decode_view_with_ctx(
+                buf: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+            }
+            #[inline]
+            fn merge_view_field(
+                &mut self,
+                tag: ::buffa::encoding::Tag,
+                cur: &'a [u8],
+                before_tag: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+                let _ = ctx;
+                #[allow(unused_variables)]
+                let view = self;
+                let mut cur = cur;
+                match tag.field_number() {
+                    1u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.batch_id = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    2u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.captured_at = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    3u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        let __sub_ctx = ctx.descend()?;
+                        let sub = ::buffa::types::borrow_bytes(&mut cur)?;
+                        ctx.register_element_memory(
+                            ::core::mem::size_of::<
+                                super::super::__buffa::view::AgentEventView,
+                            >(),
+                        )?;
+                        view.events
+                            .push(
+                                <super::super::__buffa::view::AgentEventView as ::buffa::MessageView>::decode_view_ctx(
+                                    sub,
+                                    __sub_ctx,
+                                )?,
+                            );
+                    }
+                    _ => {
+                        ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
+                        let span_len = before_tag.len() - cur.len();
+                        view.__buffa_unknown_fields
+                            .push_record(before_tag, span_len, ctx)?;
+                    }
+                }
+                ::core::result::Result::Ok(cur)
+            }
+            fn to_owned_message(
+                &self,
+            ) -> ::core::result::Result<
+                super::super::UploadEventsRequest,
+                ::buffa::DecodeError,
+            > {
+                self.to_owned_from_source(None)
+            }
+            #[allow(clippy::useless_conversion, clippy::needless_update)]
+            fn to_owned_from_source(
+                &self,
+                __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+            ) -> ::core::result::Result<
+                super::super::UploadEventsRequest,
+                ::buffa::DecodeError,
+            > {
+                #[allow(unused_imports)]
+                use ::buffa::alloc::string::ToString as _;
+                let _ = __buffa_src;
+                ::core::result::Result::Ok(super::super::UploadEventsRequest {
+                    batch_id: self.batch_id.to_string(),
+                    captured_at: self.captured_at.to_string(),
+                    events: self
+                        .events
+                        .iter()
+                        .map(|v| v.to_owned_from_source(__buffa_src))
+                        .collect::<::core::result::Result<_, ::buffa::DecodeError>>()?,
+                    __buffa_unknown_fields: self
+                        .__buffa_unknown_fields
+                        .to_owned()?
+                        .into(),
+                    ..::core::default::Default::default()
+                })
+            }
+        }
+        impl<'a> ::buffa::ViewEncode<'a> for UploadEventsRequestView<'a> {
+            #[allow(clippy::needless_borrow, clippy::let_and_return)]
+            fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                let mut size = 0u64;
+                if !self.batch_id.is_empty() {
+                    size
+                        += 1u64
+                            + ::buffa::types::string_encoded_len(&self.batch_id) as u64;
+                }
+                if !self.captured_at.is_empty() {
+                    size
+                        += 1u64
+                            + ::buffa::types::string_encoded_len(&self.captured_at)
+                                as u64;
+                }
+                for v in &self.events {
+                    let __slot = __cache.reserve();
+                    let inner_size = v.compute_size(__cache);
+                    __cache.set(__slot, inner_size);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                            + inner_size as u64;
+                }
+                size += self.__buffa_unknown_fields.encoded_len() as u64;
+                ::buffa::saturate_size(size)
+            }
+            #[allow(clippy::needless_borrow)]
+            fn write_to(
+                &self,
+                __cache: &mut ::buffa::SizeCache,
+                buf: &mut impl ::buffa::EncodeSink,
+            ) {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                if !self.batch_id.is_empty() {
+                    ::buffa::types::put_string_field(1u32, &self.batch_id, buf);
+                }
+                if !self.captured_at.is_empty() {
+                    ::buffa::types::put_string_field(2u32, &self.captured_at, buf);
+                }
+                for v in &self.events {
+                    ::buffa::types::put_len_delimited_header(
+                        3u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    v.write_to(__cache, buf);
+                }
+                self.__buffa_unknown_fields.write_to(buf);
+            }
+        }
+        /// Serializes this view as protobuf JSON.
+        ///
+        /// Implicit-presence fields with default values are omitted, `required`
+        /// fields are always emitted, explicit-presence (`optional`) fields are
+        /// emitted only when set, bytes fields are base64-encoded, and enum
+        /// values are their proto name strings.
+        ///
+        /// This impl uses `serialize_map(None)` because the number of emitted
+        /// fields depends on default-omission rules; serializers that require
+        /// known map lengths (e.g. `bincode`) will return a runtime error.
+        /// Use the owned message type for those formats.
+        impl<'__a> ::serde::Serialize for UploadEventsRequestView<'__a> {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                use ::serde::ser::SerializeMap as _;
+                let mut __map = __s.serialize_map(::core::option::Option::None)?;
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.batch_id) {
+                    __map.serialize_entry("batchId", self.batch_id)?;
+                }
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.captured_at) {
+                    __map.serialize_entry("capturedAt", self.captured_at)?;
+                }
+                if !self.events.is_empty() {
+                    __map.serialize_entry("events", &*self.events)?;
+                }
+                __map.end()
+            }
+        }
+        impl<'a> ::buffa::MessageName for UploadEventsRequestView<'a> {
+            const PACKAGE: &'static str = "agentgateway.v1";
+            const NAME: &'static str = "UploadEventsRequest";
+            const FULL_NAME: &'static str = "agentgateway.v1.UploadEventsRequest";
+            const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.UploadEventsRequest";
+        }
+        ::buffa::impl_default_view_instance!(UploadEventsRequestView);
+        ::buffa::impl_view_reborrow!(UploadEventsRequestView);
+        /** Self-contained, `'static` owned view of a `UploadEventsRequest` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`UploadEventsRequestView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`UploadEventsRequestView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+        #[derive(Clone, Debug)]
+        pub struct UploadEventsRequestOwnedView(
+            ::buffa::OwnedView<UploadEventsRequestView<'static>>,
+        );
+        impl UploadEventsRequestOwnedView {
+            /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+            ///
+            /// The view borrows directly from the buffer's data; the buffer is
+            /// retained inside the returned handle.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+            /// protobuf data.
+            pub fn decode(
+                bytes: ::buffa::bytes::Bytes,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    UploadEventsRequestOwnedView(::buffa::OwnedView::decode(bytes)?),
+                )
+            }
+            /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+            /// max message size).
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+            /// exceeds the configured limits.
+            pub fn decode_with_options(
+                bytes: ::buffa::bytes::Bytes,
+                opts: &::buffa::DecodeOptions,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    UploadEventsRequestOwnedView(
+                        ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+                    ),
+                )
+            }
+            /// Build from an owned message via an encode → decode round-trip.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+            /// message's encoded size exceeds the 2 GiB protobuf limit, or
+            /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+            /// somehow invalid (should not happen for well-formed messages).
+            pub fn from_owned(
+                msg: &super::super::UploadEventsRequest,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    UploadEventsRequestOwnedView(::buffa::OwnedView::from_owned(msg)?),
+                )
+            }
+            /// Borrow the full [`UploadEventsRequestView`] with its lifetime tied to `&self`.
+            #[must_use]
+            pub fn view(&self) -> &UploadEventsRequestView<'_> {
+                self.0.reborrow()
+            }
+            /// Convert to the owned message type.
+            ///
+            /// Infallible: this type's constructors wire-decode their
+            /// buffer, and a view produced by wire decoding always
+            /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+            /// whose contract also governs handles converted from a raw
+            /// [`::buffa::OwnedView`].
+            #[must_use]
+            pub fn to_owned_message(&self) -> super::super::UploadEventsRequest {
+                self.0.to_owned_message()
+            }
+            /// The underlying bytes buffer.
+            #[must_use]
+            pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+                self.0.bytes()
+            }
+            /// Consume the handle, returning the underlying bytes buffer.
+            #[must_use]
+            pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+                self.0.into_bytes()
+            }
+            /// As the agent numbers it: 1 to 128 characters.
+            ///
+            /// Field 1: `batch_id`
+            #[must_use]
+            pub fn batch_id(&self) -> &'_ str {
+                self.0.reborrow().batch_id
+            }
+            /// RFC 3339, by the agent's clock.
+            ///
+            /// Field 2: `captured_at`
+            #[must_use]
+            pub fn captured_at(&self) -> &'_ str {
+                self.0.reborrow().captured_at
+            }
+            /// At most 500.
+            ///
+            /// Field 3: `events`
+            #[must_use]
+            pub fn events(
+                &self,
+            ) -> &::buffa::RepeatedView<
+                '_,
+                super::super::__buffa::view::AgentEventView<'_>,
+            > {
+                &self.0.reborrow().events
+            }
+        }
+        impl ::core::convert::From<::buffa::OwnedView<UploadEventsRequestView<'static>>>
+        for UploadEventsRequestOwnedView {
+            fn from(
+                inner: ::buffa::OwnedView<UploadEventsRequestView<'static>>,
+            ) -> Self {
+                UploadEventsRequestOwnedView(inner)
+            }
+        }
+        impl ::core::convert::From<UploadEventsRequestOwnedView>
+        for ::buffa::OwnedView<UploadEventsRequestView<'static>> {
+            fn from(wrapper: UploadEventsRequestOwnedView) -> Self {
+                wrapper.0
+            }
+        }
+        impl ::core::convert::AsRef<::buffa::OwnedView<UploadEventsRequestView<'static>>>
+        for UploadEventsRequestOwnedView {
+            fn as_ref(&self) -> &::buffa::OwnedView<UploadEventsRequestView<'static>> {
+                &self.0
+            }
+        }
+        impl ::buffa::HasMessageView for super::super::UploadEventsRequest {
+            type View<'a> = UploadEventsRequestView<'a>;
+            type ViewHandle = UploadEventsRequestOwnedView;
+        }
+        impl ::serde::Serialize for UploadEventsRequestOwnedView {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                ::serde::Serialize::serialize(&self.0, __s)
+            }
+        }
+        /// Something that happened on the agent.
+        #[derive(Clone, Debug, Default)]
+        pub struct AgentEventView<'a> {
+            /// As the agent numbers it: 1 to 128 characters.
+            ///
+            /// Field 1: `event_id`
+            pub event_id: &'a str,
+            /// RFC 3339, by the agent's clock.
+            ///
+            /// Field 2: `at`
+            pub at: &'a str,
+            /// Such as `breaker.opened`: 1 to 64 of a-z, 0-9, _ and dots, beginning with a letter.
+            ///
+            /// Field 3: `kind`
+            pub kind: &'a str,
+            /// info, warning or error.
+            ///
+            /// Field 4: `severity`
+            pub severity: &'a str,
+            /// 1 to 1,024 characters.
+            ///
+            /// Field 5: `message`
+            pub message: &'a str,
+            pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
+        }
+        impl<'a> ::buffa::MessageView<'a> for AgentEventView<'a> {
+            type Owned = super::super::AgentEvent;
+            fn decode_view(
+                buf: &'a [u8],
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                let __limit = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT,
+                );
+                let __elem = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT,
+                );
+                <Self as ::buffa::MessageView>::decode_view_ctx(
+                    buf,
+                    ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                        .with_element_memory(&__elem),
+                )
+            }
+            fn decode_view_with_ctx(
+                buf: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+            }
+            #[inline]
+            fn merge_view_field(
+                &mut self,
+                tag: ::buffa::encoding::Tag,
+                cur: &'a [u8],
+                before_tag: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+                let _ = ctx;
+                #[allow(unused_variables)]
+                let view = self;
+                let mut cur = cur;
+                match tag.field_number() {
+                    1u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.event_id = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    2u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.at = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    3u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.kind = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    4u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.severity = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    5u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.message = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    _ => {
+                        ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
+                        let span_len = before_tag.len() - cur.len();
+                        view.__buffa_unknown_fields
+                            .push_record(before_tag, span_len, ctx)?;
+                    }
+                }
+                ::core::result::Result::Ok(cur)
+            }
+            fn to_owned_message(
+                &self,
+            ) -> ::core::result::Result<super::super::AgentEvent, ::buffa::DecodeError> {
+                self.to_owned_from_source(None)
+            }
+            #[allow(clippy::useless_conversion, clippy::needless_update)]
+            fn to_owned_from_source(
+                &self,
+                __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+            ) -> ::core::result::Result<super::super::AgentEvent, ::buffa::DecodeError> {
+                #[allow(unused_imports)]
+                use ::buffa::alloc::string::ToString as _;
+                let _ = __buffa_src;
+                ::core::result::Result::Ok(super::super::AgentEvent {
+                    event_id: self.event_id.to_string(),
+                    at: self.at.to_string(),
+                    kind: self.kind.to_string(),
+                    severity: self.severity.to_string(),
+                    message: self.message.to_string(),
+                    __buffa_unknown_fields: self
+                        .__buffa_unknown_fields
+                        .to_owned()?
+                        .into(),
+                    ..::core::default::Default::default()
+                })
+            }
+        }
+        impl<'a> ::buffa::ViewEncode<'a> for AgentEventView<'a> {
+            #[allow(clippy::needless_borrow, clippy::let_and_return)]
+            fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                let mut size = 0u64;
+                if !self.event_id.is_empty() {
+                    size
+                        += 1u64
+                            + ::buffa::types::string_encoded_len(&self.event_id) as u64;
+                }
+                if !self.at.is_empty() {
+                    size += 1u64 + ::buffa::types::string_encoded_len(&self.at) as u64;
+                }
+                if !self.kind.is_empty() {
+                    size += 1u64 + ::buffa::types::string_encoded_len(&self.kind) as u64;
+                }
+                if !self.severity.is_empty() {
+                    size
+                        += 1u64
+                            + ::buffa::types::string_encoded_len(&self.severity) as u64;
+                }
+                if !self.message.is_empty() {
+                    size
+                        += 1u64
+                            + ::buffa::types::string_encoded_len(&self.message) as u64;
+                }
+                size += self.__buffa_unknown_fields.encoded_len() as u64;
+                ::buffa::saturate_size(size)
+            }
+            #[allow(clippy::needless_borrow)]
+            fn write_to(
+                &self,
+                _cache: &mut ::buffa::SizeCache,
+                buf: &mut impl ::buffa::EncodeSink,
+            ) {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                if !self.event_id.is_empty() {
+                    ::buffa::types::put_string_field(1u32, &self.event_id, buf);
+                }
+                if !self.at.is_empty() {
+                    ::buffa::types::put_string_field(2u32, &self.at, buf);
+                }
+                if !self.kind.is_empty() {
+                    ::buffa::types::put_string_field(3u32, &self.kind, buf);
+                }
+                if !self.severity.is_empty() {
+                    ::buffa::types::put_string_field(4u32, &self.severity, buf);
+                }
+                if !self.message.is_empty() {
+                    ::buffa::types::put_string_field(5u32, &self.message, buf);
+                }
+                self.__buffa_unknown_fields.write_to(buf);
+            }
+        }
+        /// Serializes this view as protobuf JSON.
+        ///
+        /// Implicit-presence fields with default values are omitted, `required`
+        /// fields are always emitted, explicit-presence (`optional`) fields are
+        /// emitted only when set, bytes fields are base64-encoded, and enum
+        /// values are their proto name strings.
+        ///
+        /// This impl uses `serialize_map(None)` because the number of emitted
+        /// fields depends on default-omission rules; serializers that require
+        /// known map lengths (e.g. `bincode`) will return a runtime error.
+        /// Use the owned message type for those formats.
+        impl<'__a> ::serde::Serialize for AgentEventView<'__a> {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                use ::serde::ser::SerializeMap as _;
+                let mut __map = __s.serialize_map(::core::option::Option::None)?;
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.event_id) {
+                    __map.serialize_entry("eventId", self.event_id)?;
+                }
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.at) {
+                    __map.serialize_entry("at", self.at)?;
+                }
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.kind) {
+                    __map.serialize_entry("kind", self.kind)?;
+                }
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.severity) {
+                    __map.serialize_entry("severity", self.severity)?;
+                }
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.message) {
+                    __map.serialize_entry("message", self.message)?;
+                }
+                __map.end()
+            }
+        }
+        impl<'a> ::buffa::MessageName for AgentEventView<'a> {
+            const PACKAGE: &'static str = "agentgateway.v1";
+            const NAME: &'static str = "AgentEvent";
+            const FULL_NAME: &'static str = "agentgateway.v1.AgentEvent";
+            const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.AgentEvent";
+        }
+        ::buffa::impl_default_view_instance!(AgentEventView);
+        ::buffa::impl_view_reborrow!(AgentEventView);
+        /** Self-contained, `'static` owned view of a `AgentEvent` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`AgentEventView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`AgentEventView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+        #[derive(Clone, Debug)]
+        pub struct AgentEventOwnedView(::buffa::OwnedView<AgentEventView<'static>>);
+        impl AgentEventOwnedView {
+            /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+            ///
+            /// The view borrows directly from the buffer's data; the buffer is
+            /// retained inside the returned handle.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+            /// protobuf data.
+            pub fn decode(
+                bytes: ::buffa::bytes::Bytes,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    AgentEventOwnedView(::buffa::OwnedView::decode(bytes)?),
+                )
+            }
+            /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+            /// max message size).
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+            /// exceeds the configured limits.
+            pub fn decode_with_options(
+                bytes: ::buffa::bytes::Bytes,
+                opts: &::buffa::DecodeOptions,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    AgentEventOwnedView(
+                        ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+                    ),
+                )
+            }
+            /// Build from an owned message via an encode → decode round-trip.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+            /// message's encoded size exceeds the 2 GiB protobuf limit, or
+            /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+            /// somehow invalid (should not happen for well-formed messages).
+            pub fn from_owned(
+                msg: &super::super::AgentEvent,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    AgentEventOwnedView(::buffa::OwnedView::from_owned(msg)?),
+                )
+            }
+            /// Borrow the full [`AgentEventView`] with its lifetime tied to `&self`.
+            #[must_use]
+            pub fn view(&self) -> &AgentEventView<'_> {
+                self.0.reborrow()
+            }
+            /// Convert to the owned message type.
+            ///
+            /// Infallible: this type's constructors wire-decode their
+            /// buffer, and a view produced by wire decoding always
+            /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+            /// whose contract also governs handles converted from a raw
+            /// [`::buffa::OwnedView`].
+            #[must_use]
+            pub fn to_owned_message(&self) -> super::super::AgentEvent {
+                self.0.to_owned_message()
+            }
+            /// The underlying bytes buffer.
+            #[must_use]
+            pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+                self.0.bytes()
+            }
+            /// Consume the handle, returning the underlying bytes buffer.
+            #[must_use]
+            pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+                self.0.into_bytes()
+            }
+            /// As the agent numbers it: 1 to 128 characters.
+            ///
+            /// Field 1: `event_id`
+            #[must_use]
+            pub fn event_id(&self) -> &'_ str {
+                self.0.reborrow().event_id
+            }
+            /// RFC 3339, by the agent's clock.
+            ///
+            /// Field 2: `at`
+            #[must_use]
+            pub fn at(&self) -> &'_ str {
+                self.0.reborrow().at
+            }
+            /// Such as `breaker.opened`: 1 to 64 of a-z, 0-9, _ and dots, beginning with a letter.
+            ///
+            /// Field 3: `kind`
+            #[must_use]
+            pub fn kind(&self) -> &'_ str {
+                self.0.reborrow().kind
+            }
+            /// info, warning or error.
+            ///
+            /// Field 4: `severity`
+            #[must_use]
+            pub fn severity(&self) -> &'_ str {
+                self.0.reborrow().severity
+            }
+            /// 1 to 1,024 characters.
+            ///
+            /// Field 5: `message`
+            #[must_use]
+            pub fn message(&self) -> &'_ str {
+                self.0.reborrow().message
+            }
+        }
+        impl ::core::convert::From<::buffa::OwnedView<AgentEventView<'static>>>
+        for AgentEventOwnedView {
+            fn from(inner: ::buffa::OwnedView<AgentEventView<'static>>) -> Self {
+                AgentEventOwnedView(inner)
+            }
+        }
+        impl ::core::convert::From<AgentEventOwnedView>
+        for ::buffa::OwnedView<AgentEventView<'static>> {
+            fn from(wrapper: AgentEventOwnedView) -> Self {
+                wrapper.0
+            }
+        }
+        impl ::core::convert::AsRef<::buffa::OwnedView<AgentEventView<'static>>>
+        for AgentEventOwnedView {
+            fn as_ref(&self) -> &::buffa::OwnedView<AgentEventView<'static>> {
+                &self.0
+            }
+        }
+        impl ::buffa::HasMessageView for super::super::AgentEvent {
+            type View<'a> = AgentEventView<'a>;
+            type ViewHandle = AgentEventOwnedView;
+        }
+        impl ::serde::Serialize for AgentEventOwnedView {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                ::serde::Serialize::serialize(&self.0, __s)
+            }
+        }
+        #[derive(Clone, Debug, Default)]
+        pub struct UploadEventsResponseView<'a> {
+            /// Batches that are durable now and were not before.
+            ///
+            /// Field 1: `accepted_count`
+            pub accepted_count: u32,
+            /// Batches that were durable already.
+            ///
+            /// Field 2: `duplicates`
+            pub duplicates: u32,
+            pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
+        }
+        impl<'a> ::buffa::MessageView<'a> for UploadEventsResponseView<'a> {
+            type Owned = super::super::UploadEventsResponse;
+            fn decode_view(
+                buf: &'a [u8],
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                let __limit = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT,
+                );
+                let __elem = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT,
+                );
+                <Self as ::buffa::MessageView>::decode_view_ctx(
+                    buf,
+                    ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                        .with_element_memory(&__elem),
+                )
+            }
+            fn decode_view_with_ctx(
+                buf: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+            }
+            #[inline]
+            fn merge_view_field(
+                &mut self,
+                tag: ::buffa::encoding::Tag,
+                cur: &'a [u8],
+                before_tag: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+                let _ = ctx;
+                #[allow(unused_variables)]
+                let view = self;
+                let mut cur = cur;
+                match tag.field_number() {
+                    1u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::Varint,
+                        )?;
+                        view.accepted_count = ::buffa::types::decode_uint32(&mut cur)?;
+                    }
+                    2u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::Varint,
+                        )?;
+                        view.duplicates = ::buffa::types::decode_uint32(&mut cur)?;
+                    }
+                    _ => {
+                        ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
+                        let span_len = before_tag.len() - cur.len();
+                        view.__buffa_unknown_fields
+                            .push_record(before_tag, span_len, ctx)?;
+                    }
+                }
+                ::core::result::Result::Ok(cur)
+            }
+            fn to_owned_message(
+                &self,
+            ) -> ::core::result::Result<
+                super::super::UploadEventsResponse,
+                ::buffa::DecodeError,
+            > {
+                self.to_owned_from_source(None)
+            }
+            #[allow(clippy::useless_conversion, clippy::needless_update)]
+            fn to_owned_from_source(
+                &self,
+                __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+            ) -> ::core::result::Result<
+                super::super::UploadEventsResponse,
+                ::buffa::DecodeError,
+            > {
+                #[allow(unused_imports)]
+                use ::buffa::alloc::string::ToString as _;
+                let _ = __buffa_src;
+                ::core::result::Result::Ok(super::super::UploadEventsResponse {
+                    accepted_count: self.accepted_count,
+                    duplicates: self.duplicates,
+                    __buffa_unknown_fields: self
+                        .__buffa_unknown_fields
+                        .to_owned()?
+                        .into(),
+                    ..::core::default::Default::default()
+                })
+            }
+        }
+        impl<'a> ::buffa::ViewEncode<'a> for UploadEventsResponseView<'a> {
+            #[allow(clippy::needless_borrow, clippy::let_and_return)]
+            fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                let mut size = 0u64;
+                if self.accepted_count != 0u32 {
+                    size
+                        += 1u64
+                            + ::buffa::types::uint32_encoded_len(self.accepted_count)
+                                as u64;
+                }
+                if self.duplicates != 0u32 {
+                    size
+                        += 1u64
+                            + ::buffa::types::uint32_encoded_len(self.duplicates) as u64;
+                }
+                size += self.__buffa_unknown_fields.encoded_len() as u64;
+                ::buffa::saturate_size(size)
+            }
+            #[allow(clippy::needless_borrow)]
+            fn write_to(
+                &self,
+                _cache: &mut ::buffa::SizeCache,
+                buf: &mut impl ::buffa::EncodeSink,
+            ) {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                if self.accepted_count != 0u32 {
+                    ::buffa::types::put_uint32_field(1u32, self.accepted_count, buf);
+                }
+                if self.duplicates != 0u32 {
+                    ::buffa::types::put_uint32_field(2u32, self.duplicates, buf);
+                }
+                self.__buffa_unknown_fields.write_to(buf);
+            }
+        }
+        /// Serializes this view as protobuf JSON.
+        ///
+        /// Implicit-presence fields with default values are omitted, `required`
+        /// fields are always emitted, explicit-presence (`optional`) fields are
+        /// emitted only when set, bytes fields are base64-encoded, and enum
+        /// values are their proto name strings.
+        ///
+        /// This impl uses `serialize_map(None)` because the number of emitted
+        /// fields depends on default-omission rules; serializers that require
+        /// known map lengths (e.g. `bincode`) will return a runtime error.
+        /// Use the owned message type for those formats.
+        impl<'__a> ::serde::Serialize for UploadEventsResponseView<'__a> {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                use ::serde::ser::SerializeMap as _;
+                let mut __map = __s.serialize_map(::core::option::Option::None)?;
+                if !::buffa::json_helpers::skip_if::is_zero_u32(&self.accepted_count) {
+                    __map
+                        .serialize_entry(
+                            "acceptedCount",
+                            &::buffa::json_helpers::ProtoJson(&self.accepted_count),
+                        )?;
+                }
+                if !::buffa::json_helpers::skip_if::is_zero_u32(&self.duplicates) {
+                    __map
+                        .serialize_entry(
+                            "duplicates",
+                            &::buffa::json_helpers::ProtoJson(&self.duplicates),
+                        )?;
+                }
+                __map.end()
+            }
+        }
+        impl<'a> ::buffa::MessageName for UploadEventsResponseView<'a> {
+            const PACKAGE: &'static str = "agentgateway.v1";
+            const NAME: &'static str = "UploadEventsResponse";
+            const FULL_NAME: &'static str = "agentgateway.v1.UploadEventsResponse";
+            const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.UploadEventsResponse";
+        }
+        ::buffa::impl_default_view_instance!(UploadEventsResponseView);
+        ::buffa::impl_view_reborrow!(UploadEventsResponseView);
+        /** Self-contained, `'static` owned view of a `UploadEventsResponse` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`UploadEventsResponseView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`UploadEventsResponseView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+        #[derive(Clone, Debug)]
+        pub struct UploadEventsResponseOwnedView(
+            ::buffa::OwnedView<UploadEventsResponseView<'static>>,
+        );
+        impl UploadEventsResponseOwnedView {
+            /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+            ///
+            /// The view borrows directly from the buffer's data; the buffer is
+            /// retained inside the returned handle.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+            /// protobuf data.
+            pub fn decode(
+                bytes: ::buffa::bytes::Bytes,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    UploadEventsResponseOwnedView(::buffa::OwnedView::decode(bytes)?),
+                )
+            }
+            /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+            /// max message size).
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+            /// exceeds the configured limits.
+            pub fn decode_with_options(
+                bytes: ::buffa::bytes::Bytes,
+                opts: &::buffa::DecodeOptions,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    UploadEventsResponseOwnedView(
+                        ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+                    ),
+                )
+            }
+            /// Build from an owned message via an encode → decode round-trip.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+            /// message's encoded size exceeds the 2 GiB protobuf limit, or
+            /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+            /// somehow invalid (should not happen for well-formed messages).
+            pub fn from_owned(
+                msg: &super::super::UploadEventsResponse,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    UploadEventsResponseOwnedView(::buffa::OwnedView::from_owned(msg)?),
+                )
+            }
+            /// Borrow the full [`UploadEventsResponseView`] with its lifetime tied to `&self`.
+            #[must_use]
+            pub fn view(&self) -> &UploadEventsResponseView<'_> {
+                self.0.reborrow()
+            }
+            /// Convert to the owned message type.
+            ///
+            /// Infallible: this type's constructors wire-decode their
+            /// buffer, and a view produced by wire decoding always
+            /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+            /// whose contract also governs handles converted from a raw
+            /// [`::buffa::OwnedView`].
+            #[must_use]
+            pub fn to_owned_message(&self) -> super::super::UploadEventsResponse {
+                self.0.to_owned_message()
+            }
+            /// The underlying bytes buffer.
+            #[must_use]
+            pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+                self.0.bytes()
+            }
+            /// Consume the handle, returning the underlying bytes buffer.
+            #[must_use]
+            pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+                self.0.into_bytes()
+            }
+            /// Batches that are durable now and were not before.
+            ///
+            /// Field 1: `accepted_count`
+            #[must_use]
+            pub fn accepted_count(&self) -> u32 {
+                self.0.reborrow().accepted_count
+            }
+            /// Batches that were durable already.
+            ///
+            /// Field 2: `duplicates`
+            #[must_use]
+            pub fn duplicates(&self) -> u32 {
+                self.0.reborrow().duplicates
+            }
+        }
+        impl ::core::convert::From<::buffa::OwnedView<UploadEventsResponseView<'static>>>
+        for UploadEventsResponseOwnedView {
+            fn from(
+                inner: ::buffa::OwnedView<UploadEventsResponseView<'static>>,
+            ) -> Self {
+                UploadEventsResponseOwnedView(inner)
+            }
+        }
+        impl ::core::convert::From<UploadEventsResponseOwnedView>
+        for ::buffa::OwnedView<UploadEventsResponseView<'static>> {
+            fn from(wrapper: UploadEventsResponseOwnedView) -> Self {
+                wrapper.0
+            }
+        }
+        impl ::core::convert::AsRef<
+            ::buffa::OwnedView<UploadEventsResponseView<'static>>,
+        > for UploadEventsResponseOwnedView {
+            fn as_ref(&self) -> &::buffa::OwnedView<UploadEventsResponseView<'static>> {
+                &self.0
+            }
+        }
+        impl ::buffa::HasMessageView for super::super::UploadEventsResponse {
+            type View<'a> = UploadEventsResponseView<'a>;
+            type ViewHandle = UploadEventsResponseOwnedView;
+        }
+        impl ::serde::Serialize for UploadEventsResponseOwnedView {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                ::serde::Serialize::serialize(&self.0, __s)
+            }
+        }
         /// A frame from the agent. An empty frame is INVALID_ARGUMENT.
         #[derive(Clone, Debug, Default)]
         pub struct ControlStreamRequestView<'a> {
@@ -17807,6 +20991,12 @@ pub mod __buffa {
         reg.register_json_any(super::__UPLOAD_HEARTBEAT_RESPONSE_JSON_ANY);
         reg.register_json_any(super::__UPLOAD_INVENTORY_REQUEST_JSON_ANY);
         reg.register_json_any(super::__UPLOAD_INVENTORY_RESPONSE_JSON_ANY);
+        reg.register_json_any(super::__UPLOAD_TELEMETRY_REQUEST_JSON_ANY);
+        reg.register_json_any(super::__MEASUREMENT_JSON_ANY);
+        reg.register_json_any(super::__UPLOAD_TELEMETRY_RESPONSE_JSON_ANY);
+        reg.register_json_any(super::__UPLOAD_EVENTS_REQUEST_JSON_ANY);
+        reg.register_json_any(super::__AGENT_EVENT_JSON_ANY);
+        reg.register_json_any(super::__UPLOAD_EVENTS_RESPONSE_JSON_ANY);
         reg.register_json_any(super::__CONTROL_STREAM_REQUEST_JSON_ANY);
         reg.register_json_any(super::__HELLO_JSON_ANY);
         reg.register_json_any(super::__HEARTBEAT_JSON_ANY);
@@ -17879,6 +21069,30 @@ pub use self::__buffa::view::UploadInventoryRequestOwnedView;
 pub use self::__buffa::view::UploadInventoryResponseView;
 #[doc(inline)]
 pub use self::__buffa::view::UploadInventoryResponseOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::UploadTelemetryRequestView;
+#[doc(inline)]
+pub use self::__buffa::view::UploadTelemetryRequestOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::MeasurementView;
+#[doc(inline)]
+pub use self::__buffa::view::MeasurementOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::UploadTelemetryResponseView;
+#[doc(inline)]
+pub use self::__buffa::view::UploadTelemetryResponseOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::UploadEventsRequestView;
+#[doc(inline)]
+pub use self::__buffa::view::UploadEventsRequestOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::AgentEventView;
+#[doc(inline)]
+pub use self::__buffa::view::AgentEventOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::UploadEventsResponseView;
+#[doc(inline)]
+pub use self::__buffa::view::UploadEventsResponseOwnedView;
 #[doc(inline)]
 pub use self::__buffa::view::ControlStreamRequestView;
 #[doc(inline)]
@@ -17977,6 +21191,22 @@ pub type OwnedUploadInventoryRequestView = ::buffa::view::OwnedView<
 ///Shorthand for `OwnedView<UploadInventoryResponseView<'static>>`.
 pub type OwnedUploadInventoryResponseView = ::buffa::view::OwnedView<
     __buffa::view::UploadInventoryResponseView<'static>,
+>;
+///Shorthand for `OwnedView<UploadTelemetryRequestView<'static>>`.
+pub type OwnedUploadTelemetryRequestView = ::buffa::view::OwnedView<
+    __buffa::view::UploadTelemetryRequestView<'static>,
+>;
+///Shorthand for `OwnedView<UploadTelemetryResponseView<'static>>`.
+pub type OwnedUploadTelemetryResponseView = ::buffa::view::OwnedView<
+    __buffa::view::UploadTelemetryResponseView<'static>,
+>;
+///Shorthand for `OwnedView<UploadEventsRequestView<'static>>`.
+pub type OwnedUploadEventsRequestView = ::buffa::view::OwnedView<
+    __buffa::view::UploadEventsRequestView<'static>,
+>;
+///Shorthand for `OwnedView<UploadEventsResponseView<'static>>`.
+pub type OwnedUploadEventsResponseView = ::buffa::view::OwnedView<
+    __buffa::view::UploadEventsResponseView<'static>,
 >;
 ///Shorthand for `OwnedView<ControlStreamRequestView<'static>>`.
 pub type OwnedControlStreamRequestView = ::buffa::view::OwnedView<
@@ -18146,6 +21376,70 @@ for ::buffa::view::OwnedView<__buffa::view::UploadInventoryResponseView<'static>
         )
     }
 }
+impl ::connectrpc::Encodable<UploadTelemetryResponse>
+for __buffa::view::UploadTelemetryResponseView<'_> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self, codec)
+    }
+}
+impl ::connectrpc::Encodable<UploadTelemetryResponse>
+for ::buffa::view::OwnedView<__buffa::view::UploadTelemetryResponseView<'static>> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self.reborrow(), codec)
+    }
+    /// An `OwnedView` still holds the buffer it was decoded from, so
+    /// its large fields can be handed to the response body by
+    /// reference count instead of copied. The bare view impl above
+    /// cannot do this: it has borrows but no buffer to name.
+    fn encode_segments(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::connectrpc::EncodedBody, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body_segments(
+            self.reborrow(),
+            self.bytes(),
+            codec,
+        )
+    }
+}
+impl ::connectrpc::Encodable<UploadEventsResponse>
+for __buffa::view::UploadEventsResponseView<'_> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self, codec)
+    }
+}
+impl ::connectrpc::Encodable<UploadEventsResponse>
+for ::buffa::view::OwnedView<__buffa::view::UploadEventsResponseView<'static>> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self.reborrow(), codec)
+    }
+    /// An `OwnedView` still holds the buffer it was decoded from, so
+    /// its large fields can be handed to the response body by
+    /// reference count instead of copied. The bare view impl above
+    /// cannot do this: it has borrows but no buffer to name.
+    fn encode_segments(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::connectrpc::EncodedBody, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body_segments(
+            self.reborrow(),
+            self.bytes(),
+            codec,
+        )
+    }
+}
 impl ::connectrpc::Encodable<ControlStreamResponse>
 for __buffa::view::ControlStreamResponseView<'_> {
     fn encode(
@@ -18207,6 +21501,18 @@ pub const AGENT_GATEWAY_SERVICE_UPLOAD_HEARTBEAT_SPEC: ::connectrpc::Spec = ::co
 /// Static [`Spec`](::connectrpc::Spec) for the `UploadInventory` RPC, as seen by the server; the generated client passes it with [`origin`](::connectrpc::Spec::origin) `Client` (compare across sides with [`Spec::same_method`](::connectrpc::Spec::same_method)).
 pub const AGENT_GATEWAY_SERVICE_UPLOAD_INVENTORY_SPEC: ::connectrpc::Spec = ::connectrpc::Spec::server(
         "/agentgateway.v1.AgentGatewayService/UploadInventory",
+        ::connectrpc::StreamType::ClientStream,
+    )
+    .with_idempotency_level(::connectrpc::IdempotencyLevel::Unknown);
+/// Static [`Spec`](::connectrpc::Spec) for the `UploadTelemetry` RPC, as seen by the server; the generated client passes it with [`origin`](::connectrpc::Spec::origin) `Client` (compare across sides with [`Spec::same_method`](::connectrpc::Spec::same_method)).
+pub const AGENT_GATEWAY_SERVICE_UPLOAD_TELEMETRY_SPEC: ::connectrpc::Spec = ::connectrpc::Spec::server(
+        "/agentgateway.v1.AgentGatewayService/UploadTelemetry",
+        ::connectrpc::StreamType::ClientStream,
+    )
+    .with_idempotency_level(::connectrpc::IdempotencyLevel::Unknown);
+/// Static [`Spec`](::connectrpc::Spec) for the `UploadEvents` RPC, as seen by the server; the generated client passes it with [`origin`](::connectrpc::Spec::origin) `Client` (compare across sides with [`Spec::same_method`](::connectrpc::Spec::same_method)).
+pub const AGENT_GATEWAY_SERVICE_UPLOAD_EVENTS_SPEC: ::connectrpc::Spec = ::connectrpc::Spec::server(
+        "/agentgateway.v1.AgentGatewayService/UploadEvents",
         ::connectrpc::StreamType::ClientStream,
     )
     .with_idempotency_level(::connectrpc::IdempotencyLevel::Unknown);
@@ -18358,6 +21664,40 @@ pub trait AgentGatewayService: Send + Sync + 'static {
     ) -> impl ::std::future::Future<
         Output = ::connectrpc::ServiceResult<
             impl ::connectrpc::Encodable<UploadInventoryResponse> + Send + use<'a, Self>,
+        >,
+    > + Send;
+    /// Measured values. Needs a session. A batch counts once, however often it is sent.
+    ///
+    /// `'a` lets the response body borrow from `&self` (e.g. server-resident state).
+    ///
+    /// Each `requests` item is a [`StreamMessage`](::connectrpc::StreamMessage):
+    /// it owns its buffer, is `Send + 'static`, and exposes zero-copy
+    /// accessor methods (`item.name()`), `.view()`, and
+    /// `.to_owned_message()`.
+    fn upload_telemetry<'a>(
+        &'a self,
+        ctx: ::connectrpc::RequestContext,
+        requests: ::connectrpc::InboundStream<UploadTelemetryRequest>,
+    ) -> impl ::std::future::Future<
+        Output = ::connectrpc::ServiceResult<
+            impl ::connectrpc::Encodable<UploadTelemetryResponse> + Send + use<'a, Self>,
+        >,
+    > + Send;
+    /// What the agent tells of. Needs a session. A batch counts once, however often it is sent.
+    ///
+    /// `'a` lets the response body borrow from `&self` (e.g. server-resident state).
+    ///
+    /// Each `requests` item is a [`StreamMessage`](::connectrpc::StreamMessage):
+    /// it owns its buffer, is `Send + 'static`, and exposes zero-copy
+    /// accessor methods (`item.name()`), `.view()`, and
+    /// `.to_owned_message()`.
+    fn upload_events<'a>(
+        &'a self,
+        ctx: ::connectrpc::RequestContext,
+        requests: ::connectrpc::InboundStream<UploadEventsRequest>,
+    ) -> impl ::std::future::Future<
+        Output = ::connectrpc::ServiceResult<
+            impl ::connectrpc::Encodable<UploadEventsResponse> + Send + use<'a, Self>,
         >,
     > + Send;
     /// The one long-lived connection of an agent. Needs a session; the newest proved stream wins.
@@ -18528,6 +21868,44 @@ impl<S: AgentGatewayService> AgentGatewayServiceExt for S {
                 }),
             )
             .with_spec(AGENT_GATEWAY_SERVICE_UPLOAD_INVENTORY_SPEC)
+            .route_view_client_stream(
+                AGENT_GATEWAY_SERVICE_SERVICE_NAME,
+                "UploadTelemetry",
+                ::connectrpc::view_client_streaming_handler_fn({
+                    let svc = ::std::sync::Arc::clone(&self);
+                    move |ctx, req, format| {
+                        let svc = ::std::sync::Arc::clone(&svc);
+                        async move {
+                            let req = ::connectrpc::dispatcher::codegen::into_stream_messages::<
+                                UploadTelemetryRequest,
+                            >(req);
+                            svc.upload_telemetry(ctx, req)
+                                .await?
+                                .encode::<UploadTelemetryResponse>(format)
+                        }
+                    }
+                }),
+            )
+            .with_spec(AGENT_GATEWAY_SERVICE_UPLOAD_TELEMETRY_SPEC)
+            .route_view_client_stream(
+                AGENT_GATEWAY_SERVICE_SERVICE_NAME,
+                "UploadEvents",
+                ::connectrpc::view_client_streaming_handler_fn({
+                    let svc = ::std::sync::Arc::clone(&self);
+                    move |ctx, req, format| {
+                        let svc = ::std::sync::Arc::clone(&svc);
+                        async move {
+                            let req = ::connectrpc::dispatcher::codegen::into_stream_messages::<
+                                UploadEventsRequest,
+                            >(req);
+                            svc.upload_events(ctx, req)
+                                .await?
+                                .encode::<UploadEventsResponse>(format)
+                        }
+                    }
+                }),
+            )
+            .with_spec(AGENT_GATEWAY_SERVICE_UPLOAD_EVENTS_SPEC)
             .route_view_bidi_stream::<
                 _,
                 _,
@@ -18633,6 +22011,18 @@ impl<T: AgentGatewayService> ::connectrpc::Dispatcher for AgentGatewayServiceSer
                 Some(
                     ::connectrpc::dispatcher::codegen::MethodDescriptor::client_streaming()
                         .with_spec(AGENT_GATEWAY_SERVICE_UPLOAD_INVENTORY_SPEC),
+                )
+            }
+            "UploadTelemetry" => {
+                Some(
+                    ::connectrpc::dispatcher::codegen::MethodDescriptor::client_streaming()
+                        .with_spec(AGENT_GATEWAY_SERVICE_UPLOAD_TELEMETRY_SPEC),
+                )
+            }
+            "UploadEvents" => {
+                Some(
+                    ::connectrpc::dispatcher::codegen::MethodDescriptor::client_streaming()
+                        .with_spec(AGENT_GATEWAY_SERVICE_UPLOAD_EVENTS_SPEC),
                 )
             }
             "ControlStream" => {
@@ -18768,6 +22158,28 @@ impl<T: AgentGatewayService> ::connectrpc::Dispatcher for AgentGatewayServiceSer
                     svc.upload_inventory(ctx, req_stream)
                         .await?
                         .encode::<UploadInventoryResponse>(format)
+                })
+            }
+            "UploadTelemetry" => {
+                let svc = ::std::sync::Arc::clone(&self.inner);
+                Box::pin(async move {
+                    let req_stream = ::connectrpc::dispatcher::codegen::decode_message_request_stream::<
+                        UploadTelemetryRequest,
+                    >(requests, format, ctx.decode_options().clone());
+                    svc.upload_telemetry(ctx, req_stream)
+                        .await?
+                        .encode::<UploadTelemetryResponse>(format)
+                })
+            }
+            "UploadEvents" => {
+                let svc = ::std::sync::Arc::clone(&self.inner);
+                Box::pin(async move {
+                    let req_stream = ::connectrpc::dispatcher::codegen::decode_message_request_stream::<
+                        UploadEventsRequest,
+                    >(requests, format, ctx.decode_options().clone());
+                    svc.upload_events(ctx, req_stream)
+                        .await?
+                        .encode::<UploadEventsResponse>(format)
                 })
             }
             _ => ::connectrpc::dispatcher::codegen::unimplemented_unary(path),
@@ -19098,6 +22510,132 @@ where
                 &self.transport,
                 &self.config,
                 AGENT_GATEWAY_SERVICE_UPLOAD_INVENTORY_SPEC
+                    .with_origin(::connectrpc::SpecOrigin::Client),
+                requests,
+                options,
+            )
+            .await
+    }
+    /// Call the UploadTelemetry RPC. Sends a request to /agentgateway.v1.AgentGatewayService/UploadTelemetry.
+    ///
+    /// `requests` is any `Stream<Item = ...> + Send + 'static` of
+    /// request messages (the `ClientRequestStream` bound); messages
+    /// are sent as the stream yields them. It backs the request
+    /// body, so yield owned messages or feed the call from a
+    /// channel-backed stream. For a collection that is already in
+    /// hand, wrap it with `::connectrpc::stream_iter(...)`.
+    ///
+    /// Dropping the returned future cancels the call: the request
+    /// body is dropped along with it, so messages the stream had
+    /// not yet yielded are never delivered. A caller that needs the
+    /// request delivered must drive the call to completion rather
+    /// than, say, wrapping it in a `timeout`.
+    pub async fn upload_telemetry(
+        &self,
+        requests: impl ::connectrpc::client::ClientRequestStream<UploadTelemetryRequest>,
+    ) -> Result<
+        ::connectrpc::client::UnaryResponse<
+            ::buffa::view::OwnedView<__buffa::view::UploadTelemetryResponseView<'static>>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        self.upload_telemetry_with_options(
+                requests,
+                ::connectrpc::client::CallOptions::default(),
+            )
+            .await
+    }
+    /// Call the UploadTelemetry RPC with explicit per-call options. Options override [`ClientConfig`](::connectrpc::client::ClientConfig) defaults.
+    ///
+    /// `requests` is any `Stream<Item = ...> + Send + 'static` of
+    /// request messages (the `ClientRequestStream` bound); messages
+    /// are sent as the stream yields them. It backs the request
+    /// body, so yield owned messages or feed the call from a
+    /// channel-backed stream. For a collection that is already in
+    /// hand, wrap it with `::connectrpc::stream_iter(...)`.
+    ///
+    /// Dropping the returned future cancels the call: the request
+    /// body is dropped along with it, so messages the stream had
+    /// not yet yielded are never delivered. A caller that needs the
+    /// request delivered must drive the call to completion rather
+    /// than, say, wrapping it in a `timeout`.
+    pub async fn upload_telemetry_with_options(
+        &self,
+        requests: impl ::connectrpc::client::ClientRequestStream<UploadTelemetryRequest>,
+        options: ::connectrpc::client::CallOptions,
+    ) -> Result<
+        ::connectrpc::client::UnaryResponse<
+            ::buffa::view::OwnedView<__buffa::view::UploadTelemetryResponseView<'static>>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        ::connectrpc::client::call_client_stream(
+                &self.transport,
+                &self.config,
+                AGENT_GATEWAY_SERVICE_UPLOAD_TELEMETRY_SPEC
+                    .with_origin(::connectrpc::SpecOrigin::Client),
+                requests,
+                options,
+            )
+            .await
+    }
+    /// Call the UploadEvents RPC. Sends a request to /agentgateway.v1.AgentGatewayService/UploadEvents.
+    ///
+    /// `requests` is any `Stream<Item = ...> + Send + 'static` of
+    /// request messages (the `ClientRequestStream` bound); messages
+    /// are sent as the stream yields them. It backs the request
+    /// body, so yield owned messages or feed the call from a
+    /// channel-backed stream. For a collection that is already in
+    /// hand, wrap it with `::connectrpc::stream_iter(...)`.
+    ///
+    /// Dropping the returned future cancels the call: the request
+    /// body is dropped along with it, so messages the stream had
+    /// not yet yielded are never delivered. A caller that needs the
+    /// request delivered must drive the call to completion rather
+    /// than, say, wrapping it in a `timeout`.
+    pub async fn upload_events(
+        &self,
+        requests: impl ::connectrpc::client::ClientRequestStream<UploadEventsRequest>,
+    ) -> Result<
+        ::connectrpc::client::UnaryResponse<
+            ::buffa::view::OwnedView<__buffa::view::UploadEventsResponseView<'static>>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        self.upload_events_with_options(
+                requests,
+                ::connectrpc::client::CallOptions::default(),
+            )
+            .await
+    }
+    /// Call the UploadEvents RPC with explicit per-call options. Options override [`ClientConfig`](::connectrpc::client::ClientConfig) defaults.
+    ///
+    /// `requests` is any `Stream<Item = ...> + Send + 'static` of
+    /// request messages (the `ClientRequestStream` bound); messages
+    /// are sent as the stream yields them. It backs the request
+    /// body, so yield owned messages or feed the call from a
+    /// channel-backed stream. For a collection that is already in
+    /// hand, wrap it with `::connectrpc::stream_iter(...)`.
+    ///
+    /// Dropping the returned future cancels the call: the request
+    /// body is dropped along with it, so messages the stream had
+    /// not yet yielded are never delivered. A caller that needs the
+    /// request delivered must drive the call to completion rather
+    /// than, say, wrapping it in a `timeout`.
+    pub async fn upload_events_with_options(
+        &self,
+        requests: impl ::connectrpc::client::ClientRequestStream<UploadEventsRequest>,
+        options: ::connectrpc::client::CallOptions,
+    ) -> Result<
+        ::connectrpc::client::UnaryResponse<
+            ::buffa::view::OwnedView<__buffa::view::UploadEventsResponseView<'static>>,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        ::connectrpc::client::call_client_stream(
+                &self.transport,
+                &self.config,
+                AGENT_GATEWAY_SERVICE_UPLOAD_EVENTS_SPEC
                     .with_origin(::connectrpc::SpecOrigin::Client),
                 requests,
                 options,

@@ -16,6 +16,7 @@ pub mod security;
 pub mod server_keys;
 pub mod settings;
 pub mod system;
+pub mod telemetry;
 pub mod tokens;
 
 use serde::{Deserialize, Serialize};
