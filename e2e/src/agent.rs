@@ -41,6 +41,8 @@ pub struct TestAgent {
     pub session: String,
     /// The newest DPoP nonce.
     pub nonce: String,
+    /// What it says to be: signed at enrolment and at handshakes.
+    pub version: String,
 }
 
 impl TestAgent {
@@ -56,6 +58,7 @@ impl TestAgent {
             continuation: None,
             session: String::new(),
             nonce: String::new(),
+            version: "0.1.0".to_owned(),
         }
     }
 
@@ -77,7 +80,7 @@ impl TestAgent {
             machine_id: self.machine_id,
             hostname: "test-host".to_owned(),
             platform: "linux-amd64".to_owned(),
-            version: "0.1.0".to_owned(),
+            version: self.version.clone(),
             release_root_sha256: None,
             nonce: Fixed(random_bytes(&OsEntropy)),
         }
@@ -136,7 +139,7 @@ impl TestAgent {
             agent: statement.agent,
             challenge: statement.challenge,
             machine_id: self.machine_id,
-            version: "0.1.0".to_owned(),
+            version: self.version.clone(),
             continuation: self.continuation.as_ref().map(|text| text.parse().unwrap()),
             nonce: None,
         }

@@ -249,6 +249,10 @@ pub(crate) fn advice_on_refusal(error: &TrustedCallError) -> &'static str {
             "This state directory was enrolled on another machine. Ask an operator to rebind the \
              agent, or enrol this machine anew with an empty state directory."
         }
+        Some(Code::Downgrade) => {
+            "An older version was put in place of a newer one. Install the newer one again, or ask an \
+             operator to accept this one: `argosy agent restore NAME`."
+        }
         Some(Code::UpgradeRequired) => "Install the version that the server asks for.",
         Some(_) | None => {
             "It was rejected, revoked or removed, says the answer. Ask an operator. To join anew, get \

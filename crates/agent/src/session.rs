@@ -69,6 +69,8 @@ pub struct Opened {
     pub server_time: Timestamp,
     /// For the first proof.
     pub dpop_nonce: String,
+    /// The server finds this version too old for anything but heartbeats.
+    pub outdated: bool,
 }
 
 /// One handshake (PROTOCOL §4). Stores nothing.
@@ -124,6 +126,7 @@ pub async fn handshake(
         server,
         server_time: challenge.server_time,
         dpop_nonce: answer.dpop_nonce,
+        outdated: answer.scope == "update_only",
     })
 }
 
@@ -334,6 +337,12 @@ impl SessionKeeper {
         let expires_at = self.deps.clock.now().plus(opened.life);
         self.board.session(expires_at);
         self.sessions.publish(opened.session);
+        if opened.outdated {
+            tracing::warn!(
+                version = host::VERSION,
+                "the server asks for a newer version: until then it takes heartbeats only"
+            );
+        }
         tracing::debug!(life_s = opened.life.as_secs(), "session opened");
         Ok(opened.life)
     }

@@ -318,7 +318,11 @@ fn next_step(code: Code, problem: &Problem, retry_after_s: Option<u64>) -> Optio
         | Code::NotApproved
         | Code::Quarantined
         | Code::MachineMismatch
+        | Code::Downgrade
         | Code::UpgradeRequired => None,
+        Code::ApiKeyAgentsForbidden => {
+            Some("`argosy settings set allow_api_key_agents true` admits them again".into())
+        }
     }
 }
 

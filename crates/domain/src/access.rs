@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    agent::{AgentStatus, Assurance},
+    agent::{AgentStatus, Assurance, Reach},
     id::{AccountId, AgentId, ApiKeyId, OrgId, SessionId},
 };
 
@@ -260,6 +260,8 @@ pub enum Caller {
         status: AgentStatus,
         /// The session, where it has keys.
         session: Option<SessionId>,
+        /// How far its calls reach.
+        reach: Reach,
     },
     /// The server itself: start-up and background tasks.
     Server,
@@ -317,9 +319,10 @@ pub fn decide(caller: &Caller, permission: Permission, target: Target<'_>) -> De
             }
         }
         Caller::Agent { org, .. } if org != target.org => Decision::Hide,
-        Caller::Agent { agent, status, .. } => {
+        Caller::Agent { agent, status, reach, .. } => {
             let own = target.agent.is_none_or(|owner| owner == agent);
-            if own && permission.agent_has() && *status == AgentStatus::Approved {
+            let admitted = (*status, *reach) == (AgentStatus::Approved, Reach::Full);
+            if own && permission.agent_has() && admitted {
                 Decision::Allow
             } else {
                 Decision::Forbid

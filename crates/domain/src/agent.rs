@@ -292,6 +292,25 @@ impl Assurance {
     }
 }
 
+/// How far the calls of an agent reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// As far as it is allowed.
+    Full,
+    /// Older than the minimum version: heartbeats, and what it needs to become newer.
+    UpdateOnly,
+}
+
+impl Reach {
+    /// The public name: a session's scope.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::UpdateOnly => "update_only",
+        }
+    }
+}
+
 /// What follows from the age of the last heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {

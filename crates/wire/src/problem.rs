@@ -74,6 +74,10 @@ codes! {
     AccountMismatch = "account_mismatch", 403, PermissionDenied, "The token is for another account";
     /// The machine is not the one that enrolled.
     MachineMismatch = "machine_mismatch", 403, PermissionDenied, "The machine is not the one that enrolled";
+    /// The agent came back with an older version than the recorded one.
+    Downgrade = "downgrade", 403, PermissionDenied, "The agent is older than it was";
+    /// The installation admits no agents without keys.
+    ApiKeyAgentsForbidden = "api_key_agents_forbidden", 403, PermissionDenied, "Agents without keys are not admitted here";
     /// Unknown, or not the caller's.
     NotFound = "not_found", 404, NotFound, "Not found";
     /// The route has no such method.

@@ -67,7 +67,7 @@ pub(crate) fn rpc(procedure: &str) -> Rpc {
             open(|_, _, _| json!({}), false)
         }
         ("agentgateway.v1.AgentGatewayService", "UploadHeartbeat") => {
-            agents(|_, _, _| json!({ "sentAt": "2026-11-22T08:00:00Z" }), false)
+            admin("discovery:create", None, |_, _, _| json!({ "sentAt": "2026-11-22T08:00:00Z" }))
         }
         ("agentgateway.v1.AgentGatewayService", "UploadInventory") => agents(
             |_, _, _| {

@@ -14,6 +14,8 @@ mod proofs;
 mod relay;
 mod replicas;
 mod rotation;
+mod service;
 mod sessions;
 mod streams;
 mod succession;
+mod versions;

@@ -46,6 +46,7 @@ pub fn judge(error: &TrustedCallError) -> Verdict {
             | Code::Forbidden
             | Code::NotFound
             | Code::MachineMismatch
+            | Code::Downgrade
             | Code::UpgradeRequired,
         ) => Verdict::Refused,
         Some(_) | None => Verdict::Retry,

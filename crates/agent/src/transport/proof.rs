@@ -23,13 +23,15 @@ use futures::future::BoxFuture;
 use http::HeaderMap;
 
 use super::{CALL_TIMEOUT, CallError, Link, call_error::metadata};
-use crate::{credentials::SecretText, deps::Deps, keys::Keys};
+use crate::{credentials::SecretText, deps::Deps, host, keys::Keys};
 
 /// Metadata with the server's nonce.
 const NONCE_HEADER: &str = "dpop-nonce";
 
 /// Metadata with the salted id of the machine.
 const MACHINE_ID_HEADER: &str = "x-machine-id";
+/// Metadata with the version of the agent.
+const VERSION_HEADER: &str = "x-agent-version";
 
 /// A call that is under way.
 pub type Call<'a, Answer> = BoxFuture<'a, Result<UnaryResponse<Answer>, ConnectError>>;
@@ -144,6 +146,7 @@ impl Prover {
             Some(id) => options.and_then(|o| o.try_with_header(MACHINE_ID_HEADER, id.to_string())),
             None => options,
         };
+        let options = options.and_then(|o| o.try_with_header(VERSION_HEADER, host::VERSION));
         options.map_err(|_| CallError::Protocol("a session token that fits no header"))
     }
 

@@ -51,6 +51,7 @@ fn an_agent_does_only_its_own() {
         assurance: Assurance::ApiKey,
         status,
         session: None,
+        reach: Reach::Full,
     };
     let approved = caller(AgentStatus::Approved);
     let at = |agent| Target { org: &org, agent: Some(agent) };
@@ -87,6 +88,7 @@ fn any_agent() -> impl Strategy<Value = Caller> {
             assurance,
             status,
             session: None,
+            reach: Reach::Full,
         },
     )
 }

@@ -2,7 +2,7 @@
 
 use argosy_domain::{
     access::Caller,
-    agent::{Agent, AgentStatus, Assurance},
+    agent::{Agent, AgentStatus, Assurance, Reach},
     audit::AuditAction,
     digest::Sha256,
     id::SessionId,
@@ -26,7 +26,7 @@ use super::{
 };
 
 /// The caller that an agent is.
-pub(crate) fn agent_caller(agent: &Agent, session: Option<SessionId>) -> Caller {
+fn agent_caller(agent: &Agent, session: Option<SessionId>, reach: Reach) -> Caller {
     Caller::Agent {
         agent: agent.id.clone(),
         org: agent.org.clone(),
@@ -34,12 +34,13 @@ pub(crate) fn agent_caller(agent: &Agent, session: Option<SessionId>) -> Caller 
         assurance: agent.assurance(),
         status: agent.state.status(),
         session,
+        reach,
     }
 }
 
 impl From<ProvedSession> for Caller {
     fn from(proved: ProvedSession) -> Self {
-        agent_caller(&proved.agent, Some(proved.session))
+        agent_caller(&proved.agent, Some(proved.session), proved.reach)
     }
 }
 
@@ -77,6 +78,30 @@ impl App {
         }
     }
 
+    /// The caller that an agent without keys is.
+    pub(crate) fn keyless_caller(&self, agent: &Agent) -> Caller {
+        agent_caller(agent, None, self.reach_of(agent.version.as_deref()))
+    }
+
+    /// Refuses an agent without keys where the installation forbids them; who tries again and
+    /// again is recorded once a minute.
+    async fn admit_keyless(&self, origin: &Origin, agent: &Agent) -> AppResult<()> {
+        if self.settings().allow_api_key_agents {
+            return Ok(());
+        }
+        if self.misuses().is_news(&agent.id, self.now()) {
+            let actor = format!("agent:{}", agent.id);
+            let event = Event {
+                action: AuditAction::ApiKeyAgentRefused,
+                org: &agent.org,
+                target: Some(actor.clone()),
+                detail: json!({ "name": agent.name }),
+            };
+            self.record_alone("authn.api_key_refused", &actor, origin, event).await?;
+        }
+        Err(AppError::new(Code::ApiKeyAgentsForbidden))
+    }
+
     /// Authenticates `Authorization: Bearer`.
     pub async fn authenticate_key(&self, origin: &Origin, text: &str) -> AppResult<Caller> {
         self.sight().clear().await?;
@@ -93,7 +118,10 @@ impl App {
         }
         let agent = self.agent_of_key(&key).await?;
         match agent.assurance() {
-            Assurance::ApiKey => Ok(agent_caller(&agent, None)),
+            Assurance::ApiKey => {
+                self.admit_keyless(origin, &agent).await?;
+                Ok(self.keyless_caller(&agent))
+            }
             Assurance::ProofOfPossession => {
                 let event = Event {
                     action: AuditAction::ProofRequired,

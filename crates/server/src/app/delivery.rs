@@ -67,7 +67,9 @@ impl App {
     ) -> AppResult<Vec<OutgoingCommand>> {
         let standing = self.standing(&agent.id).await?;
         let approved = |standing: &Agent| {
-            standing.state.status() == AgentStatus::Approved && standing.epoch == agent.epoch
+            standing.state.status() == AgentStatus::Approved
+                && standing.epoch == agent.epoch
+                && !self.is_outdated(standing.version.as_deref())
         };
         if !standing.is_some_and(|standing| approved(&standing)) {
             return Ok(Vec::new());

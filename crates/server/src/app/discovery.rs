@@ -91,9 +91,14 @@ impl App {
                 if *status != AgentStatus::Approved {
                     return Err(AppError::new(Code::Quarantined));
                 }
+                self.must_reach(caller)?;
                 Some(agent.clone())
             }
-            Caller::Key { .. } | Caller::Server => None,
+            Caller::Key { .. } | Caller::Server => {
+                let target = Target { org, agent: None };
+                Self::authorize(caller, Permission::DiscoveryCreate, target, "organisation")?;
+                self.agent_of_ingest(caller, ingest.agent_id.as_deref()).await?
+            }
         };
         let target = Target { org, agent: agent.as_ref() };
         Self::authorize(caller, Permission::DiscoveryCreate, target, "organisation")?;

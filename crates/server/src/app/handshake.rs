@@ -30,6 +30,7 @@ use super::{
     keyring::{Certified, Keyring},
     security::Sighting,
     sessions::IssuedSession,
+    versions::is_downgrade,
 };
 
 /// An agent asks for a challenge.
@@ -150,7 +151,8 @@ impl App {
         let machine_id = complete.machine_id.map(|id| id.to_string());
         let seen =
             self.appearance(origin, machine_id.as_deref(), Some(version.to_string().as_str()));
-        if let Err(refusal) = self.judge(&mut tx, &agent, complete, digest, now).await? {
+        if let Err(refusal) = self.judge(&mut tx, &agent, complete, (&version, digest), now).await?
+        {
             if let Some(kind) = refusal.kind {
                 let about = (&agent.org, &agent.id);
                 let seen = Sighting::of_agent(kind, about, origin, refusal.detail.clone());
@@ -178,7 +180,7 @@ impl App {
             self.note_fork(&mut tx, origin, &agent, &seen).await?;
         }
         tx.agents().save_origin(&agent.id, &seen).await?;
-        let session = self.issue_session(&mut tx, &agent).await?;
+        let session = self.issue_session(&mut tx, &agent, &version).await?;
         let version = version.to_string();
         tx.agents().save_reported(&agent.id, Some(version.as_str()), None, None).await?;
         tx.commit().await?;
@@ -191,7 +193,7 @@ impl App {
         tx: &mut Tx,
         agent: &Agent,
         complete: &Complete,
-        digest: Sha256,
+        (version, digest): (&Version, Sha256),
         now: Timestamp,
     ) -> AppResult<Result<(), Refusal>> {
         if !tx.handshakes().consume_challenge(&agent.id, digest, now).await? {
@@ -238,6 +240,13 @@ impl App {
                 kind: Some(SecurityKind::MachineMismatch),
                 detail: json!({ "shown": shown.is_some() }),
                 review: Some(ReviewReason::MachineMismatch),
+            })),
+            Some(_) | None if is_downgrade(agent, version) => Ok(Err(Refusal {
+                error: AppError::new(Code::Downgrade),
+                action: AuditAction::DowngradeRefused,
+                kind: Some(SecurityKind::Downgrade),
+                detail: json!({ "recorded": agent.version, "shown": version }),
+                review: Some(ReviewReason::Downgrade),
             })),
             Some(_) | None => Ok(Ok(())),
         }

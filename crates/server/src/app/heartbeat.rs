@@ -91,21 +91,6 @@ pub(crate) fn own_agent(caller: &Caller) -> AppResult<(&AgentId, AccountId, Agen
     }
 }
 
-/// The agent that a caller is, with its tenant, if it may deliver reports.
-pub(crate) fn approved_agent(caller: &Caller) -> AppResult<(&OrgId, &AgentId)> {
-    let (agent, _, status) = own_agent(caller)?;
-    let org = caller.org().ok_or_else(|| AppError::new(Code::Forbidden))?;
-    match status {
-        AgentStatus::Approved => Ok((org, agent)),
-        AgentStatus::Quarantined
-        | AgentStatus::Pending
-        | AgentStatus::Rejected
-        | AgentStatus::Expired
-        | AgentStatus::Cancelled
-        | AgentStatus::Revoked => Err(AppError::new(Code::Quarantined)),
-    }
-}
-
 /// What the calling agent has proved.
 fn assurance_of(caller: &Caller) -> Assurance {
     match caller {
@@ -131,6 +116,25 @@ pub(crate) async fn still_approved(tx: &mut Tx, agent: &AgentId) -> AppResult<()
 }
 
 impl App {
+    /// The agent that a caller is, with its tenant, if it may deliver reports.
+    pub(crate) fn approved_agent<'c>(
+        &self,
+        caller: &'c Caller,
+    ) -> AppResult<(&'c OrgId, &'c AgentId)> {
+        self.must_reach(caller)?;
+        let (agent, _, status) = own_agent(caller)?;
+        let org = caller.org().ok_or_else(|| AppError::new(Code::Forbidden))?;
+        match status {
+            AgentStatus::Approved => Ok((org, agent)),
+            AgentStatus::Quarantined
+            | AgentStatus::Pending
+            | AgentStatus::Rejected
+            | AgentStatus::Expired
+            | AgentStatus::Cancelled
+            | AgentStatus::Revoked => Err(AppError::new(Code::Quarantined)),
+        }
+    }
+
     /// Refuses a body that speaks for somebody else.
     pub(crate) fn must_be_own(
         &self,
@@ -156,10 +160,23 @@ impl App {
     pub async fn heartbeat(
         &self,
         caller: &Caller,
+        origin: &Origin,
         heartbeat: &Heartbeat,
     ) -> AppResult<HeartbeatReceived> {
+        let behind_key;
+        let caller = match caller {
+            Caller::Key { .. } => {
+                let agent = self.agent_of_heartbeat(caller, origin, heartbeat).await?;
+                behind_key = self.keyless_caller(&agent);
+                &behind_key
+            }
+            Caller::Agent { agent, .. } => {
+                self.must_be_own(caller, agent, heartbeat.agent_id.as_deref())?;
+                caller
+            }
+            Caller::Server => caller,
+        };
         let (agent, account, status) = own_agent(caller)?;
-        self.must_be_own(caller, agent, heartbeat.agent_id.as_deref())?;
         if assurance_of(caller) == Assurance::ApiKey {
             self.note_reported(agent, heartbeat).await?;
         }

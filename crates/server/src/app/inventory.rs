@@ -5,7 +5,7 @@ use argosy_domain::{
     id::AgentId,
     limits::{ERROR_TEXT_CHARS_MAX, PAYLOAD_BYTES_MAX},
     subsystem::Subsystem,
-    text::clip,
+    text::{self, clip},
     time::Timestamp,
 };
 use argosy_store::InventoryRow;
@@ -14,7 +14,7 @@ use argosy_wire::{problem::Code, report::SubsystemReport};
 use super::{
     App,
     error::{AppError, AppResult},
-    heartbeat::{approved_agent, still_approved},
+    heartbeat::still_approved,
 };
 
 /// One run of a subsystem, as its agent reports it.
@@ -32,7 +32,8 @@ pub struct SubsystemRun {
     pub breaker: String,
 }
 
-fn check_report(subsystem: Subsystem, report: &[u8]) -> AppResult<()> {
+/// Checks a report; answers the host's name where it tells it.
+fn check_report(subsystem: Subsystem, report: &[u8]) -> AppResult<Option<String>> {
     if report.len() > PAYLOAD_BYTES_MAX {
         return Err(AppError::because(Code::TooLarge, "a report is at most 1 MiB"));
     }
@@ -41,21 +42,26 @@ fn check_report(subsystem: Subsystem, report: &[u8]) -> AppResult<()> {
     if parsed.subsystem() != subsystem {
         return Err(AppError::field("report", "is of another subsystem"));
     }
-    parsed.check().map_err(|error| AppError::field("report", error))
+    parsed.check().map_err(|error| AppError::field("report", error))?;
+    Ok(match parsed {
+        SubsystemReport::System(system) => text::name(&system.hostname).ok(),
+        SubsystemReport::Storage(_) | SubsystemReport::Updates(_) => None,
+    })
 }
 
 impl App {
     /// Takes the report of one run. Answers once it is durable.
     pub async fn take_report(&self, caller: &Caller, run: SubsystemRun) -> AppResult<()> {
-        let (org, agent) = approved_agent(caller)?;
+        let (org, agent) = self.approved_agent(caller)?;
         let subsystem = Subsystem::parse(&run.subsystem)
             .map_err(|error| AppError::field("subsystem", error))?;
         if !["closed", "open", "half_open"].contains(&run.breaker.as_str()) {
             return Err(AppError::field("breaker", "must be closed, open or half_open"));
         }
-        if let Ok(report) = &run.report {
-            check_report(subsystem, report)?;
-        }
+        let hostname = match &run.report {
+            Ok(report) => check_report(subsystem, report)?,
+            Err(_) => None,
+        };
         let now = self.now();
         let mut tx = self.store().write("inventory.put").await?;
         still_approved(&mut tx, agent).await?;
@@ -78,6 +84,7 @@ impl App {
             tx.inventory().put(&row).await?;
         }
         tx.presence().touch_many(&[(agent.clone(), now)]).await?;
+        tx.agents().save_reported(agent, None, hostname.as_deref(), None).await?;
         Ok(tx.commit().await?)
     }
 

@@ -30,6 +30,7 @@ pub mod replica;
 pub mod rotation;
 pub mod seal;
 pub mod security;
+pub mod service_agents;
 pub mod sessions;
 pub mod settings;
 pub mod setup;
@@ -38,7 +39,9 @@ pub mod status;
 pub mod stream;
 pub mod streams;
 pub mod telemetry;
+pub mod template;
 pub mod tokens;
+pub mod versions;
 
 use std::{net::IpAddr, sync::Arc};
 

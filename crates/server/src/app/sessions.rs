@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use argosy_domain::{
-    agent::Agent,
+    agent::{Agent, Reach},
     audit::AuditAction,
     entropy::random_bytes,
     id::{AgentId, OrgId, SessionId},
@@ -14,6 +14,7 @@ use argosy_domain::{
     review::ReviewReason,
     security::SecurityKind,
     time::Timestamp,
+    version::Version,
 };
 use argosy_store::Tx;
 use argosy_wire::{bytes, dpop, problem::Code};
@@ -27,6 +28,7 @@ use super::{
     error::{AppError, AppResult},
     proofs,
     security::Sighting,
+    versions::is_downgrade,
 };
 
 /// `typ` of a session token; no other JWT of ours has it.
@@ -53,6 +55,9 @@ struct Claims {
     iat: i64,
     exp: i64,
     jti: String,
+    /// Present where the session does not reach as far as the agent otherwise might.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
 }
 
 /// A session as it is handed to an agent.
@@ -62,6 +67,8 @@ pub struct IssuedSession {
     pub token: String,
     /// When it dies.
     pub expires_at: Timestamp,
+    /// How far it reaches.
+    pub reach: Reach,
 }
 
 /// A session call as it arrived.
@@ -77,6 +84,8 @@ pub struct SessionCall<'a> {
     pub path: &'a str,
     /// The salted machine id that the call shows.
     pub machine_id: Option<&'a str>,
+    /// The version that the call shows.
+    pub version: Option<&'a str>,
     /// The call opens a stream: its proof is remembered in the store too.
     pub opens_stream: bool,
 }
@@ -90,6 +99,8 @@ pub struct ProvedSession {
     pub session: SessionId,
     /// When it ends.
     pub expires_at: Timestamp,
+    /// How far it reaches.
+    pub reach: Reach,
 }
 
 impl App {
@@ -98,7 +109,9 @@ impl App {
         &self,
         tx: &mut Tx,
         agent: &Agent,
+        version: &Version,
     ) -> AppResult<IssuedSession> {
+        let reach = self.reach_of(Some(&version.to_string()));
         let identity =
             agent.identity.as_ref().ok_or_else(|| AppError::new(Code::HandshakeRefused))?;
         let (now, id) = (self.now(), self.ids().fresh::<SessionId>());
@@ -116,6 +129,7 @@ impl App {
             iat: now.as_seconds(),
             exp: expires_at.as_seconds(),
             jti: bytes::encode(&random_bytes::<16>(self.entropy())),
+            scope: (reach == Reach::UpdateOnly).then(|| reach.as_str().to_owned()),
         };
         let secret = keyring.session_signer(now);
         let header = Header {
@@ -136,7 +150,7 @@ impl App {
             ended_at: None,
         };
         tx.sessions().insert(&session).await?;
-        Ok(IssuedSession { token, expires_at })
+        Ok(IssuedSession { token, expires_at, reach })
     }
 
     /// The nonce for the next proof.
@@ -169,8 +183,11 @@ impl App {
             return Err(self.note_misuse(origin, &claims, error).await);
         }
         self.check_machine(origin, &agent, call.machine_id).await?;
+        self.check_version(origin, &agent, call.version).await?;
         let expires_at = Timestamp::from_seconds(claims.exp);
-        Ok(ProvedSession { agent, session: claims.sid, expires_at })
+        let shown = call.version.or(agent.version.as_deref());
+        let reach = if claims.scope.is_some() { Reach::UpdateOnly } else { self.reach_of(shown) };
+        Ok(ProvedSession { agent, session: claims.sid, expires_at, reach })
     }
 
     /// A genuine session with a proof that is not its own: whoever sends it has the token and not
@@ -235,6 +252,35 @@ impl App {
             tx.commit().await?;
         }
         Err(AppError::new(Code::MachineMismatch))
+    }
+
+    /// A version that a call shows is one, and not below the recorded one.
+    async fn check_version(
+        &self,
+        origin: &Origin,
+        agent: &Agent,
+        shown: Option<&str>,
+    ) -> AppResult<()> {
+        let Some(shown) = shown else { return Ok(()) };
+        let shown: Version =
+            shown.parse().map_err(|error| AppError::field("X-Agent-Version", error))?;
+        if !is_downgrade(agent, &shown) {
+            return Ok(());
+        }
+        let detail = json!({ "recorded": agent.version, "shown": shown });
+        let (kind, about) = (SecurityKind::Downgrade, (&agent.org, &agent.id));
+        self.sighted(Sighting::of_agent(kind, about, origin, detail.clone()));
+        if self.mismatches().is_news(&agent.id, self.now()) {
+            let actor = format!("agent:{}", agent.id);
+            let event = Event {
+                action: AuditAction::DowngradeRefused,
+                org: &agent.org,
+                target: Some(actor.clone()),
+                detail,
+            };
+            self.record_alone("session.downgrade", &actor, origin, event).await?;
+        }
+        Err(AppError::new(Code::Downgrade))
     }
 
     fn read_session(&self, token: &str, now: Timestamp) -> AppResult<Claims> {

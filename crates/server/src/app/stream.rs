@@ -248,6 +248,7 @@ impl AgentStream {
             path: STREAM_PATH,
             // The handshake of the new session has just shown it, and the stream is the same.
             machine_id: self.agent.identity.as_ref().and_then(|i| i.machine_id.as_deref()),
+            version: None,
             opens_stream: true,
         };
         let proved = self.app.prove_session(&self.origin, call).await?;

@@ -21,7 +21,7 @@ use argosy_wire::problem::Code;
 use super::{
     App,
     error::{AppError, AppResult},
-    heartbeat::{approved_agent, still_approved},
+    heartbeat::still_approved,
     paging::{AppPage, PageQuery},
 };
 
@@ -169,7 +169,7 @@ fn events(agent: &AgentId, batch: EventBatch, now: Timestamp) -> AppResult<Vec<A
 impl App {
     /// Takes a batch of measured values. Answers once it is durable: whether it was new.
     pub async fn take_telemetry(&self, caller: &Caller, batch: TelemetryBatch) -> AppResult<bool> {
-        let (org, agent) = approved_agent(caller)?;
+        let (org, agent) = self.approved_agent(caller)?;
         let (id, now) = (batch.id.clone(), self.now());
         let mut samples = samples(batch, now)?;
         samples.retain(|sample| now.since(sample.at) < Resolution::Day.kept());
@@ -184,7 +184,7 @@ impl App {
 
     /// Takes a batch of events. Answers once it is durable: whether it was new.
     pub async fn take_events(&self, caller: &Caller, batch: EventBatch) -> AppResult<bool> {
-        let (org, agent) = approved_agent(caller)?;
+        let (org, agent) = self.approved_agent(caller)?;
         let (id, now) = (batch.id.clone(), self.now());
         let events = events(agent, batch, now)?;
         let mut tx = self.store().write("events.put").await?;
@@ -199,7 +199,7 @@ impl App {
     /// What every batch begins with: its agent may still deliver, was seen, and has not delivered
     /// this one.
     async fn begin_batch(&self, tx: &mut Tx, caller: &Caller, id: &BatchId) -> AppResult<bool> {
-        let (org, agent) = approved_agent(caller)?;
+        let (org, agent) = self.approved_agent(caller)?;
         still_approved(tx, agent).await?;
         let now = self.now();
         tx.presence().touch_many(&[(agent.clone(), now)]).await?;

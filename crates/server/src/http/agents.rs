@@ -26,6 +26,7 @@ use crate::app::{
     agents::{AgentQuery, AgentSnapshot, Replacement, Ruling},
     error::AppResult,
     paging::PageQuery,
+    template::Format,
 };
 
 /// Which agents to list.
@@ -70,6 +71,31 @@ pub(super) async fn list(
     };
     let page = app.list_agents(&caller, &query, &paging).await?;
     Ok(Answered(convert::page(page, convert::agent)))
+}
+
+/// Which template to fill in.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Template {
+    /// The account that the agent joins; 1 unless said otherwise.
+    account_id: Option<i64>,
+    /// `yaml` (default) or `toml`.
+    format: Option<String>,
+}
+
+/// A commented configuration for an agent, filled in, with a placeholder for the token.
+#[utoipa::path(
+    get, path = "/agents/config-template", tag = "agents", params(Template),
+    security(("api_key" = ["agents:read"])),
+    responses((status = 200, body = String, content_type = "text/plain"), Problems)
+)]
+pub(super) async fn config_template(
+    State(app): State<App>,
+    By(caller): By,
+    Params(wanted): Params<Template>,
+) -> Answer<String> {
+    let format = Format::parse(wanted.format.as_deref())?;
+    Ok(app.config_template(&caller, wanted.account_id, format).await?)
 }
 
 /// Shows an agent.
@@ -247,18 +273,20 @@ pub(super) async fn replace(
     decided(app.replace_agent(&caller, &origin, &id, &replacement).await)
 }
 
-/// A heartbeat. It is durable when it is answered.
+/// A heartbeat of an agent, for itself; or, with a service key, of the agent that it names. It is
+/// durable when it is answered.
 #[utoipa::path(
     post, path = "/agents/heartbeat", tag = "agents", request_body = Option<Heartbeat>,
-    security(("api_key" = []), ("session" = [])),
+    security(("api_key" = ["discovery:create"]), ("session" = [])),
     responses((status = 200, body = HeartbeatAnswer), Problems)
 )]
 pub(super) async fn heartbeat(
     State(app): State<App>,
+    From(origin): From,
     By(caller): By,
     OptionalJson(body): OptionalJson<Heartbeat>,
 ) -> Answer<(HeaderMap, Answered<HeartbeatAnswer>)> {
-    let received = app.heartbeat(&caller, &body).await?;
+    let received = app.heartbeat(&caller, &origin, &body).await?;
     let answer = HeartbeatAnswer {
         status: "ok".to_owned(),
         sync_job_id: None,

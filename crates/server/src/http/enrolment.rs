@@ -1,18 +1,22 @@
 //! Registration and handshake.
 
-use argosy_domain::{agent::AgentStatus, review::KeyDelivery};
+use argosy_domain::{access::Caller, agent::AgentStatus, review::KeyDelivery};
 use argosy_wire::{
     bytes::encode,
     rest::enrolment::{
         BeginHandshake, Challenge, CompleteHandshake, Register, Registered, Session,
     },
 };
-use axum::{Json as Answered, extract::State, http::StatusCode};
+use axum::{
+    Json as Answered,
+    extract::{FromRequest, FromRequestParts as _, Request, State},
+    http::{StatusCode, header},
+};
 
 use super::{
-    answer::{Answer, Problems},
+    answer::{Answer, Problems, Refusal},
     convert,
-    extract::{From, Json},
+    extract::{By, From, Json},
 };
 use crate::app::{
     App,
@@ -46,7 +50,30 @@ fn advice(status: AgentStatus, has_keys: bool, delivery: KeyDelivery) -> &'stati
     }
 }
 
-/// Registers a machine with an enrolment token or a proof of one.
+/// A registration with what was shown for it: credentials count only where there is no token.
+pub(super) struct Presented {
+    request: Register,
+    key: Option<Caller>,
+}
+
+impl FromRequest<App> for Presented {
+    type Rejection = Refusal;
+    async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
+        let (mut parts, body) = request.into_parts();
+        let with_body = Request::from_parts(parts.clone(), body);
+        let Json(request) = Json::<Register>::from_request(with_body, app).await?;
+        let shown = parts.headers.contains_key(header::AUTHORIZATION);
+        let key = if shown && request.bootstrap_token.is_empty() {
+            let By(caller) = By::from_request_parts(&mut parts, app).await?;
+            Some(caller)
+        } else {
+            None
+        };
+        Ok(Self { request, key })
+    }
+}
+
+/// Registers a machine with an enrolment token or a proof of one, or an agent of a service key.
 #[utoipa::path(
     post, path = "/agents/register", tag = "enrolment", request_body = Register,
     responses((status = 201, body = Registered), Problems)
@@ -54,9 +81,12 @@ fn advice(status: AgentStatus, has_keys: bool, delivery: KeyDelivery) -> &'stati
 pub(super) async fn register(
     State(app): State<App>,
     From(origin): From,
-    Json(request): Json<Register>,
+    Presented { request, key }: Presented,
 ) -> Answer<(StatusCode, Answered<Registered>)> {
-    let registered = app.register(&origin, &request).await?;
+    let registered = match key {
+        Some(caller) => app.register_with_key(&caller, &origin, &request).await?,
+        None => app.register(&origin, &request).await?,
+    };
     let agent = &registered.agent;
     let status = agent.state.status();
     let keyring = app.keyring();
@@ -135,5 +165,6 @@ pub(super) async fn complete(
         expires_at: established.session.expires_at.to_string(),
         continuation: established.continuation.to_string(),
         dpop_nonce: app.dpop_nonce(),
+        scope: established.session.reach.as_str().to_owned(),
     }))
 }

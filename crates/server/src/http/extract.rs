@@ -78,6 +78,7 @@ async fn authenticate(parts: &Parts, app: &App) -> AppResult<Caller> {
         method: parts.method.as_str(),
         path,
         machine_id: header_text(&parts.headers, "x-machine-id"),
+        version: header_text(&parts.headers, "x-agent-version"),
         opens_stream: false,
     };
     Ok(app.prove_session(&origin(parts), call).await?.into())

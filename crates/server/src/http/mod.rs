@@ -83,6 +83,7 @@ fn shared() -> OpenApiRouter<App> {
         .routes(routes!(enrolment::complete))
         .routes(routes!(agents::heartbeat))
         .routes(routes!(agents::list))
+        .routes(routes!(agents::config_template))
         .routes(routes!(agents::show, agents::update, agents::delete))
         .routes(routes!(agents::approve))
         .routes(routes!(agents::reject))

@@ -70,7 +70,9 @@ async fn prove(
     let proof = one(ctx.headers(), "dpop").unwrap_or_default();
     let path = procedure.procedure;
     let machine_id = one(ctx.headers(), "x-machine-id");
-    let call = SessionCall { token, proof, method: METHOD, path, machine_id, opens_stream };
+    let version = one(ctx.headers(), "x-agent-version");
+    let call =
+        SessionCall { token, proof, method: METHOD, path, machine_id, version, opens_stream };
     app.prove_session(&origin(ctx), call).await
 }
 

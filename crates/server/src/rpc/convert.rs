@@ -95,6 +95,7 @@ pub(super) fn register(request: RegisterRequest) -> Register {
         name: request.name,
         account_id: request.account_id,
         bootstrap_token: request.enrollment_token,
+        agent_id: request.agent_id,
         version: request.version,
         hostname: request.hostname,
         platform: request.platform,

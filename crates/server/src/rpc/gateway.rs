@@ -1,7 +1,7 @@
 //! The agents' service: each method reads a message, calls a use case, and answers.
 
 use argosy_wire::{
-    rest::agents::Heartbeat,
+    rest::{agents::Heartbeat, enrolment::Register},
     rpc::gateway::{
         AGENT_GATEWAY_SERVICE_CONTROL_STREAM_SPEC as CONTROL_STREAM,
         AGENT_GATEWAY_SERVICE_UPLOAD_EVENTS_SPEC as UPLOAD_EVENTS,
@@ -25,7 +25,7 @@ use super::{
     status::{self, refuse},
     uploads::{self, Upload},
 };
-use crate::app::{App, error::AppResult};
+use crate::app::{App, enrolment::Registered, error::AppResult};
 
 /// The agents' service.
 pub(super) struct Gateway(pub(super) App);
@@ -46,14 +46,33 @@ impl Gateway {
         response
     }
 
+    /// With a token, or with a service key where there is none.
+    async fn registration(
+        &self,
+        ctx: &RequestContext,
+        request: &Register,
+    ) -> AppResult<Registered> {
+        let origin = call::origin(ctx);
+        let shown = ctx.headers().contains_key(axum::http::header::AUTHORIZATION);
+        if shown && request.bootstrap_token.is_empty() {
+            let caller = call::operator(&self.0, ctx).await?;
+            self.0.register_with_key(&caller, &origin, request).await
+        } else {
+            self.0.register(&origin, request).await
+        }
+    }
+
     async fn take_heartbeat(
         &self,
         ctx: &RequestContext,
         sent_at: &str,
+        agent_id: &str,
     ) -> AppResult<UploadHeartbeatResponse> {
         let caller = call::agent(&self.0, ctx, UPLOAD_HEARTBEAT).await?;
         convert::check_time("sent_at", sent_at)?;
-        let received = self.0.heartbeat(&caller, &Heartbeat::default()).await?;
+        let agent_id = (!agent_id.is_empty()).then(|| agent_id.to_owned());
+        let heartbeat = Heartbeat { agent_id, ..Heartbeat::default() };
+        let received = self.0.heartbeat(&caller, &call::origin(ctx), &heartbeat).await?;
         Ok(UploadHeartbeatResponse {
             received_at: received.at.to_string(),
             commands_pending: received.commands_pending,
@@ -114,10 +133,10 @@ impl AgentGatewayService for Gateway {
         request: ServiceRequest<'_, RegisterRequest>,
     ) -> ServiceResult<impl Encodable<RegisterResponse> + Send + use<'a>> {
         let request = convert::register(request.to_owned_message());
-        let registered =
-            self.0.register(&call::origin(&ctx), &request).await.map_err(|error| {
-                refuse(status::with_field_names(error, convert::REGISTER_FIELDS))
-            })?;
+        let registered = self
+            .registration(&ctx, &request)
+            .await
+            .map_err(|error| refuse(status::with_field_names(error, convert::REGISTER_FIELDS)))?;
         Response::ok(convert::registered(&registered, &self.0.keyring()))
     }
 
@@ -144,6 +163,7 @@ impl AgentGatewayService for Gateway {
             expires_at: established.session.expires_at.to_string(),
             continuation: established.continuation.0.to_vec(),
             dpop_nonce: self.0.dpop_nonce(),
+            scope: established.session.reach.as_str().to_owned(),
             ..Default::default()
         };
         Ok(self.with_nonce(Response::new(response)))
@@ -154,7 +174,7 @@ impl AgentGatewayService for Gateway {
         ctx: RequestContext,
         request: ServiceRequest<'_, UploadHeartbeatRequest>,
     ) -> ServiceResult<impl Encodable<UploadHeartbeatResponse> + Send + use<'a>> {
-        self.answer(self.take_heartbeat(&ctx, request.sent_at).await)
+        self.answer(self.take_heartbeat(&ctx, request.sent_at, request.agent_id).await)
     }
 
     async fn upload_inventory<'a>(

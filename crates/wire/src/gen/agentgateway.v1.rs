@@ -1419,7 +1419,7 @@ pub const __REGISTERED_KEY_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::bu
 #[derive(::serde::Serialize, ::serde::Deserialize)]
 #[serde(default)]
 pub struct RegisterRequest {
-    /// boot_… or bootproof_…; at most 512 bytes.
+    /// boot_… or bootproof_…; at most 512 bytes. Empty with a service key.
     ///
     /// Field 1: `enrollment_token`
     #[serde(
@@ -1489,6 +1489,16 @@ pub struct RegisterRequest {
         skip_serializing_if = "::core::option::Option::is_none"
     )]
     pub platform: ::core::option::Option<::buffa::alloc::string::String>,
+    /// With a service key in place of a token (metadata `authorization: Bearer`): the id that the agent
+    /// goes by.
+    ///
+    /// Field 10: `agent_id`
+    #[serde(
+        rename = "agentId",
+        alias = "agent_id",
+        skip_serializing_if = "::core::option::Option::is_none"
+    )]
+    pub agent_id: ::core::option::Option<::buffa::alloc::string::String>,
     #[serde(skip)]
     #[doc(hidden)]
     pub __buffa_unknown_fields: ::buffa::UnknownFields,
@@ -1505,6 +1515,7 @@ impl ::core::fmt::Debug for RegisterRequest {
             .field("version", &self.version)
             .field("hostname", &self.hostname)
             .field("platform", &self.platform)
+            .field("agent_id", &self.agent_id)
             .finish()
     }
 }
@@ -1551,6 +1562,16 @@ impl RegisterRequest {
         value: impl Into<::buffa::alloc::string::String>,
     ) -> Self {
         self.platform = Some(value.into());
+        self
+    }
+    #[must_use = "with_* setters return `self` by value; assign or chain the result"]
+    #[inline]
+    ///Sets [`Self::agent_id`] to `Some(value)`, consuming and returning `self`.
+    pub fn with_agent_id(
+        mut self,
+        value: impl Into<::buffa::alloc::string::String>,
+    ) -> Self {
+        self.agent_id = Some(value.into());
         self
     }
 }
@@ -1616,6 +1637,9 @@ impl ::buffa::Message for RegisterRequest {
         if let Some(ref v) = self.platform {
             size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
         }
+        if let Some(ref v) = self.agent_id {
+            size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
+        }
         size += self.__buffa_unknown_fields.encoded_len() as u64;
         ::buffa::saturate_size(size)
     }
@@ -1665,6 +1689,9 @@ impl ::buffa::Message for RegisterRequest {
         }
         if let Some(ref v) = self.platform {
             ::buffa::types::put_string_field(9u32, v, buf);
+        }
+        if let Some(ref v) = self.agent_id {
+            ::buffa::types::put_string_field(10u32, v, buf);
         }
         self.__buffa_unknown_fields.write_to(buf);
     }
@@ -1768,6 +1795,18 @@ impl ::buffa::Message for RegisterRequest {
                     buf,
                 )?;
             }
+            10u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(
+                    self
+                        .agent_id
+                        .get_or_insert_with(::buffa::alloc::string::String::new),
+                    buf,
+                )?;
+            }
             _ => {
                 self.__buffa_unknown_fields
                     .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
@@ -1785,6 +1824,7 @@ impl ::buffa::Message for RegisterRequest {
         self.version = ::core::option::Option::None;
         self.hostname = ::core::option::Option::None;
         self.platform = ::core::option::Option::None;
+        self.agent_id = ::core::option::Option::None;
         self.__buffa_unknown_fields.clear();
     }
 }
@@ -2916,6 +2956,15 @@ pub struct CompleteAuthHandshakeResponse {
         skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
     )]
     pub dpop_nonce: ::buffa::alloc::string::String,
+    /// full, or update_only for an agent that is older than the server admits: it may heartbeat.
+    ///
+    /// Field 5: `scope`
+    #[serde(
+        rename = "scope",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub scope: ::buffa::alloc::string::String,
     #[serde(skip)]
     #[doc(hidden)]
     pub __buffa_unknown_fields: ::buffa::UnknownFields,
@@ -2927,6 +2976,7 @@ impl ::core::fmt::Debug for CompleteAuthHandshakeResponse {
             .field("expires_at", &self.expires_at)
             .field("continuation", &self.continuation)
             .field("dpop_nonce", &self.dpop_nonce)
+            .field("scope", &self.scope)
             .finish()
     }
 }
@@ -2970,6 +3020,9 @@ impl ::buffa::Message for CompleteAuthHandshakeResponse {
         if !self.dpop_nonce.is_empty() {
             size += 1u64 + ::buffa::types::string_encoded_len(&self.dpop_nonce) as u64;
         }
+        if !self.scope.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.scope) as u64;
+        }
         size += self.__buffa_unknown_fields.encoded_len() as u64;
         ::buffa::saturate_size(size)
     }
@@ -2991,6 +3044,9 @@ impl ::buffa::Message for CompleteAuthHandshakeResponse {
         }
         if !self.dpop_nonce.is_empty() {
             ::buffa::types::put_string_field(4u32, &self.dpop_nonce, buf);
+        }
+        if !self.scope.is_empty() {
+            ::buffa::types::put_string_field(5u32, &self.scope, buf);
         }
         self.__buffa_unknown_fields.write_to(buf);
     }
@@ -3033,6 +3089,13 @@ impl ::buffa::Message for CompleteAuthHandshakeResponse {
                 )?;
                 ::buffa::types::merge_string(&mut self.dpop_nonce, buf)?;
             }
+            5u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.scope, buf)?;
+            }
             _ => {
                 self.__buffa_unknown_fields
                     .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
@@ -3045,6 +3108,7 @@ impl ::buffa::Message for CompleteAuthHandshakeResponse {
         self.expires_at.clear();
         self.continuation.clear();
         self.dpop_nonce.clear();
+        self.scope.clear();
         self.__buffa_unknown_fields.clear();
     }
 }
@@ -3091,13 +3155,26 @@ pub struct UploadHeartbeatRequest {
         skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
     )]
     pub sent_at: ::buffa::alloc::string::String,
+    /// With a service key: which of its agents. Otherwise absent.
+    ///
+    /// Field 2: `agent_id`
+    #[serde(
+        rename = "agentId",
+        alias = "agent_id",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub agent_id: ::buffa::alloc::string::String,
     #[serde(skip)]
     #[doc(hidden)]
     pub __buffa_unknown_fields: ::buffa::UnknownFields,
 }
 impl ::core::fmt::Debug for UploadHeartbeatRequest {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        f.debug_struct("UploadHeartbeatRequest").field("sent_at", &self.sent_at).finish()
+        f.debug_struct("UploadHeartbeatRequest")
+            .field("sent_at", &self.sent_at)
+            .field("agent_id", &self.agent_id)
+            .finish()
     }
 }
 impl UploadHeartbeatRequest {
@@ -3130,6 +3207,9 @@ impl ::buffa::Message for UploadHeartbeatRequest {
         if !self.sent_at.is_empty() {
             size += 1u64 + ::buffa::types::string_encoded_len(&self.sent_at) as u64;
         }
+        if !self.agent_id.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.agent_id) as u64;
+        }
         size += self.__buffa_unknown_fields.encoded_len() as u64;
         ::buffa::saturate_size(size)
     }
@@ -3142,6 +3222,9 @@ impl ::buffa::Message for UploadHeartbeatRequest {
         use ::buffa::Enumeration as _;
         if !self.sent_at.is_empty() {
             ::buffa::types::put_string_field(1u32, &self.sent_at, buf);
+        }
+        if !self.agent_id.is_empty() {
+            ::buffa::types::put_string_field(2u32, &self.agent_id, buf);
         }
         self.__buffa_unknown_fields.write_to(buf);
     }
@@ -3163,6 +3246,13 @@ impl ::buffa::Message for UploadHeartbeatRequest {
                 )?;
                 ::buffa::types::merge_string(&mut self.sent_at, buf)?;
             }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.agent_id, buf)?;
+            }
             _ => {
                 self.__buffa_unknown_fields
                     .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
@@ -3172,6 +3262,7 @@ impl ::buffa::Message for UploadHeartbeatRequest {
     }
     fn clear(&mut self) {
         self.sent_at.clear();
+        self.agent_id.clear();
         self.__buffa_unknown_fields.clear();
     }
 }
@@ -9299,7 +9390,7 @@ pub mod __buffa {
         }
         #[derive(Clone, Debug, Default)]
         pub struct RegisterRequestView<'a> {
-            /// boot_… or bootproof_…; at most 512 bytes.
+            /// boot_… or bootproof_…; at most 512 bytes. Empty with a service key.
             ///
             /// Field 1: `enrollment_token`
             pub enrollment_token: &'a str,
@@ -9330,6 +9421,11 @@ pub mod __buffa {
             pub hostname: ::core::option::Option<&'a str>,
             /// Field 9: `platform`
             pub platform: ::core::option::Option<&'a str>,
+            /// With a service key in place of a token (metadata `authorization: Bearer`): the id that the agent
+            /// goes by.
+            ///
+            /// Field 10: `agent_id`
+            pub agent_id: ::core::option::Option<&'a str>,
             pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
         }
         impl<'a> ::buffa::MessageView<'a> for RegisterRequestView<'a> {
@@ -9444,6 +9540,13 @@ pub mod __buffa {
                         )?;
                         view.platform = Some(::buffa::types::borrow_str(&mut cur)?);
                     }
+                    10u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.agent_id = Some(::buffa::types::borrow_str(&mut cur)?);
+                    }
                     4u32 => {
                         ::buffa::encoding::check_wire_type(
                             tag,
@@ -9514,6 +9617,7 @@ pub mod __buffa {
                     version: self.version.map(|s| s.to_string()),
                     hostname: self.hostname.map(|s| s.to_string()),
                     platform: self.platform.map(|s| s.to_string()),
+                    agent_id: self.agent_id.map(|s| s.to_string()),
                     __buffa_unknown_fields: self
                         .__buffa_unknown_fields
                         .to_owned()?
@@ -9571,6 +9675,9 @@ pub mod __buffa {
                 if let Some(ref v) = self.platform {
                     size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
                 }
+                if let Some(ref v) = self.agent_id {
+                    size += 1u64 + ::buffa::types::string_encoded_len(v) as u64;
+                }
                 size += self.__buffa_unknown_fields.encoded_len() as u64;
                 ::buffa::saturate_size(size)
             }
@@ -9621,6 +9728,9 @@ pub mod __buffa {
                 }
                 if let Some(ref v) = self.platform {
                     ::buffa::types::put_string_field(9u32, v, buf);
+                }
+                if let Some(ref v) = self.agent_id {
+                    ::buffa::types::put_string_field(10u32, v, buf);
                 }
                 self.__buffa_unknown_fields.write_to(buf);
             }
@@ -9678,6 +9788,9 @@ pub mod __buffa {
                 }
                 if let ::core::option::Option::Some(__v) = self.platform {
                     __map.serialize_entry("platform", __v)?;
+                }
+                if let ::core::option::Option::Some(__v) = self.agent_id {
+                    __map.serialize_entry("agentId", __v)?;
                 }
                 __map.end()
             }
@@ -9774,7 +9887,7 @@ pub mod __buffa {
             pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
                 self.0.into_bytes()
             }
-            /// boot_… or bootproof_…; at most 512 bytes.
+            /// boot_… or bootproof_…; at most 512 bytes. Empty with a service key.
             ///
             /// Field 1: `enrollment_token`
             #[must_use]
@@ -9835,6 +9948,14 @@ pub mod __buffa {
             #[must_use]
             pub fn platform(&self) -> ::core::option::Option<&'_ str> {
                 self.0.reborrow().platform
+            }
+            /// With a service key in place of a token (metadata `authorization: Bearer`): the id that the agent
+            /// goes by.
+            ///
+            /// Field 10: `agent_id`
+            #[must_use]
+            pub fn agent_id(&self) -> ::core::option::Option<&'_ str> {
+                self.0.reborrow().agent_id
             }
         }
         impl ::core::convert::From<::buffa::OwnedView<RegisterRequestView<'static>>>
@@ -11711,6 +11832,10 @@ pub mod __buffa {
             ///
             /// Field 4: `dpop_nonce`
             pub dpop_nonce: &'a str,
+            /// full, or update_only for an agent that is older than the server admits: it may heartbeat.
+            ///
+            /// Field 5: `scope`
+            pub scope: &'a str,
             pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
         }
         impl<'a> ::buffa::MessageView<'a> for CompleteAuthHandshakeResponseView<'a> {
@@ -11777,6 +11902,13 @@ pub mod __buffa {
                         )?;
                         view.dpop_nonce = ::buffa::types::borrow_str(&mut cur)?;
                     }
+                    5u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.scope = ::buffa::types::borrow_str(&mut cur)?;
+                    }
                     _ => {
                         ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
                         let span_len = before_tag.len() - cur.len();
@@ -11810,6 +11942,7 @@ pub mod __buffa {
                     expires_at: self.expires_at.to_string(),
                     continuation: (self.continuation).to_vec(),
                     dpop_nonce: self.dpop_nonce.to_string(),
+                    scope: self.scope.to_string(),
                     __buffa_unknown_fields: self
                         .__buffa_unknown_fields
                         .to_owned()?
@@ -11848,6 +11981,10 @@ pub mod __buffa {
                             + ::buffa::types::string_encoded_len(&self.dpop_nonce)
                                 as u64;
                 }
+                if !self.scope.is_empty() {
+                    size
+                        += 1u64 + ::buffa::types::string_encoded_len(&self.scope) as u64;
+                }
                 size += self.__buffa_unknown_fields.encoded_len() as u64;
                 ::buffa::saturate_size(size)
             }
@@ -11874,6 +12011,9 @@ pub mod __buffa {
                 }
                 if !self.dpop_nonce.is_empty() {
                     ::buffa::types::put_string_field(4u32, &self.dpop_nonce, buf);
+                }
+                if !self.scope.is_empty() {
+                    ::buffa::types::put_string_field(5u32, &self.scope, buf);
                 }
                 self.__buffa_unknown_fields.write_to(buf);
             }
@@ -11911,6 +12051,9 @@ pub mod __buffa {
                 }
                 if !::buffa::json_helpers::skip_if::is_empty_str(self.dpop_nonce) {
                     __map.serialize_entry("dpopNonce", self.dpop_nonce)?;
+                }
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.scope) {
+                    __map.serialize_entry("scope", self.scope)?;
                 }
                 __map.end()
             }
@@ -12041,6 +12184,13 @@ pub mod __buffa {
             pub fn dpop_nonce(&self) -> &'_ str {
                 self.0.reborrow().dpop_nonce
             }
+            /// full, or update_only for an agent that is older than the server admits: it may heartbeat.
+            ///
+            /// Field 5: `scope`
+            #[must_use]
+            pub fn scope(&self) -> &'_ str {
+                self.0.reborrow().scope
+            }
         }
         impl ::core::convert::From<
             ::buffa::OwnedView<CompleteAuthHandshakeResponseView<'static>>,
@@ -12084,6 +12234,10 @@ pub mod __buffa {
             ///
             /// Field 1: `sent_at`
             pub sent_at: &'a str,
+            /// With a service key: which of its agents. Otherwise absent.
+            ///
+            /// Field 2: `agent_id`
+            pub agent_id: &'a str,
             pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
         }
         impl<'a> ::buffa::MessageView<'a> for UploadHeartbeatRequestView<'a> {
@@ -12129,6 +12283,13 @@ pub mod __buffa {
                         )?;
                         view.sent_at = ::buffa::types::borrow_str(&mut cur)?;
                     }
+                    2u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.agent_id = ::buffa::types::borrow_str(&mut cur)?;
+                    }
                     _ => {
                         ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
                         let span_len = before_tag.len() - cur.len();
@@ -12159,6 +12320,7 @@ pub mod __buffa {
                 let _ = __buffa_src;
                 ::core::result::Result::Ok(super::super::UploadHeartbeatRequest {
                     sent_at: self.sent_at.to_string(),
+                    agent_id: self.agent_id.to_string(),
                     __buffa_unknown_fields: self
                         .__buffa_unknown_fields
                         .to_owned()?
@@ -12178,6 +12340,11 @@ pub mod __buffa {
                         += 1u64
                             + ::buffa::types::string_encoded_len(&self.sent_at) as u64;
                 }
+                if !self.agent_id.is_empty() {
+                    size
+                        += 1u64
+                            + ::buffa::types::string_encoded_len(&self.agent_id) as u64;
+                }
                 size += self.__buffa_unknown_fields.encoded_len() as u64;
                 ::buffa::saturate_size(size)
             }
@@ -12191,6 +12358,9 @@ pub mod __buffa {
                 use ::buffa::Enumeration as _;
                 if !self.sent_at.is_empty() {
                     ::buffa::types::put_string_field(1u32, &self.sent_at, buf);
+                }
+                if !self.agent_id.is_empty() {
+                    ::buffa::types::put_string_field(2u32, &self.agent_id, buf);
                 }
                 self.__buffa_unknown_fields.write_to(buf);
             }
@@ -12215,6 +12385,9 @@ pub mod __buffa {
                 let mut __map = __s.serialize_map(::core::option::Option::None)?;
                 if !::buffa::json_helpers::skip_if::is_empty_str(self.sent_at) {
                     __map.serialize_entry("sentAt", self.sent_at)?;
+                }
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.agent_id) {
+                    __map.serialize_entry("agentId", self.agent_id)?;
                 }
                 __map.end()
             }
@@ -12317,6 +12490,13 @@ pub mod __buffa {
             #[must_use]
             pub fn sent_at(&self) -> &'_ str {
                 self.0.reborrow().sent_at
+            }
+            /// With a service key: which of its agents. Otherwise absent.
+            ///
+            /// Field 2: `agent_id`
+            #[must_use]
+            pub fn agent_id(&self) -> &'_ str {
+                self.0.reborrow().agent_id
             }
         }
         impl ::core::convert::From<

@@ -162,17 +162,18 @@ pub struct UpdateAgent {
     pub labels: Option<BTreeMap<String, String>>,
 }
 
-/// Body of `POST /agents/heartbeat`. What it names must be the caller's own.
+/// Body of `POST /agents/heartbeat`. What it names must be the caller's own. A service key names the
+/// agent that it speaks for, by an id of its own choosing; the first call brings it into being.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Heartbeat {
-    /// The caller's own id, or absent.
+    /// The caller's own id, or absent; with a service key, which of its agents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<String>,
-    /// Ignored: names are changed by operators.
+    /// Ignored but in the first call of an agent of a service key: operators change names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Ignored: the account follows from the credential.
+    /// Ignored but in the first call of an agent of a service key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_id: Option<i64>,
     /// Of the agent.

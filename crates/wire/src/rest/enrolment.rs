@@ -26,9 +26,15 @@ pub struct Register {
     /// The account to join; the token's, where the token names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_id: Option<i64>,
-    /// `boot_…`, or `bootproof_…` with a statement.
+    /// `boot_…`, or `bootproof_…` with a statement. Absent with a service key, which shows itself as
+    /// `Authorization: Bearer`.
     #[cfg_attr(feature = "openapi", schema(max_length = 512))]
+    #[serde(default)]
     pub bootstrap_token: String,
+    /// With a service key: the id that the agent goes by. Otherwise the server chooses.
+    #[cfg_attr(feature = "openapi", schema(max_length = 255))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<String>,
     /// Of the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
@@ -184,4 +190,7 @@ pub struct Session {
     pub continuation: String,
     /// First nonce for proofs.
     pub dpop_nonce: String,
+    /// `full`, or `update_only` for an agent that is older than the server admits: it may heartbeat.
+    #[serde(default)]
+    pub scope: String,
 }

@@ -58,9 +58,11 @@ impl App {
         reason: ReviewReason,
         seen: Appearance,
     ) -> AppResult<()> {
+        // As it stands in this transaction: what is in memory does not know its last origin.
+        let Some(agent) = tx.agents().find(&agent.id).await? else { return Ok(()) };
         let known = agent.last_origin.clone().unwrap_or_else(|| Appearance {
             source: agent.source.clone(),
-            machine_id: enrolled_machine(agent).map(str::to_owned),
+            machine_id: enrolled_machine(&agent).map(str::to_owned),
             version: agent.version.clone(),
             at: agent.registered_at,
         });

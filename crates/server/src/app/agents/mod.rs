@@ -87,7 +87,7 @@ impl App {
     fn snapshot(&self, view: AgentView, breakers: BTreeMap<String, String>) -> AgentSnapshot {
         AgentSnapshot {
             health: Health::at(self.now(), view.last_seen),
-            outdated: false,
+            outdated: self.is_outdated(view.agent.version.as_deref()),
             view,
             breakers,
         }

@@ -115,6 +115,9 @@ impl App {
         earlier: Option<Agent>,
         registration: &Registration,
     ) -> AppResult<Registered> {
+        if registration.signed.is_none() && !self.settings().allow_api_key_agents {
+            return Err(AppError::new(Code::ApiKeyAgentsForbidden));
+        }
         if token.require_proof && registration.signed.is_none() {
             let problem = "is missing: this token asks for an agent with keys";
             return Err(AppError::field("statement", problem));
