@@ -296,9 +296,10 @@ impl From<AppError> for Admission {
 
 impl From<StoreError> for Admission {
     fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Conflict { what: "service_agent" } => Self::Taken,
-            error => Self::Refused(error.into()),
+        if error == (StoreError::Conflict { what: "service_agent" }) {
+            Self::Taken
+        } else {
+            Self::Refused(error.into())
         }
     }
 }

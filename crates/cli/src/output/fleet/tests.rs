@@ -1,5 +1,7 @@
 //! Agents as tables.
 
+use argosy_wire::rest::agents::Sighting;
+
 use super::*;
 use crate::output::tests::plain as view;
 
@@ -68,6 +70,38 @@ fn one_agent_shows_what_matters_and_the_next_step() {
     ] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
+}
+
+#[test]
+fn what_is_under_review_shows_both_origins_and_what_can_be_done() {
+    let seen = |machine: &str| Sighting {
+        source: Some("192.0.2.1".into()),
+        machine: Some(machine.into()),
+        version: None,
+        at: "2026-11-22T11:00:00.000000Z".into(),
+    };
+    let reviewed = |reason: &str| Agent {
+        review: Some(Review {
+            reason: reason.into(),
+            since: "2026-11-22T11:00:00.000000Z".into(),
+            origins: vec![seen("8d969eef6ecad3c2"), seen("2c26b46b68ffc68f")],
+        }),
+        outdated: true,
+        ..web("approved")
+    };
+    let moved = reviewed("machine_mismatch");
+    let text = agent(&view(), &moved);
+    for part in ["8d969eef6ecad3c2", "2c26b46b68ffc68f", "known", "new", "agent rebind 0195-web-1"]
+    {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+    assert!(rebind_question(&view(), &moved).contains("2c26b46b68ffc68f"));
+    for reason in ["clone", "downgrade"] {
+        assert!(agent(&view(), &reviewed(reason)).contains("agent restore 0195-web-1"));
+    }
+    let list = agents(&view(), &[moved], false);
+    assert!(list.contains("approved (review)") && list.contains("0.1.0 (outdated)"), "{list}");
+    assert!(handed_over("agent_x").contains("argosy-agent refresh"));
 }
 
 #[test]
