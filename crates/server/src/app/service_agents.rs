@@ -296,7 +296,7 @@ impl From<AppError> for Admission {
 
 impl From<StoreError> for Admission {
     fn from(error: StoreError) -> Self {
-        if error == (StoreError::Conflict { what: "service_agent" }) {
+        if matches!(error, StoreError::Conflict { what: "service_agent" }) {
             Self::Taken
         } else {
             Self::Refused(error.into())
