@@ -1,7 +1,7 @@
 //! Combined mode: a server that manages its own host, with no question asked.
 
 use argosy_e2e::{
-    database::Place,
+    database::{Place, raw},
     on_both,
     process::{run, until},
 };
@@ -52,4 +52,27 @@ async fn it_comes_back_as_the_same_agent(place: Place) {
     assert_eq!(again["status"], "approved");
 }
 
-on_both!(this_host_shows_its_real_self, it_comes_back_as_the_same_agent);
+/// Whoever holds the server holds this agent: with another database it enrols anew.
+async fn it_enrols_anew_when_the_database_was_replaced(place: Place) {
+    let mut fleet = Fleet::start(&place, "combined").await;
+    let before = fleet.agent("this host to be connected", |a| a["connected"] == true).await;
+    fleet.kill_server().await;
+    if place.database_url.is_some() {
+        raw(&place, "DROP SCHEMA public CASCADE").await;
+        raw(&place, "CREATE SCHEMA public").await;
+    } else {
+        for name in ["argosy.db", "argosy.db-wal", "argosy.db-shm"] {
+            let _ = std::fs::remove_file(place.data_dir.join(name));
+        }
+    }
+    fleet.start_server().await;
+    let after = fleet.agent("this host to be connected again", |a| a["connected"] == true).await;
+    assert_ne!(before["agent_id"], after["agent_id"]);
+    assert_eq!((&after["status"], &after["name"]), (&before["status"], &before["name"]));
+}
+
+on_both!(
+    this_host_shows_its_real_self,
+    it_comes_back_as_the_same_agent,
+    it_enrols_anew_when_the_database_was_replaced,
+);

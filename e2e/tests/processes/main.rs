@@ -1,6 +1,7 @@
 //! The real programs: combined mode, crashes in the middle of a command, an agent in Python.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod by_hand;
 mod combined;
 mod crashes;
 mod fleet;

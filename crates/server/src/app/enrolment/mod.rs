@@ -3,17 +3,15 @@
 //! The order is fixed: the request is read and its own signature checked; the token is judged with
 //! the same work whatever is wrong with it; only then is anything looked up or written.
 
+mod expiry;
 mod request;
 mod token;
-
-use std::time::Duration;
 
 use argosy_domain::{
     agent::{Agent, AgentState, AgentStatus, Approval, Closure, Decider},
     audit::AuditAction,
     digest::Sha256,
     id::{AccountId, AgentId, OrgId, TokenId},
-    limits::REGISTRATION_LIFE,
     review::KeyDelivery,
     token::EnrolmentToken,
 };
@@ -27,6 +25,7 @@ use argosy_wire::{
 };
 use serde_json::json;
 
+pub(crate) use expiry::is_overdue;
 use request::kind_of;
 pub use request::{Presented, Registration, read as read_registration};
 
@@ -371,47 +370,4 @@ impl App {
             time: self.now(),
         }))
     }
-
-    /// Ends registrations that nobody answered in time. Returns how many.
-    pub async fn expire_registrations(&self) -> AppResult<usize> {
-        let now = self.now();
-        let before = now.minus(REGISTRATION_LIFE);
-        let pending = {
-            let mut reader = self.store().read("agents.expire").await?;
-            reader.agents().pending_registered_before(before).await?
-        };
-        let mut expired = 0;
-        for agent in pending {
-            let mut tx = self.store().write("agents.expire").await?;
-            if self.expire_one(&mut tx, agent).await? {
-                expired += 1;
-            }
-            tx.commit().await?;
-        }
-        Ok(expired)
-    }
-
-    /// Ends one registration inside a transaction.
-    pub(crate) async fn expire_one(&self, tx: &mut Tx, mut agent: Agent) -> AppResult<bool> {
-        let now = self.now();
-        agent.state = agent.state.expire(now).map_err(AppError::wrong_state)?;
-        if !tx.agents().save_state(&agent, AgentStatus::Pending).await? {
-            return Ok(false);
-        }
-        tx.api_keys().void_of_agent(&agent.id, now).await?;
-        let event = Event {
-            action: AuditAction::AgentExpired,
-            org: &agent.org,
-            target: Some(format!("agent:{}", agent.id)),
-            detail: json!({ "name": agent.name }),
-        };
-        self.record(tx, "server", &Origin::default(), event).await?;
-        Ok(true)
-    }
-}
-
-/// Whether a registration has waited too long at `now`.
-pub(crate) fn is_overdue(agent: &Agent, now: argosy_domain::time::Timestamp) -> bool {
-    let waited: Duration = now.since(agent.registered_at);
-    agent.state.status() == AgentStatus::Pending && waited >= REGISTRATION_LIFE
 }
