@@ -84,6 +84,7 @@ pub async fn start(
         server_url: Some(local_url),
         bootstrap_token: token.map(SecretText::new),
         api_key: None,
+        key_delivery: "direct".to_owned(),
         server_pin: None,
         state_dir: Some(state_dir),
         // What goes to an address of this very host does not leave it.

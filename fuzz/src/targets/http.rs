@@ -175,6 +175,7 @@ pub(super) fn token(input: &[u8]) {
         method: "POST",
         path,
         machine_id: None,
+        version: None,
         opens_stream: false,
     };
     let app = &world.server.app;

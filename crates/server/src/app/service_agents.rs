@@ -146,18 +146,19 @@ impl App {
         if !self.settings().allow_api_key_agents {
             return Err(self.forbidden(service, origin, called).await?);
         }
+        let mut taken = AppError::new(Code::Unavailable);
         for _ in 0..ATTEMPTS {
             if let Some(agent) = self.find_called(service, origin, called).await? {
                 return Ok((agent, false));
             }
             match self.admit_called(service, origin, called).await {
-                // Somebody was faster by a moment: look whose it is now.
-                Err(Admission::Taken) => {}
-                Err(Admission::Refused(error)) => return Err(error),
                 Ok(agent) => return Ok((agent, true)),
+                Err(Admission::Refused(error)) => return Err(error),
+                // Somebody may have been faster by a moment: look whose it is now.
+                Err(Admission::Taken(error)) => taken = error,
             }
         }
-        Err(AppError { retry_after_s: Some(1), ..AppError::new(Code::Unavailable) })
+        Err(taken)
     }
 
     /// The installation admits no such agents; recorded once a minute for each key.
@@ -223,12 +224,17 @@ impl App {
         called: &Called,
     ) -> Result<Agent, Admission> {
         let (org, now) = (service.org, self.now());
-        let account = called.account.unwrap_or(AccountId::DEFAULT);
         let mut tx = self.store().write("service_agents.admit").await?;
-        if tx.accounts().get(org, account).await?.is_none() {
+        // The organisation's first account unless the first call names another.
+        let accounts = tx.accounts().list(org).await?;
+        let account = match called.account {
+            None => accounts.iter().map(|known| known.id).min(),
+            Some(asked) => accounts.iter().map(|known| known.id).find(|known| *known == asked),
+        };
+        let Some(account) = account else {
             let problem = "is no account of this organisation";
             return Err(Admission::Refused(AppError::field("account_id", problem)));
-        }
+        };
         if tx.service_agents().count_of(org, service.key).await? >= SERVICE_AGENTS_MAX {
             let detail = format!("this key has {SERVICE_AGENTS_MAX} agents already");
             return Err(Admission::Refused(AppError::wrong_state(detail)));
@@ -282,8 +288,8 @@ fn another_keys() -> AppError {
 
 /// Why an id did not come into being.
 enum Admission {
-    /// It did a moment ago, by somebody else.
-    Taken,
+    /// The id or the name is taken, perhaps since a moment ago and by the same agent.
+    Taken(AppError),
     /// The answer is no.
     Refused(AppError),
 }
@@ -296,8 +302,8 @@ impl From<AppError> for Admission {
 
 impl From<StoreError> for Admission {
     fn from(error: StoreError) -> Self {
-        if matches!(error, StoreError::Conflict { what: "service_agent" }) {
-            Self::Taken
+        if matches!(error, StoreError::Conflict { what: "service_agent" | "agent_name" }) {
+            Self::Taken(error.into())
         } else {
             Self::Refused(error.into())
         }
