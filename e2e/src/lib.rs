@@ -9,6 +9,7 @@ pub mod agent;
 pub mod clock;
 pub mod database;
 pub mod http;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod server;

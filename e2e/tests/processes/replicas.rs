@@ -4,6 +4,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use argosy_e2e::{
@@ -24,8 +25,12 @@ struct Replica {
     process: Process,
 }
 
+/// A second is promised; the machine of a test may be busy.
+const SOON: Duration = Duration::from_secs(4);
+
 struct Replicas {
     folder: PathBuf,
+    ports: [u16; 2],
     key: String,
     balancer: Proxy,
     servers: Vec<Replica>,
@@ -43,7 +48,14 @@ impl Replicas {
             servers.push(Replica::start(place, &folder, port, &public).await);
         }
         let key = std::fs::read_to_string(folder.join("data/admin.key")).unwrap();
-        Self { folder, key: key.trim().to_owned(), balancer, servers }
+        Self { folder, ports, key: key.trim().to_owned(), balancer, servers }
+    }
+
+    /// Starts a server that was killed.
+    async fn restart(&mut self, place: &Place, server: usize) {
+        let public = format!("http://{}", self.balancer.address);
+        let port = self.ports[server];
+        self.servers[server] = Replica::start(place, &self.folder, port, &public).await;
     }
 
     /// What a server answers to the administrator.
@@ -143,6 +155,14 @@ async fn an_agent_moves_from_a_server_that_dies_to_the_other(place: Place) {
     assert_ne!(there["id"], through_the_other["id"]);
     let shown = replicas.get(1, &format!("/api/v1/agents/{id}")).await;
     assert_eq!((&shown["connected"], &shown["status"]), (&json!(true), &json!("approved")));
+    // The dead one comes back, and what it revokes ends on the other.
+    replicas.restart(&place, 0).await;
+    let path = format!("/api/v1/agents/{id}/revoke");
+    let began = Instant::now();
+    replicas.servers[0].client.post(&path, &replicas.key, &json!({})).await.expect(200);
+    let ended = async || (replicas.streams(1).await == 0).then_some(());
+    until("the stream to end", ended).await;
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
 }
 
 /// SQLite is for one server: a second one on the same data directory does not start.

@@ -169,7 +169,7 @@ impl App {
 
     /// Ends the stream of an agent that lost what it had, or that has a newer stream elsewhere;
     /// wakes it otherwise. What cannot be known ends it too: the agent comes back.
-    async fn recheck_stream(&self, agent: &AgentId) {
+    pub(crate) async fn recheck_stream(&self, agent: &AgentId) {
         let Some(held) = self.hub().held(agent) else { return };
         let standing = async {
             let standing = self.standing(agent).await?;

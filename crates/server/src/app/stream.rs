@@ -151,6 +151,10 @@ impl AgentStream {
             }
         };
         app.hub().hold(&ticket, held);
+        if app.store().is_shared() {
+            // A newer one may have been opened elsewhere before this one had its number.
+            app.recheck_stream(&agent.id).await;
+        }
         tracing::info!(agent = %agent.id, %version, "stream opened");
         let accepted = Down::Accepted {
             server_time: app.now(),

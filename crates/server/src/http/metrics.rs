@@ -46,6 +46,12 @@ fn write_own(text: &mut String, app: &App) -> std::fmt::Result {
     let counters = app.store_counters();
     writeln!(text, "# TYPE argosy_streams_open gauge")?;
     writeln!(text, "argosy_streams_open {}", app.hub().len())?;
+    writeln!(text, "# TYPE argosy_feed_watchers gauge")?;
+    writeln!(text, "argosy_feed_watchers {}", app.feed().len())?;
+    writeln!(text, "# TYPE argosy_blind gauge")?;
+    writeln!(text, "argosy_blind {}", u8::from(!app.sight().is_clear()))?;
+    writeln!(text, "# TYPE argosy_authorities_known gauge")?;
+    writeln!(text, "argosy_authorities_known {}", app.authorities().len())?;
     writeln!(text, "# TYPE argosy_token_hashes_total counter")?;
     writeln!(text, "argosy_token_hashes_total {}", app.hasher().count())?;
     writeln!(text, "# TYPE argosy_store_commits_total counter")?;

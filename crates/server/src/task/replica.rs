@@ -18,6 +18,8 @@ use crate::app::{
 const WAITING_EVERY: Duration = Duration::from_secs(1);
 /// Wake-ups that follow each other within this time are one.
 const WAKE_PAUSE: Duration = Duration::from_millis(10);
+/// A look that failed at once is not repeated at once, however many ask for one.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// A listener that cannot hear tries again after this time.
 const HEAR_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -70,6 +72,7 @@ async fn look(app: &App, mut watch: Watch) {
             Err(error) => {
                 failing_since.get_or_insert(began);
                 tracing::debug!(%error, "could not look at what other servers change");
+                sleep(LOOK_AGAIN_AFTER).await;
             }
         }
     }

@@ -9,6 +9,7 @@ mod chain;
 mod commands;
 mod common;
 mod database;
+mod feed;
 mod replicas;
 mod reports;
 mod schema;

@@ -5,10 +5,13 @@ use std::{
     time::Duration,
 };
 
-use argosy_domain::agent::AgentStatus;
+use argosy_domain::{agent::AgentStatus, command::CommandState};
 use argosy_store::{AuthorityChange, Options, Store, StoreError, Watch};
 
-use crate::common::{Db, agent, at, conformance, id, insert_agents, org};
+use crate::{
+    commands::command,
+    common::{Db, agent, at, conformance, id, insert_agents, org},
+};
 
 const LIFE: Duration = Duration::from_secs(600);
 
@@ -18,6 +21,7 @@ conformance!(
     a_lease_has_one_holder_and_its_epoch_rises,
     changes_are_heard_here_and_seen_elsewhere,
     what_is_undone_is_not_heard_of,
+    commands_wait_where_the_stream_is,
 );
 
 async fn open(db: &Db, name: &str, replica: &str, second: i64) -> Option<i64> {
@@ -148,4 +152,36 @@ async fn what_is_undone_is_not_heard_of(db: Db) {
     assert_eq!(heard(), [AuthorityChange::Agent(id("a"))], "a failure may have been a success");
     let mut reader = db.store.read("last").await.unwrap();
     assert_eq!(reader.authorities().last().await.unwrap(), 0);
+}
+
+async fn commands_wait_where_the_stream_is(db: Db) {
+    insert_agents(&db, &["a", "b"]).await;
+    open(&db, "a", "one", 1).await;
+    db.write(async |tx| {
+        for (name, agent, sequence) in [("c1", "a", 1), ("c2", "a", 2), ("c3", "b", 1)] {
+            tx.commands().insert(&command(name, agent, sequence)).await?;
+        }
+        Ok(())
+    })
+    .await;
+    let waiting = async |replica: &str, since: i64| {
+        let mut reader = db.store.read("waiting").await.unwrap();
+        let agents = reader.commands().waiting_at(replica, at(since)).await.unwrap();
+        agents.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(waiting("one", 0).await, ["a"], "each agent once");
+    assert_eq!(waiting("two", 0).await, [""; 0]);
+    assert_eq!(waiting("one", 103).await, [""; 0], "its stream knows of older ones");
+    db.write(async |tx| {
+        let received = CommandState::Received { at: at(200) };
+        tx.commands().save_state(&id("c1"), &received, "queued").await?;
+        let sent = CommandState::Sent { at: at(200) };
+        tx.commands().save_state(&id("c2"), &sent, "queued").await
+    })
+    .await;
+    assert_eq!(waiting("one", 0).await, [""; 0]);
+    let mut reader = db.store.read("due").await.unwrap();
+    let due = reader.commands().due_for(&id("a"), 10).await.unwrap();
+    let due: Vec<_> = due.iter().map(|command| command.id.to_string()).collect();
+    assert_eq!(due, ["c2"], "what was acknowledged is not on its way");
 }
