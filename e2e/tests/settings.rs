@@ -1,12 +1,7 @@
 //! Settings of the installation: checked field by field, audited, in force at once on every replica.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use argosy_e2e::{
-    database::Place,
-    on_both,
-    process::until,
-    server::{TestServer, settings},
-};
+use argosy_e2e::{database::Place, on_both, process::until, server::TestServer};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -85,7 +80,7 @@ async fn what_is_not_acceptable_is_named_field_by_field_and_changes_nothing(plac
 
 async fn a_change_reaches_the_other_replica(place: Place) {
     let one = TestServer::start(&place).await;
-    let two = TestServer::start_with(settings(&place), one.clock.clone()).await;
+    let two = one.second().await;
     let change = json!({ "user_session_idle_s": 600, "allow_api_key_agents": false });
     patch(&one, &one.admin_key, change).await.expect(200);
     until("the change on the other replica", async || {
@@ -99,5 +94,12 @@ async fn a_change_reaches_the_other_replica(place: Place) {
 on_both!(
     a_change_is_whole_audited_and_survives_a_restart,
     what_is_not_acceptable_is_named_field_by_field_and_changes_nothing,
-    a_change_reaches_the_other_replica,
 );
+
+/// Only PostgreSQL has several servers.
+mod shared {
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_change_reaches_the_other_replica() {
+        argosy_e2e::database::on_postgres(super::a_change_reaches_the_other_replica).await;
+    }
+}

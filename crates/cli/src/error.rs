@@ -283,6 +283,12 @@ fn next_step(code: Code, problem: &Problem, retry_after_s: Option<u64>) -> Optio
              an admin"
                 .into(),
         ),
+        Code::PasswordChangeRequired => Some("choose one with `argosy user passwd`".into()),
+        Code::CsrfRefused => Some(
+            "log in again with `argosy login`; if that does not help, the server's public_url is \
+             not the address that you use"
+                .into(),
+        ),
         Code::NotFound => Some("check the name or id with the matching `list` command".into()),
         Code::WrongState => Some("see where it stands with the matching `show` command".into()),
         Code::DuplicateName => Some("choose another name".into()),

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 
 use crate::{
     agent::{AgentStatus, Assurance, Reach},
-    id::{AccountId, AgentId, ApiKeyId, OrgId, SessionId},
+    id::{AccountId, AgentId, ApiKeyId, OrgId, SessionId, UserId, UserSessionId},
+    user::UserName,
 };
 
 /// What a route asks for. A new route begins with naming its permission here.
@@ -65,11 +66,19 @@ pub enum Permission {
     TokensCreate,
     /// Revoke an enrolment token.
     TokensRevoke,
+    /// See users.
+    UsersRead,
+    /// Make a user.
+    UsersCreate,
+    /// Change, disable or rename a user, or reset a password.
+    UsersUpdate,
+    /// Delete a user.
+    UsersDelete,
 }
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 30] = [
         Self::AccountsRead,
         Self::AgentsRead,
         Self::AgentsApprove,
@@ -96,6 +105,10 @@ impl Permission {
         Self::TokensRead,
         Self::TokensCreate,
         Self::TokensRevoke,
+        Self::UsersRead,
+        Self::UsersCreate,
+        Self::UsersUpdate,
+        Self::UsersDelete,
     ];
 
     /// The scope that grants it, `noun:verb`.
@@ -127,6 +140,10 @@ impl Permission {
             Self::TokensRead => "tokens:read",
             Self::TokensCreate => "tokens:create",
             Self::TokensRevoke => "tokens:revoke",
+            Self::UsersRead => "users:read",
+            Self::UsersCreate => "users:create",
+            Self::UsersUpdate => "users:update",
+            Self::UsersDelete => "users:delete",
         }
     }
 
@@ -148,6 +165,23 @@ pub enum Role {
 }
 
 impl Role {
+    /// Every role.
+    pub const ALL: [Self; 3] = [Self::Admin, Self::Operator, Self::Viewer];
+
+    /// The public and stored name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Operator => "operator",
+            Self::Viewer => "viewer",
+        }
+    }
+
+    /// The role of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+
     /// The scopes of the role.
     pub fn scopes(self) -> Scopes {
         let viewer = [
@@ -161,6 +195,7 @@ impl Role {
             "security:read",
             "server:read",
             "settings:read",
+            "users:read",
         ];
         let operator = [
             "agents:approve",
@@ -213,6 +248,15 @@ impl Scopes {
         self.iter().any(|scope| scope == "*" || grants(scope, permission))
     }
 
+    /// What both grant. A set that the other covers stays as it is written.
+    pub fn within(self, other: &Self) -> Self {
+        if other.cover(&self) {
+            return self;
+        }
+        let both = Permission::ALL.into_iter().filter(|p| self.grant(*p) && other.grant(*p));
+        Self(both.map(|permission| permission.scope().to_owned()).collect())
+    }
+
     /// Whether everything that `other` grants is granted here too.
     pub fn cover(&self, other: &Self) -> bool {
         let whole = |scopes: &Self| scopes.0.contains("*");
@@ -246,6 +290,21 @@ pub enum Caller {
         /// What it may do.
         scopes: Scopes,
     },
+    /// A user who has logged in.
+    User {
+        /// Who.
+        user: UserId,
+        /// The name at login.
+        name: UserName,
+        /// The tenant.
+        org: OrgId,
+        /// What the user may do.
+        role: Role,
+        /// The login.
+        session: UserSessionId,
+        /// Nothing but a new password is accepted until there is one.
+        must_change_password: bool,
+    },
     /// An agent.
     Agent {
         /// Which one.
@@ -272,6 +331,7 @@ impl Caller {
     pub fn actor(&self) -> String {
         match self {
             Self::Key { owner, .. } => owner.clone(),
+            Self::User { name, .. } => format!("user:{name}"),
             Self::Agent { agent, .. } => format!("agent:{agent}"),
             Self::Server => "server".to_owned(),
         }
@@ -280,8 +340,23 @@ impl Caller {
     /// The tenant that the caller belongs to; the server belongs to none.
     pub fn org(&self) -> Option<&OrgId> {
         match self {
-            Self::Key { org, .. } | Self::Agent { org, .. } => Some(org),
+            Self::Key { org, .. } | Self::User { org, .. } | Self::Agent { org, .. } => Some(org),
             Self::Server => None,
+        }
+    }
+
+    /// Whether the caller is a user who must choose a new password first.
+    pub fn owes_password(&self) -> bool {
+        matches!(self, Self::User { must_change_password: true, .. })
+    }
+
+    /// What the caller has been granted. An agent acts for itself and has no scopes; nor has a user
+    /// who owes a new password.
+    pub fn scopes(&self) -> Scopes {
+        match self {
+            Self::Key { scopes, .. } => scopes.clone(),
+            Self::User { role, must_change_password: false, .. } => role.scopes(),
+            Self::User { .. } | Self::Agent { .. } | Self::Server => Scopes::default(),
         }
     }
 }
@@ -313,6 +388,14 @@ pub fn decide(caller: &Caller, permission: Permission, target: Target<'_>) -> De
         Caller::Key { org, .. } if org != target.org => Decision::Hide,
         Caller::Key { scopes, .. } => {
             if scopes.grant(permission) {
+                Decision::Allow
+            } else {
+                Decision::Forbid
+            }
+        }
+        Caller::User { org, .. } if org != target.org => Decision::Hide,
+        Caller::User { .. } => {
+            if caller.scopes().grant(permission) {
                 Decision::Allow
             } else {
                 Decision::Forbid

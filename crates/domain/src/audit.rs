@@ -69,6 +69,28 @@ pub enum AuditAction {
     AccountCreated,
     /// Settings of the installation changed.
     SettingsUpdated,
+    /// A user was made.
+    UserCreated,
+    /// A code was made with which somebody becomes an administrator.
+    SetupCodeMade,
+    /// Name, role or access of a user changed.
+    UserUpdated,
+    /// A user was deleted.
+    UserDeleted,
+    /// An administrator reset a user's password.
+    PasswordReset,
+    /// A user chose a new password.
+    PasswordChanged,
+    /// A user logged in.
+    LoggedIn,
+    /// A login was refused.
+    LoginRefused,
+    /// Too many logins of one name failed.
+    LoginBlocked,
+    /// A user's session was ended.
+    LoggedOut,
+    /// A call with a user's session came without what shows that the user sent it.
+    UserSessionRefused,
 }
 
 impl AuditAction {
@@ -108,6 +130,17 @@ impl AuditAction {
             Self::KeyRevoked => "key.revoked",
             Self::AccountCreated => "account.created",
             Self::SettingsUpdated => "settings.updated",
+            Self::UserCreated => "user.created",
+            Self::SetupCodeMade => "user.setup_code_made",
+            Self::UserUpdated => "user.updated",
+            Self::UserDeleted => "user.deleted",
+            Self::PasswordReset => "user.password_reset",
+            Self::PasswordChanged => "user.password_changed",
+            Self::LoggedIn => "login.succeeded",
+            Self::LoginRefused => "login.refused",
+            Self::LoginBlocked => "login.blocked",
+            Self::LoggedOut => "login.ended",
+            Self::UserSessionRefused => "login.session_refused",
         }
     }
 }

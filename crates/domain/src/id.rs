@@ -97,6 +97,14 @@ text_id!(
     SessionId, "session id"
 );
 text_id!(
+    /// A person who logs in.
+    UserId, "user id"
+);
+text_id!(
+    /// A login of a user.
+    UserSessionId, "session id"
+);
+text_id!(
     /// A discovery sync job.
     SyncJobId, "sync job id"
 );

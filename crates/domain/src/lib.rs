@@ -25,4 +25,5 @@ pub mod telemetry;
 pub mod text;
 pub mod time;
 pub mod token;
+pub mod user;
 pub mod version;

@@ -51,6 +51,8 @@ enum Command {
         #[command(subcommand)]
         command: KeysCommand,
     },
+    /// Make a link with which somebody becomes an administrator, once, within an hour.
+    UserLink,
     /// Write a copy of the running SQLite store.
     Backup {
         /// A file that does not exist yet.
@@ -156,6 +158,12 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
                 for id in rotate::reset(&settings).await? {
                     println!("{id:12} new");
                 }
+                Ok(())
+            }
+            Command::UserLink => {
+                let (url, code) = rotate::user_link(&settings).await?;
+                println!("{url}/setup#{code}");
+                println!("good once, within an hour; whoever has it becomes an administrator");
                 Ok(())
             }
             Command::Backup { to } => {

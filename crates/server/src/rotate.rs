@@ -1,4 +1,5 @@
-//! `argosyd keys rotate` and `argosyd keys reset`: by whoever may read the master key.
+//! `argosyd keys rotate`, `argosyd keys reset` and `argosyd user-link`: by whoever may read the master
+//! key.
 //!
 //! A rotation works while a server runs on the same store, which then takes the new keys up by itself, and
 //! while none does. *Invariant:* it makes no first keys; a store without keys is refused.
@@ -6,7 +7,7 @@
 use std::sync::Arc;
 
 use argosy_config::host::{OsEntropy, SystemClock};
-use argosy_domain::{access::Caller, time::Clock as _};
+use argosy_domain::access::Caller;
 use argosy_store::{Store, StoreError};
 
 use crate::{
@@ -71,8 +72,8 @@ pub async fn reset(settings: &Settings) -> Result<Vec<String>, RotateError> {
     Ok(made?)
 }
 
-/// Replaces the keys of the uses named, and says how all keys stand now.
-pub async fn rotate(settings: &Settings, uses: &[String]) -> Result<Vec<KeyInfo>, RotateError> {
+/// The use cases over the store of the settings, which a running server may have open too.
+async fn beside(settings: &Settings) -> Result<App, RotateError> {
     if !settings.master_key().exists() {
         return Err(RotateError::NotInitialised("start argosyd once, or name its data directory"));
     }
@@ -80,18 +81,33 @@ pub async fn rotate(settings: &Settings, uses: &[String]) -> Result<Vec<KeyInfo>
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(OsEntropy));
     let sealer = Sealer::open(&settings.master_key(), entropy.as_ref())?;
     let keyring = Keyring::load(&store, &sealer).await?;
-    let app = App::new(Parts {
+    Ok(App::new(Parts {
         store,
-        clock: Arc::clone(&clock) as _,
+        clock,
         entropy,
         keyring: keyring.into(),
         sealer,
         hasher: TokenHasher::new(1),
         failures: FailureLimiter::new(settings.failures_per_minute),
         rules: rules(settings, settings.public_urls(settings.listen)),
-    });
+    }))
+}
+
+/// Makes a code with which somebody becomes an administrator, once, within an hour. The first part
+/// is the address at which the console takes it.
+pub async fn user_link(settings: &Settings) -> Result<(String, String), RotateError> {
+    let app = beside(settings).await?;
+    let made = app.make_setup_code().await;
+    app.close().await;
+    let url = app.rules().public_urls.first().cloned().unwrap_or_default();
+    Ok((url, made?))
+}
+
+/// Replaces the keys of the uses named, and says how all keys stand now.
+pub async fn rotate(settings: &Settings, uses: &[String]) -> Result<Vec<KeyInfo>, RotateError> {
+    let app = beside(settings).await?;
     let rotated = app.rotate_keys(&Caller::Server, &Origin::default(), uses).await;
     app.close().await;
-    let now = clock.now();
+    let now = app.now();
     Ok(rotated?.into_iter().filter(|key| key.not_after.is_none_or(|end| end > now)).collect())
 }

@@ -3,7 +3,7 @@
 use argosy_domain::{
     access::Scopes,
     digest::Sha256,
-    id::{AgentId, ApiKeyId, OrgId},
+    id::{AgentId, ApiKeyId, OrgId, UserId},
     time::Timestamp,
 };
 
@@ -17,6 +17,7 @@ use crate::{
 };
 
 const TABLE: &str = "api_keys";
+const OWNERS: &str = "api_key_owners";
 const ORDER: (&str, &str) = ("created_at", "id");
 
 aggregate! {
@@ -47,6 +48,17 @@ pub struct NewApiKey {
     pub expires_at: Option<Timestamp>,
 }
 
+/// What a key of a user or service owes its life to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyOwner {
+    /// The user whose it is, and with whom it dies; none for keys of services.
+    pub user: Option<UserId>,
+    /// The key that minted it, and with which it dies.
+    pub parent: Option<ApiKeyId>,
+    /// Who minted it.
+    pub created_by: String,
+}
+
 /// A key as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {
@@ -72,7 +84,13 @@ pub struct ApiKey {
     pub revoked_at: Option<Timestamp>,
     /// When it was last used, give or take the interval at which uses are written.
     pub last_used_at: Option<Timestamp>,
+    /// What it owes its life to; unknown for keys of agents and of older versions.
+    pub minted: Option<KeyOwner>,
 }
+
+/// Keys with what they owe their lives to.
+const SELECT: &str = "SELECT k.*, o.user_id, o.parent_id, o.created_by FROM api_keys k
+    LEFT JOIN api_key_owners o ON o.org_id = k.org_id AND o.key_id = k.id";
 
 fn api_key(row: &Row) -> Result<ApiKey, StoreError> {
     let scopes: Vec<String> = row.get("scopes")?;
@@ -89,14 +107,22 @@ fn api_key(row: &Row) -> Result<ApiKey, StoreError> {
         expires_at: row.optional("expires_at")?,
         revoked_at: row.optional("revoked_at")?,
         last_used_at: row.optional("last_used_at")?,
+        minted: match row.optional("created_by")? {
+            None => None,
+            Some(created_by) => Some(KeyOwner {
+                user: row.optional("user_id")?,
+                parent: row.optional("parent_id")?,
+                created_by,
+            }),
+        },
     })
 }
 
 impl<A> ApiKeys<'_, A> {
     /// The key of that id, whosever it is. Whether it still works is the caller's question.
     pub async fn find(&mut self, id: &ApiKeyId) -> Result<Option<ApiKey>, StoreError> {
-        let sql = "SELECT * FROM api_keys WHERE id = $1";
-        let row = self.conn.query(TABLE, sql).bind(id).fetch_optional().await?;
+        let select = Select::dynamic([SELECT, " WHERE k.id = $1"]);
+        let row = self.conn.select(TABLE, select).bind(id).fetch_optional().await?;
         row.as_ref().map(api_key).transpose()
     }
 
@@ -106,7 +132,9 @@ impl<A> ApiKeys<'_, A> {
         org: &OrgId,
         page: &PageRequest,
     ) -> Result<Page<ApiKey>, StoreError> {
-        let base = "SELECT * FROM api_keys WHERE org_id = $1 AND agent_id IS NULL";
+        let base = "SELECT k.*, o.user_id, o.parent_id, o.created_by FROM api_keys k
+            LEFT JOIN api_key_owners o ON o.org_id = k.org_id AND o.key_id = k.id
+            WHERE k.org_id = $1 AND k.agent_id IS NULL";
         let select = Select::new(base, [org.into()]).page(ORDER, page);
         let rows = self.conn.select(TABLE, select).fetch_all().await?;
         page_of(rows, page, ORDER, api_key)
@@ -134,7 +162,62 @@ impl ApiKeys<'_, ReadWrite> {
         Ok(())
     }
 
-    /// Revokes a key; false when there is none or it was revoked before.
+    /// Says what a new key owes its life to.
+    pub async fn owe(
+        &mut self,
+        org: &OrgId,
+        id: &ApiKeyId,
+        owner: &KeyOwner,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO api_key_owners (key_id, org_id, user_id, parent_id, created_by)
+            VALUES ($1, $2, $3, $4, $5)";
+        let query = self.conn.query(OWNERS, sql).bind(id).bind(org).bind(owner.user.as_ref());
+        let query = query.bind(owner.parent.as_ref()).bind(owner.created_by.as_str());
+        query.execute().await?;
+        Ok(())
+    }
+
+    /// Whether a key was not revoked; if so, it is not until the end of the transaction.
+    pub async fn hold(&mut self, org: &OrgId, id: &ApiKeyId) -> Result<bool, StoreError> {
+        let sql = "UPDATE api_keys SET revoked_at = revoked_at
+            WHERE org_id = $1 AND id = $2 AND revoked_at IS NULL";
+        self.conn.query(TABLE, sql).bind(org).bind(id).changed().await
+    }
+
+    /// Revokes every key of a user, and what was minted with them; answers how many there were.
+    pub async fn void_of_user(
+        &mut self,
+        org: &OrgId,
+        user: &UserId,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let sql = "UPDATE api_keys SET revoked_at = $3 WHERE org_id = $1 AND revoked_at IS NULL
+            AND id IN (SELECT key_id FROM api_key_owners WHERE org_id = $1 AND user_id = $2)";
+        let query = self.conn.query(TABLE, sql).bind(org).bind(user).bind(now);
+        let own = query.execute().await?;
+        self.conn.authority_changed(AuthorityChange::Anybody);
+        Ok(own + self.void_orphans(org, now).await?)
+    }
+
+    /// Revokes every key whose parent is revoked, down to the last generation.
+    async fn void_orphans(&mut self, org: &OrgId, now: Timestamp) -> Result<u64, StoreError> {
+        let sql = "UPDATE api_keys SET revoked_at = $2 WHERE org_id = $1 AND revoked_at IS NULL
+            AND id IN (SELECT o.key_id FROM api_key_owners o
+                JOIN api_keys p ON p.org_id = o.org_id AND p.id = o.parent_id
+                WHERE o.org_id = $1 AND p.revoked_at IS NOT NULL)";
+        let mut all = 0;
+        loop {
+            let generation = self.conn.query(TABLE, sql).bind(org).bind(now).execute().await?;
+            if generation == 0 {
+                return Ok(all);
+            }
+            self.conn.authority_changed(AuthorityChange::Anybody);
+            all += generation;
+        }
+    }
+
+    /// Revokes a key and what was minted with it; false when there is none or it was revoked
+    /// before.
     pub async fn revoke(
         &mut self,
         org: &OrgId,
@@ -144,7 +227,11 @@ impl ApiKeys<'_, ReadWrite> {
         self.conn.authority_changed(AuthorityChange::Key(id.clone()));
         let sql = "UPDATE api_keys SET revoked_at = $3
             WHERE org_id = $1 AND id = $2 AND revoked_at IS NULL";
-        self.conn.query(TABLE, sql).bind(org).bind(id).bind(now).changed().await
+        let revoked = self.conn.query(TABLE, sql).bind(org).bind(id).bind(now).changed().await?;
+        if revoked {
+            self.void_orphans(org, now).await?;
+        }
+        Ok(revoked)
     }
 
     /// Revokes every key of an agent and answers how many there were.

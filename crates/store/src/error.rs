@@ -148,6 +148,12 @@ pub const CONFLICTS: &[(&str, &str, &str)] = &[
     ),
     ("security_events.org_id, security_events.fold_key", "security_events_fold", "security_event"),
     ("server_keys.key_use, server_keys.serial", "server_keys_pkey", "server_key"),
+    ("users.id", "users_pkey", "user_id"),
+    ("users.org_id, users.id", "users_org_id_id_key", "user_id"),
+    ("users.org_id, users.name", "users_name", "user_name"),
+    ("user_sessions.id", "user_sessions_pkey", "user_session_id"),
+    ("user_sessions.org_id, user_sessions.id", "user_sessions_org_id_id_key", "user_session_id"),
+    ("api_key_owners.key_id", "api_key_owners_pkey", "key_owner"),
     ("settings.name", "settings_pkey", "setting"),
     ("org_settings.org_id, org_settings.name", "org_settings_pkey", "setting"),
 ];

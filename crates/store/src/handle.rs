@@ -32,6 +32,8 @@ use crate::{
     telemetry::Telemetry,
     tokens::Tokens,
     uploads::Uploads,
+    user_sessions::UserSessions,
+    users::Users,
 };
 
 /// Reads.
@@ -122,6 +124,10 @@ aggregate_accessors! {
     server_keys: ServerKeys,
     /// Settings.
     settings: Settings,
+    /// Users.
+    users: Users,
+    /// Logins of users.
+    user_sessions: UserSessions,
 }
 
 impl<A> Handle<A> {

@@ -29,6 +29,7 @@ macro_rules! step {
 /// Every step, in order.
 pub(crate) const STEPS: &[Step] = &[
     step!(1, "0001_initial.sql", "initial"),
+    step!(2, "0002_users.sql", "users"),
     step!(3, "0003_replicas.sql", "security events and replicas"),
     step!(4, "0004_ways.sql", "ways in, and hosts over their life"),
     step!(6, "0006_telemetry.sql", "telemetry"),

@@ -50,6 +50,12 @@ impl Settings<'_, ReadWrite> {
         self.conn.query(TABLE, sql).bind(name).changed().await
     }
 
+    /// Removes a setting of the installation that still has this value; false when it has not.
+    pub async fn remove_value(&mut self, name: &str, value: &str) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM settings WHERE name = $1 AND value = $2";
+        self.conn.query(TABLE, sql).bind(name).bind(value).changed().await
+    }
+
     /// Sets it.
     pub async fn put(
         &mut self,

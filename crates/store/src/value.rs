@@ -7,11 +7,12 @@ use argosy_domain::{
     digest::{Fingerprint, Sha256},
     id::{
         AccountId, AgentId, ApiKeyId, BatchId, CommandId, EventId, OrgId, ResourceRowId, SessionId,
-        SyncJobId, TokenId,
+        SyncJobId, TokenId, UserId, UserSessionId,
     },
     labels::Labels,
     review::{Appearance, Review},
     time::Timestamp,
+    user::UserName,
 };
 use sqlx::{Decode, Postgres, Row as _, Sqlite, Type, postgres::PgRow, sqlite::SqliteRow};
 
@@ -164,7 +165,10 @@ text_cell!(
     ResourceRowId,
     SessionId,
     SyncJobId,
-    TokenId
+    TokenId,
+    UserId,
+    UserSessionId,
+    UserName
 );
 
 macro_rules! id_value {
@@ -191,7 +195,10 @@ id_value!(
     ResourceRowId,
     SessionId,
     SyncJobId,
-    TokenId
+    TokenId,
+    UserId,
+    UserName,
+    UserSessionId
 );
 
 impl Cell for Timestamp {

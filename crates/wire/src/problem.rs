@@ -66,6 +66,10 @@ codes! {
     HandshakeRefused = "handshake_refused", 401, Unauthenticated, "The handshake was not accepted";
     /// Known, and not allowed.
     Forbidden = "forbidden", 403, PermissionDenied, "Not allowed";
+    /// The user has a password that somebody else knows and must choose another one first.
+    PasswordChangeRequired = "password_change_required", 403, FailedPrecondition, "Choose a new password first";
+    /// A call with a cookie came without what shows that the user sent it.
+    CsrfRefused = "csrf_refused", 403, PermissionDenied, "The request does not show that it comes from the console";
     /// The agent waits for approval.
     NotApproved = "not_approved", 403, FailedPrecondition, "The agent is not approved yet";
     /// The agent is quarantined: nothing is handed out to it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use argosy_domain::access::{Permission, Role};
-use argosy_e2e::{agent::TestAgent, server::TestServer};
+use argosy_e2e::{agent::TestAgent, server::TestServer, user::TestUser};
 use reqwest::Method;
 use serde_json::json;
 
@@ -34,11 +34,19 @@ pub(crate) enum Kind {
     BareKey,
     /// The administrator of another organisation.
     OtherAdmin,
+    /// A user of role viewer who has logged in.
+    UserViewer,
+    /// A user of role operator who has logged in.
+    UserOperator,
+    /// A user of role admin who has logged in.
+    UserAdmin,
+    /// An administrator who owes a new password.
+    UserOwing,
 }
 
 impl Kind {
     /// Every kind, in the order of the columns.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Nobody,
         Self::Viewer,
         Self::Operator,
@@ -50,6 +58,10 @@ impl Kind {
         Self::InSession,
         Self::BareKey,
         Self::OtherAdmin,
+        Self::UserViewer,
+        Self::UserOperator,
+        Self::UserAdmin,
+        Self::UserOwing,
     ];
 
     /// The heading of its column.
@@ -66,8 +78,45 @@ impl Kind {
             Self::InSession => "agent in session",
             Self::BareKey => "its bare key",
             Self::OtherAdmin => "other admin",
+            Self::UserViewer => "user viewer",
+            Self::UserOperator => "user operator",
+            Self::UserAdmin => "user admin",
+            Self::UserOwing => "user who owes a password",
         }
     }
+}
+
+impl Kind {
+    /// The name of the user that a caller is.
+    fn user(self) -> Option<&'static str> {
+        match self {
+            Self::UserViewer => Some("viewer"),
+            Self::UserOperator => Some("operator"),
+            Self::UserAdmin => Some("admin"),
+            Self::UserOwing => Some("owing"),
+            Self::Nobody
+            | Self::Viewer
+            | Self::Operator
+            | Self::Admin
+            | Self::OnlyThisScope
+            | Self::AllButThisScope
+            | Self::Keyless
+            | Self::Pending
+            | Self::InSession
+            | Self::BareKey
+            | Self::OtherAdmin => None,
+        }
+    }
+}
+
+/// A user of each role, and one with a password that an administrator knows.
+async fn users(server: &TestServer) -> BTreeMap<&'static str, TestUser> {
+    let mut users = BTreeMap::new();
+    for role in ["viewer", "operator", "admin"] {
+        users.insert(role, TestUser::make(server, &format!("the-{role}"), role).await);
+    }
+    users.insert("owing", TestUser::make_owing(server, "the-owing", "admin").await);
+    users
 }
 
 /// One caller of each kind.
@@ -83,6 +132,7 @@ pub(crate) struct Callers {
     pub(crate) keyed: TestAgent,
     /// Of another organisation.
     pub(crate) other_admin: String,
+    users: BTreeMap<&'static str, TestUser>,
 }
 
 /// An API key with scopes.
@@ -134,7 +184,20 @@ impl Callers {
             pending: keyless(server, "pending").await,
             keyed: TestAgent::in_session(server, "keyed").await,
             other_admin: server.other_organisation().await.admin_key,
+            users: users(server).await,
         }
+    }
+
+    /// A user's session may have ended with a call.
+    pub(crate) async fn refresh(&mut self, server: &TestServer, kind: Kind) {
+        if let Some(user) = kind.user().and_then(|name| self.users.get_mut(name)) {
+            user.log_in(server).await;
+        }
+    }
+
+    /// The session of a caller who is a user.
+    pub(crate) fn session(&self, kind: Kind) -> Option<&str> {
+        Some(self.users[kind.user()?].session_id())
     }
 
     /// The agent that a caller is.
@@ -149,7 +212,11 @@ impl Callers {
             | Kind::Admin
             | Kind::OnlyThisScope
             | Kind::AllButThisScope
-            | Kind::OtherAdmin => None,
+            | Kind::OtherAdmin
+            | Kind::UserViewer
+            | Kind::UserOperator
+            | Kind::UserAdmin
+            | Kind::UserOwing => None,
         }
     }
 
@@ -182,6 +249,9 @@ impl Callers {
             Kind::Pending => &self.pending.api_key,
             Kind::BareKey => &self.keyed.api_key,
             Kind::OtherAdmin => &self.other_admin,
+            Kind::UserViewer | Kind::UserOperator | Kind::UserAdmin | Kind::UserOwing => {
+                return self.users[kind.user().unwrap_or_default()].headers(method);
+            }
         };
         vec![("authorization", format!("Bearer {key}"))]
     }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The operations that look at no credentials.
-const OPEN: [&str; 8] = [
+const OPEN: [&str; 10] = [
     "GET /.well-known/argosy/keys",
     "GET /api/v1/health",
     "GET /health",
@@ -28,6 +28,8 @@ const OPEN: [&str; 8] = [
     "POST /api/v1/agents/handshake/begin",
     "POST /api/v1/agents/handshake/complete",
     "POST /api/v1/agents/register",
+    "POST /api/v1/auth/login",
+    "POST /api/v1/auth/setup",
 ];
 /// Operations that cannot fail but by a fault, and describe no problems.
 const NO_PROBLEMS: [&str; 4] = ["GET /api/v1/health", "GET /health", "GET /metrics", "GET /ready"];

@@ -100,7 +100,10 @@ impl Inhabited {
         let waiting = self.post("/api/v1/agents/register", waits).await;
         let scopes = json!({ "name": "spare", "scopes": ["agents:read"] });
         let key = self.post("/api/v1/auth/keys", scopes).await;
+        let user = json!({ "name": "spare", "role": "viewer" });
+        let user = self.post("/api/v1/users", user).await;
         vec![
+            ("ARGOSY_TEST_USER_ID", text(&user["id"])),
             ("ARGOSY_TEST_AGENT_ID", agent),
             ("ARGOSY_TEST_COMMAND_ID", text(&command["id"])),
             ("ARGOSY_TEST_RESOURCE_ID", text(&resource["id"])),

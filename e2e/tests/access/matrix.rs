@@ -48,16 +48,24 @@ impl World {
 
     async fn route(&mut self, route: &Route, template: &str, kind: Kind) -> &'static str {
         let server = &self.server;
-        let path = self.targets.path(server, template, self.callers.agent(kind)).await;
+        let own = match Noun::of(template) {
+            Some(Noun::Session) => self.callers.session(kind),
+            _ => self.callers.agent(kind),
+        };
+        let path = self.targets.path(server, template, own).await;
         let about = (&route.method, path.as_str());
         let headers = self.callers.credentials(server, kind, &route.need, about);
-        let headers: Vec<(&str, &str)> =
+        let mut headers: Vec<(&str, &str)> =
             headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        headers.push(("content-type", "application/json"));
         let body = route.body(&self.targets.fresh_name(), self.targets.token());
         let answer = server.client.send(route.method.clone(), &path, &headers, body.as_ref()).await;
         let changed = route.method != Method::GET && (200..300).contains(&answer.status);
         if let Some(noun) = Noun::of(template).filter(|_| changed) {
             self.targets.spend(noun);
+        }
+        if changed && template.starts_with("/api/v1/auth/") {
+            self.callers.refresh(&self.server, kind).await;
         }
         class(answer.status, &format!("{} {path} of {}", route.method, kind.title()))
     }

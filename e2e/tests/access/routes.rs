@@ -101,6 +101,13 @@ impl Route {
             }
             // Which is refused behind the gate, so that the keys stay what they are.
             ("POST", "/keys/rotate") => Some(json!({ "uses": [] })),
+            ("POST", "/users") => Some(json!({ "name": name, "role": "viewer" })),
+            ("PATCH", "/users/{id}") => Some(json!({})),
+            // Which are refused behind the gate.
+            ("POST", "/auth/login" | "/auth/setup") => Some(json!({})),
+            ("POST", "/auth/password") => {
+                Some(json!({ "current_password": "x", "new_password": "a longer one" }))
+            }
             ("PATCH", "/settings") => Some(json!({})),
             ("POST", "/agents/{id}/replace") => Some(json!({ "agent_id": "nobody" })),
             ("PATCH", "/agents/{id}") => Some(json!({ "labels": {} })),

@@ -8,7 +8,7 @@ use argosy_domain::{
     subsystem::Subsystem,
     time::Clock as _,
 };
-use argosy_e2e::{agent::TestAgent, server::TestServer};
+use argosy_e2e::{agent::TestAgent, server::TestServer, user::TestUser};
 use argosy_store::{InventoryRow, Store};
 use serde_json::json;
 
@@ -21,7 +21,9 @@ pub(crate) enum Noun {
     Command,
     Key,
     Resource,
+    Session,
     Token,
+    User,
 }
 
 impl Noun {
@@ -31,9 +33,11 @@ impl Noun {
         Some(match owner.trim_start_matches("/api/v1").trim_start_matches("/discovery") {
             "/agents" => Self::Agent,
             "/auth/keys" => Self::Key,
+            "/auth/sessions" => Self::Session,
             "/bootstrap-tokens" => Self::Token,
             "/commands" => Self::Command,
             "/resources" => Self::Resource,
+            "/users" => Self::User,
             other => panic!("teach the tests to make a thing of {other}"),
         })
     }
@@ -77,6 +81,14 @@ impl Targets {
                 key.split('_').nth(1).unwrap().to_owned()
             }
             Noun::Resource => resource(server).await,
+            Noun::Session => {
+                let name = self.fresh_name();
+                TestUser::make(server, &name, "viewer").await.session_id().to_owned()
+            }
+            Noun::User => {
+                let body = json!({ "name": self.fresh_name(), "role": "viewer" });
+                server.client.post("/api/v1/users", &server.admin_key, &body).await.text("id")
+            }
             Noun::Token => server.create_token(json!({})).await.text("id"),
         };
         self.ids.insert(noun, id.clone());
@@ -96,7 +108,7 @@ impl Targets {
         own: Option<&str>,
     ) -> String {
         let Some(noun) = Noun::of(template) else { return template.to_owned() };
-        let id = match own.filter(|_| noun == Noun::Agent) {
+        let id = match own.filter(|_| [Noun::Agent, Noun::Session].contains(&noun)) {
             Some(own) => own.to_owned(),
             None => self.id(server, noun).await,
         };

@@ -107,6 +107,9 @@ pub enum ApiKeys {
         /// The scopes of a role
         #[arg(long, value_enum, conflicts_with = "scopes")]
         role: Option<Role>,
+        /// The service whose key it is; without one it is yours, and dies with your user
+        #[arg(long, value_name = "NAME")]
+        service: Option<String>,
         /// Days until it dies; none unless said
         #[arg(long, value_name = "DAYS")]
         expires_in_days: Option<u32>,

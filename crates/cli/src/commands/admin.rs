@@ -62,9 +62,9 @@ fn create_token(options: TokenCreate) -> CreateToken {
 pub async fn key(context: &Context<'_>, command: ApiKeys) -> Result<(), CliError> {
     let Context { client, printer, .. } = context;
     match command {
-        ApiKeys::Create { name, scopes, role, expires_in_days } => {
+        ApiKeys::Create { name, scopes, role, service, expires_in_days } => {
             let scopes = role.map_or(scopes, scopes_of);
-            let body = CreateKey { name, scopes, expires_in_days };
+            let body = CreateKey { name, scopes, service, expires_in_days };
             let created: CreatedKey = client.post("/api/v1/auth/keys", &body).await?;
             printer.show(&created, |view| lists::created_key(view, &created))
         }

@@ -164,3 +164,38 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_two_sets_grant_is_in_both() {
+    let key = Scopes::parse(["agents:write", "keys:create"]).unwrap();
+    let operator = Role::Operator.scopes();
+    let both = key.clone().within(&operator);
+    for permission in Permission::ALL {
+        let wanted = key.grant(permission) && operator.grant(permission);
+        assert_eq!(both.grant(permission), wanted, "{permission:?}");
+    }
+    assert_eq!(key.clone().within(&Role::Admin.scopes()), key, "as it was written");
+}
+
+#[test]
+fn a_user_has_the_role_and_nothing_before_a_new_password() {
+    let org = OrgId::default_org();
+    let target = Target { org: &org, agent: None };
+    for role in Role::ALL {
+        assert_eq!(Role::parse(role.as_str()), Some(role));
+        let user = |must_change_password| Caller::User {
+            user: "u".parse().unwrap(),
+            name: "ada".parse().unwrap(),
+            org: org.clone(),
+            role,
+            session: "s".parse().unwrap(),
+            must_change_password,
+        };
+        for permission in Permission::ALL {
+            let granted = role.scopes().grant(permission);
+            let expected = if granted { Decision::Allow } else { Decision::Forbid };
+            assert_eq!(decide(&user(false), permission, target), expected);
+            assert_eq!(decide(&user(true), permission, target), Decision::Forbid);
+        }
+    }
+}

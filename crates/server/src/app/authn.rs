@@ -110,11 +110,26 @@ impl App {
         self.judged(origin, outcome, counted)
     }
 
+    /// A key of a user grants no more than the user may now, and nothing once the user is gone.
+    pub(crate) async fn caller_of_operator_key(&self, key: ApiKey) -> AppResult<Caller> {
+        let refused = || AppError::new(Code::Unauthenticated);
+        let mut scopes = key.scopes;
+        if let Some(user) = key.minted.and_then(|minted| minted.user) {
+            let mut reader = self.store().read("authn.owner").await?;
+            let user = reader.users().get(&key.org, &user).await?.ok_or_else(refused)?;
+            if user.disabled_at.is_some() {
+                return Err(refused());
+            }
+            scopes = scopes.within(&user.role.scopes());
+        }
+        self.uses().of_key(&key.id, key.last_used_at, self.now());
+        Ok(Caller::Key { key: key.id, owner: key.owner, org: key.org, scopes })
+    }
+
     async fn caller_of_key(&self, origin: &Origin, text: &str) -> AppResult<Caller> {
         let (presented, key) = self.find_key(text).await?;
         if presented.of == ApiKeyOf::Operator {
-            let (key, owner, org, scopes) = (key.id, key.owner, key.org, key.scopes);
-            return Ok(Caller::Key { key, owner, org, scopes });
+            return self.caller_of_operator_key(key).await;
         }
         let agent = self.agent_of_key(&key).await?;
         match agent.assurance() {

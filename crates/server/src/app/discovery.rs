@@ -76,7 +76,9 @@ fn account_of(caller: &Caller, asked: Option<i64>) -> AppResult<AccountId> {
         Caller::Agent { .. } => {
             Err(AppError::because(Code::Forbidden, "account_id is not this agent's account"))
         }
-        Caller::Key { .. } | Caller::Server => Ok(asked.unwrap_or(AccountId::DEFAULT)),
+        Caller::Key { .. } | Caller::User { .. } | Caller::Server => {
+            Ok(asked.unwrap_or(AccountId::DEFAULT))
+        }
     }
 }
 
@@ -94,7 +96,7 @@ impl App {
                 self.must_reach(caller)?;
                 Some(agent.clone())
             }
-            Caller::Key { .. } | Caller::Server => {
+            Caller::Key { .. } | Caller::User { .. } | Caller::Server => {
                 let target = Target { org, agent: None };
                 Self::authorize(caller, Permission::DiscoveryCreate, target, "organisation")?;
                 self.agent_of_ingest(caller, ingest.agent_id.as_deref()).await?

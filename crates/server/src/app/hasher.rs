@@ -1,4 +1,4 @@
-//! Argon2id for enrolment tokens, so many at a time and no more.
+//! Argon2id for enrolment tokens and passwords, so many at a time and no more.
 //!
 //! A verification takes about ten milliseconds of a core and 19 MiB, so the memory is pooled.
 //! *Invariant:* at most one runs for each permit, so that enrolment cannot stall heartbeats, and
@@ -10,10 +10,14 @@ use std::sync::{
 };
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
-use argosy_domain::entropy::{Entropy, random_bytes};
+use argosy_domain::{
+    digest::Sha256,
+    entropy::{Entropy, random_bytes},
+};
 use argosy_wire::{bytes, problem::Code, token::Secret32};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
 use super::error::{AppError, AppResult};
 
@@ -24,7 +28,14 @@ const WAITING_MAX: usize = 4_096;
 const SALT_BYTES: usize = 16;
 const SCHEME: &str = "argon2id-19456-2-1";
 
-/// Hashes and verifies token secrets.
+/// What a password is hashed as: Argon2id takes 32 bytes here, and a digest of its own purpose makes
+/// them of a text of any length.
+fn password_secret(password: &str) -> Secret32 {
+    let text = Zeroizing::new(format!("argosy password v1\0{password}"));
+    Secret32::new(Sha256::of(text.as_bytes()).0)
+}
+
+/// Hashes and verifies the secrets of tokens, and passwords.
 pub struct TokenHasher {
     permits: Arc<Semaphore>,
     pool: Arc<Mutex<Vec<Vec<Block>>>>,
@@ -41,7 +52,10 @@ impl<'a> Waiting<'a> {
         if waiting.fetch_add(1, Ordering::Relaxed) < WAITING_MAX {
             Ok(entered)
         } else {
-            let busy = AppError::because(Code::Unavailable, "too many machines enrol just now");
+            let busy = AppError::because(
+                Code::Unavailable,
+                "too many machines and people prove themselves just now",
+            );
             Err(AppError { retry_after_s: Some(5), ..busy })
         }
     }
@@ -113,6 +127,16 @@ impl TokenHasher {
         let salt = random_bytes(entropy);
         let digest = self.run(secret, salt).await?;
         Ok(format!("{SCHEME}${}${}", bytes::encode(&salt), bytes::encode(&digest)))
+    }
+
+    /// The text to store for a password.
+    pub async fn hash_password(&self, password: &str, entropy: &dyn Entropy) -> AppResult<String> {
+        self.hash(&password_secret(password), entropy).await
+    }
+
+    /// [`Self::verify`] for a password.
+    pub async fn verify_password(&self, password: &str, stored: Option<&str>) -> AppResult<bool> {
+        self.verify(&password_secret(password), stored).await
     }
 
     /// Whether a secret is the one behind `stored`. Without `stored`, or with one that cannot be

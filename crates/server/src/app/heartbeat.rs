@@ -85,7 +85,7 @@ pub struct HeartbeatReceived {
 pub(crate) fn own_agent(caller: &Caller) -> AppResult<(&AgentId, AccountId, AgentStatus)> {
     match caller {
         Caller::Agent { agent, account, status, .. } => Ok((agent, *account, *status)),
-        Caller::Key { .. } | Caller::Server => {
+        Caller::Key { .. } | Caller::User { .. } | Caller::Server => {
             Err(AppError::because(Code::Forbidden, "only an agent may do this"))
         }
     }
@@ -95,7 +95,7 @@ pub(crate) fn own_agent(caller: &Caller) -> AppResult<(&AgentId, AccountId, Agen
 fn assurance_of(caller: &Caller) -> Assurance {
     match caller {
         Caller::Agent { assurance, .. } => *assurance,
-        Caller::Key { .. } | Caller::Server => Assurance::ApiKey,
+        Caller::Key { .. } | Caller::User { .. } | Caller::Server => Assurance::ApiKey,
     }
 }
 
@@ -174,7 +174,7 @@ impl App {
                 self.must_be_own(caller, agent, heartbeat.agent_id.as_deref())?;
                 caller
             }
-            Caller::Server => caller,
+            Caller::User { .. } | Caller::Server => caller,
         };
         let (agent, account, status) = own_agent(caller)?;
         if assurance_of(caller) == Assurance::ApiKey {

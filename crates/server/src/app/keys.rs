@@ -9,8 +9,10 @@ use argosy_domain::{
     entropy::random_bytes,
     id::{ApiKeyId, OrgId},
     text,
+    time::Timestamp,
+    user::UserName,
 };
-use argosy_store::{ApiKey, NewApiKey, Page, Tx};
+use argosy_store::{ApiKey, KeyOwner, NewApiKey, Page, Tx};
 use argosy_wire::{
     problem::Code,
     rest::keys::CreateKey,
@@ -33,6 +35,8 @@ const KEY_LIFE_DAYS_MAX: u32 = 3_650;
 pub struct MintedKey {
     /// What was made.
     pub key: NewApiKey,
+    /// What it owes its life to.
+    pub owner: Option<KeyOwner>,
     /// The string to hand over.
     pub secret: ApiKeyString,
 }
@@ -53,7 +57,28 @@ impl MintedKey {
             expires_at: key.expires_at,
             revoked_at: None,
             last_used_at: None,
+            minted: self.owner,
         }
+    }
+}
+
+/// Refuses what somebody mints who is losing the right to in this moment: owner and parent stay as
+/// they are until the key is there, and then take it along.
+async fn must_live(tx: &mut Tx, org: &OrgId, caller: &Caller, owner: &KeyOwner) -> AppResult<()> {
+    let user = match caller {
+        Caller::User { user, .. } => Some(user),
+        Caller::Key { .. } | Caller::Agent { .. } | Caller::Server => owner.user.as_ref(),
+    };
+    let refused = || AppError::new(Code::Unauthenticated);
+    if let Some(user) = user {
+        let held = tx.users().hold(org, user).await?.ok_or_else(refused)?;
+        if held.disabled_at.is_some() {
+            return Err(refused());
+        }
+    }
+    match &owner.parent {
+        Some(parent) if !tx.api_keys().hold(org, parent).await? => Err(refused()),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -77,30 +102,34 @@ impl App {
         if scopes.iter().next().is_none() {
             return Err(AppError::field("scopes", "must not be empty"));
         }
-        match caller {
-            Caller::Key { scopes: own, .. } if own.cover(&scopes) => {}
-            Caller::Key { .. } | Caller::Agent { .. } | Caller::Server => {
-                let detail = "no key can mint a key with more than it has itself";
-                return Err(AppError::because(Code::Forbidden, detail));
-            }
+        if !caller.scopes().cover(&scopes) {
+            let detail = "nobody can mint a key with more than they have themselves";
+            return Err(AppError::because(Code::Forbidden, detail));
         }
-        let now = self.now();
+        let (now, ends_at) = (self.now(), self.end_of(caller).await?);
         let expires_at = match request.expires_in_days {
-            None => None,
+            None => ends_at,
             Some(days) if (1..=KEY_LIFE_DAYS_MAX).contains(&days) => {
-                Some(now.plus(Duration::from_secs(u64::from(days) * 86_400)))
+                let asked = now.plus(Duration::from_secs(u64::from(days) * 86_400));
+                Some(ends_at.map_or(asked, |end| asked.min(end)))
             }
             Some(_) => {
                 let limit = format!("must be 1 to {KEY_LIFE_DAYS_MAX}");
                 return Err(AppError::field("expires_in_days", limit));
             }
         };
+        let service = request.service.as_deref().map(str::parse::<UserName>).transpose();
+        let service = service.map_err(|error| AppError::field("service", error))?;
+        let owner = self.owner_of(caller, service.is_some()).await?;
         let secret = self.fresh_key(ApiKeyOf::Operator);
         let key = NewApiKey {
             id: secret.id.clone(),
             org: org.clone(),
             agent: None,
-            owner: caller.actor(),
+            owner: match &service {
+                Some(service) => format!("service:{service}"),
+                None => caller.actor(),
+            },
             name: text::name(&request.name).map_err(|error| AppError::field("name", error))?,
             scopes,
             secret_sha256: Sha256::of(secret.secret.expose()),
@@ -108,9 +137,41 @@ impl App {
             expires_at,
         };
         let mut tx = self.store().write("keys.create").await?;
+        must_live(&mut tx, org, caller, &owner).await?;
         self.store_key(&mut tx, &caller.actor(), origin, &key).await?;
+        tx.api_keys().owe(org, &key.id, &owner).await?;
         tx.commit().await?;
-        Ok(MintedKey { key, secret })
+        Ok(MintedKey { key, secret, owner: Some(owner) })
+    }
+
+    /// When the caller's own credential ends: what it mints ends no later.
+    async fn end_of(&self, caller: &Caller) -> AppResult<Option<Timestamp>> {
+        match caller {
+            Caller::Key { key, .. } => {
+                let found = self.store().read("keys.minter").await?.api_keys().find(key).await?;
+                Ok(found.and_then(|key| key.expires_at))
+            }
+            // A key outlives the login with which its owner minted it, and dies with the owner.
+            Caller::User { .. } | Caller::Agent { .. } | Caller::Server => Ok(None),
+        }
+    }
+
+    /// What a key that `caller` mints owes its life to.
+    async fn owner_of(&self, caller: &Caller, of_service: bool) -> AppResult<KeyOwner> {
+        let created_by = caller.actor();
+        match caller {
+            Caller::Key { key, .. } => {
+                let minter = self.store().read("keys.minter").await?.api_keys().find(key).await?;
+                let user = minter.and_then(|minter| minter.minted).and_then(|minted| minted.user);
+                let user = user.filter(|_| !of_service);
+                Ok(KeyOwner { user, parent: Some(key.clone()), created_by })
+            }
+            Caller::User { user, .. } => {
+                let user = (!of_service).then(|| user.clone());
+                Ok(KeyOwner { user, parent: None, created_by })
+            }
+            Caller::Agent { .. } | Caller::Server => Err(AppError::new(Code::Forbidden)),
+        }
     }
 
     /// Stores a key of a user or service with its audit entry.

@@ -15,6 +15,7 @@ pub mod discovery;
 pub mod enrolment;
 pub mod error;
 pub mod feed;
+pub mod guesses;
 pub mod handshake;
 pub mod hasher;
 pub mod heartbeat;
@@ -22,6 +23,7 @@ pub mod inventory;
 pub mod keyring;
 pub mod keys;
 pub mod limits;
+pub mod login;
 pub mod paging;
 pub mod proofs;
 pub mod records;
@@ -41,6 +43,9 @@ pub mod streams;
 pub mod telemetry;
 pub mod template;
 pub mod tokens;
+pub mod user_sessions;
+pub mod users;
+pub mod uses;
 pub mod versions;
 
 use std::{net::IpAddr, sync::Arc};
@@ -48,7 +53,7 @@ use std::{net::IpAddr, sync::Arc};
 use argosy_domain::{
     access::{Caller, Decision, Permission, Target, decide},
     entropy::Entropy,
-    id::{IdSource, OrgId},
+    id::{IdSource, OrgId, UserSessionId},
     time::{Clock, Timestamp},
 };
 use argosy_store::Store;
@@ -58,6 +63,7 @@ use self::{
     authorities::Authorities,
     error::{AppError, AppResult},
     feed::Feed,
+    guesses::Guesses,
     hasher::TokenHasher,
     heartbeat::PresenceWriter,
     keyring::Keyring,
@@ -71,6 +77,7 @@ use self::{
     settings::SharedSettings,
     sight::Sight,
     streams::Hub,
+    uses::Uses,
 };
 
 /// Finds a request in the log; transports hand it from the edge to [`Origin`].
@@ -137,6 +144,10 @@ struct Inner {
     replica: Replica,
     presence: PresenceWriter,
     settings: SharedSettings,
+    guesses: Guesses,
+    blocked_names: RecentRefusals<String>,
+    foreign_calls: RecentRefusals<UserSessionId>,
+    uses: Uses,
     started_at: Timestamp,
 }
 
@@ -164,6 +175,10 @@ impl App {
             replica,
             presence,
             settings: SharedSettings::default(),
+            guesses: Guesses::default(),
+            blocked_names: RecentRefusals::default(),
+            foreign_calls: RecentRefusals::default(),
+            uses: Uses::default(),
             started_at,
             parts,
         };
@@ -243,6 +258,26 @@ impl App {
         &self.inner.misuses
     }
 
+    /// Passwords that are being tried.
+    pub(crate) fn guesses(&self) -> &Guesses {
+        &self.inner.guesses
+    }
+
+    /// Names whose refusal for too many guesses was recorded a moment ago.
+    pub(crate) fn blocked_names(&self) -> &RecentRefusals<String> {
+        &self.inner.blocked_names
+    }
+
+    /// Sessions of users whose call from elsewhere was recorded a moment ago.
+    pub(crate) fn foreign_calls(&self) -> &RecentRefusals<UserSessionId> {
+        &self.inner.foreign_calls
+    }
+
+    /// When keys and sessions were used.
+    pub fn uses(&self) -> &Uses {
+        &self.inner.uses
+    }
+
     pub(crate) fn shared_settings(&self) -> &SharedSettings {
         &self.inner.settings
     }
@@ -275,6 +310,9 @@ impl App {
         match decide(caller, permission, target) {
             Decision::Allow => Ok(()),
             Decision::Hide => Err(AppError::not_found(what)),
+            Decision::Forbid if caller.owes_password() => {
+                Err(AppError::new(Code::PasswordChangeRequired))
+            }
             Decision::Forbid => Err(AppError::because(
                 Code::Forbidden,
                 format!("this needs the scope {}", permission.scope()),

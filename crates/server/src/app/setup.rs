@@ -60,7 +60,8 @@ impl App {
         let now = self.now();
         let mut tx = self.store().write("purge").await?;
         let challenges = tx.handshakes().purge_expired(now).await?;
-        let sessions = tx.sessions().purge_expired(now).await?;
+        let mut sessions = tx.sessions().purge_expired(now).await?;
+        sessions += tx.user_sessions().purge_expired(now).await?;
         let proofs = tx.sessions().purge_proofs(now).await?;
         tx.authorities().purge().await?;
         tx.commit().await?;

@@ -53,9 +53,10 @@ impl App {
                 );
                 Err(AppError::because(Code::UpgradeRequired, detail))
             }
-            Caller::Agent { reach: Reach::Full, .. } | Caller::Key { .. } | Caller::Server => {
-                Ok(())
-            }
+            Caller::Agent { reach: Reach::Full, .. }
+            | Caller::Key { .. }
+            | Caller::User { .. }
+            | Caller::Server => Ok(()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Domain values → wire shapes.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use argosy_domain::{
     account::Account,
@@ -38,7 +38,7 @@ use crate::app::{
     records::{AuditRecord, KeyRecord, ReportRecord, ResourceRecord, SecurityRecord},
 };
 
-fn text(at: Timestamp) -> String {
+pub(super) fn text(at: Timestamp) -> String {
     at.to_string()
 }
 
@@ -199,8 +199,21 @@ pub(super) fn account(account: Account) -> WireAccount {
     }
 }
 
-pub(super) fn key(key: KeyRecord) -> ApiKey {
+/// A key of this age should be replaced, whatever its expiry.
+const ROTATION_DUE_DAYS: u32 = 365;
+/// A key that ends this soon should be replaced.
+const ROTATION_BEFORE_EXPIRY: Duration = Duration::from_secs(14 * 86_400);
+
+pub(super) fn key(key: KeyRecord, now: Timestamp) -> ApiKey {
+    let age_days = u32::try_from(now.since(key.created_at).as_secs() / 86_400).unwrap_or(u32::MAX);
+    let ends_soon = key.expires_at.is_some_and(|end| end.minus(ROTATION_BEFORE_EXPIRY) <= now);
+    let minted = key.minted;
     ApiKey {
+        age_days,
+        rotation_due: key.revoked_at.is_none() && (age_days >= ROTATION_DUE_DAYS || ends_soon),
+        revoked_at: key.revoked_at.map(text),
+        created_by: minted.as_ref().map(|minted| minted.created_by.clone()),
+        parent_id: minted.and_then(|minted| minted.parent).map(|parent| parent.to_string()),
         prefix: format!("argosy_{}_", key.id),
         id: key.id.to_string(),
         name: key.name,

@@ -17,6 +17,7 @@ use crate::app::{
     error::{AppError, AppResult},
     paging::PageQuery,
     sessions::SessionCall,
+    user_sessions::{CookieCall, Site},
 };
 
 fn origin(parts: &Parts) -> Origin {
@@ -56,8 +57,41 @@ fn only_header_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     value.to_str().ok()
 }
 
+/// The value of this server's cookie, if the call carries exactly one. Whoever shows `Authorization`
+/// too has not been sent by a page of somebody else, and the cookie does not count.
+pub(super) fn session_cookie<'h>(headers: &'h HeaderMap, app: &App) -> Option<&'h str> {
+    if headers.contains_key(header::AUTHORIZATION) {
+        return None;
+    }
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let mut values = lines.flat_map(|line| line.split(';')).filter_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        (name == app.session_cookie()).then_some(value)
+    });
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    Some(value)
+}
+
+/// Where a browser says that a call comes from. Several values say nothing good.
+pub(super) fn site(headers: &HeaderMap) -> Site<'_> {
+    let said = |name| {
+        let several = headers.get_all(name).iter().count() > 1;
+        if several { Some("several") } else { header_text(headers, name) }
+    };
+    Site { origin: said("origin"), fetch_site: said("sec-fetch-site") }
+}
+
 async fn authenticate(parts: &Parts, app: &App) -> AppResult<Caller> {
     let unauthenticated = || AppError::new(Code::Unauthenticated);
+    if let Some(cookie) = session_cookie(&parts.headers, app) {
+        let call = CookieCall {
+            cookie,
+            writes: !parts.method.is_safe(),
+            csrf: only_header_text(&parts.headers, "x-csrf-token"),
+            site: site(&parts.headers),
+        };
+        return app.authenticate_cookie(&origin(parts), call).await;
+    }
     let mut given = parts.headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (given.next(), given.next()) else { return Err(unauthenticated()) };
     let (scheme, secret) =
@@ -148,7 +182,10 @@ pub(super) struct OptionalJson<T>(pub(super) T);
 async fn body(request: Request, app: &App) -> AppResult<Bytes> {
     let media_type = header_text(request.headers(), "content-type").unwrap_or_default();
     let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let readable = ["", "application/json", "application/x-www-form-urlencoded"];
+    // A page of somebody else can send a form with the user's cookie, but not JSON.
+    let form = ["", "application/json", "application/x-www-form-urlencoded"];
+    let strict = session_cookie(request.headers(), app).is_some();
+    let readable = if strict { &form[1..2] } else { &form[..] };
     if !readable.contains(&essence.as_str()) {
         return Err(AppError::because(Code::UnsupportedMediaType, "send application/json"));
     }
@@ -196,6 +233,23 @@ impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalJson<T> {
             return Ok(Self(T::default()));
         }
         Ok(Self(parse::<Option<T>>(&bytes)?.unwrap_or_default()))
+    }
+}
+
+/// A JSON body that says so, for calls that begin a session.
+pub(super) struct StrictJson<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<App> for StrictJson<T> {
+    type Rejection = Refusal;
+    async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
+        let media_type = header_text(request.headers(), "content-type").unwrap_or_default();
+        let says_so = media_type.to_ascii_lowercase().starts_with("application/json");
+        let bytes = body(request, app).await?;
+        if !says_so {
+            let error = AppError::because(Code::UnsupportedMediaType, "send application/json");
+            return Err(Refusal(error));
+        }
+        Ok(Self(parse(&bytes)?))
     }
 }
 

@@ -24,6 +24,8 @@ mod telemetry;
 mod tests;
 mod tokens;
 mod trace;
+mod user_sessions;
+mod users;
 
 use argosy_domain::limits::{BODY_BYTES_MAX, INGEST_BODY_BYTES_MAX};
 use argosy_wire::problem::{Code, Problem};
@@ -70,6 +72,14 @@ impl Modify for Schemes {
             "Proof (RFC 9449) that goes with `Authorization: DPoP <session token>` of an agent",
         );
         components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Header(proof)));
+        let cookie = ApiKeyValue::with_description(
+            "argosy_session",
+            "Session of a user, from `POST /api/v1/auth/login`; `__Host-argosy_session` where the \
+             public URL is https. Calls that change something also carry `X-CSRF-Token`, JSON with \
+             its content type, and `Origin` or `Sec-Fetch-Site` as browsers set them. Wherever \
+             `api_key` is accepted, the session of a user whose role has the scope is accepted too.",
+        );
+        components.add_security_scheme("cookie", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     }
 }
 
@@ -106,6 +116,14 @@ fn api() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(shared())
         .routes(routes!(auth::me))
+        .routes(routes!(user_sessions::login))
+        .routes(routes!(user_sessions::logout))
+        .routes(routes!(user_sessions::setup))
+        .routes(routes!(user_sessions::change_password))
+        .routes(routes!(user_sessions::list))
+        .routes(routes!(user_sessions::end))
+        .routes(routes!(users::create, users::list))
+        .routes(routes!(users::update, users::delete))
         .routes(routes!(auth::create_key, auth::list_keys))
         .routes(routes!(auth::revoke_key))
         .routes(routes!(system::accounts))

@@ -5,6 +5,7 @@ mod keys;
 mod replica;
 mod security;
 mod settings;
+mod uses;
 
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub(crate) async fn run(app: App, shutdown: CancellationToken) {
         settings::run(app.clone(), shutdown.clone()),
         replica::run(app.clone(), shutdown.clone()),
         shutdown.run_until_cancelled(app.run_feed()),
+        uses::run(app.clone(), shutdown.clone()),
         sweep(app.clone(), shutdown.clone())
     );
 }

@@ -18,6 +18,7 @@ pub mod settings;
 pub mod system;
 pub mod telemetry;
 pub mod tokens;
+pub mod users;
 
 use serde::{Deserialize, Serialize};
 

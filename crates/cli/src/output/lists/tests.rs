@@ -51,6 +51,11 @@ fn a_fresh_token_comes_with_what_to_do_on_the_machine_and_here() {
 #[test]
 fn a_key_list_tells_never_used_and_never_expiring() {
     let key = ApiKey {
+        revoked_at: None,
+        age_days: 0,
+        rotation_due: false,
+        created_by: None,
+        parent_id: None,
         id: "k-1".into(),
         prefix: "argosy_k-1".into(),
         name: "ci".into(),

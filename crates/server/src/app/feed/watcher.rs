@@ -143,11 +143,17 @@ impl App {
             Caller::Key { key, scopes, .. } => {
                 let found = self.store().read("authn.again").await?.api_keys().find(key).await?;
                 let now = self.now();
-                Ok(found.is_some_and(|key| {
-                    let alive = key.expires_at.is_none_or(|at| now < at);
-                    key.revoked_at.is_none() && alive && key.scopes == *scopes
-                }))
+                let alive = |at: Option<Timestamp>| at.is_none_or(|at| now < at);
+                let Some(key) =
+                    found.filter(|key| key.revoked_at.is_none() && alive(key.expires_at))
+                else {
+                    return Ok(false);
+                };
+                // Whose role is smaller now, or who is gone, took it along.
+                let now_is = self.caller_of_operator_key(key).await;
+                Ok(now_is.is_ok_and(|caller| caller.scopes() == *scopes))
             }
+            Caller::User { session, .. } => self.session_stands(session).await,
         }
     }
 }
