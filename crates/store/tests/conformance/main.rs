@@ -15,3 +15,4 @@ mod reports;
 mod schema;
 mod security;
 mod telemetry;
+mod ways;
