@@ -149,18 +149,20 @@ async fn what_breaks_a_limit_is_refused_by_name(place: Place) {
         (measured("b", &now, &[("load", &long, 1.0)]), Code::Invalid),
         (measured("b", &now, &[("load", "", f64::NAN)]), Code::Invalid),
         (measured("b", &now, &[("load", "", f64::INFINITY)]), Code::Invalid),
+        (measured("b", &now, &[("load", "", 1e300)]), Code::Invalid),
+        (measured("b", &now, &[]), Code::Invalid),
         (measured("b", &now, &[("load", "", 1.0); 2_001]), Code::TooLarge),
     ] {
         let refused = send(&agent, &server, vec![batch]).await.unwrap_err();
         assert_eq!(code(&refused), wanted, "{refused:?}");
     }
-    let many = (0..257).map(|n| measured(&format!("m{n}"), &now, &[])).collect();
+    assert_eq!(telemetry(&server, &agent, "").await["latest"], json!([]), "nothing was kept");
+    let many = (0..257).map(|n| measured(&format!("m{n}"), &now, &[("load", "", 1.0)])).collect();
     assert_eq!(code(&send(&agent, &server, many).await.unwrap_err()), Code::TooLarge);
     for (kind, severity) in [("", "info"), ("Kind", "info"), ("kind", "loud")] {
         let refused = tell(&agent, &server, vec![told("e", &[("1", kind, severity)])]).await;
         assert_eq!(code(&refused.unwrap_err()), Code::Invalid);
     }
-    assert_eq!(telemetry(&server, &agent, "").await["latest"], json!([]), "nothing was kept");
     assert_eq!(events(&server, &agent, "").await.len(), 0);
     // A refused batch was not remembered: corrected, it counts.
     let good = measured("b", &now, &[("load", "", 1.0)]);

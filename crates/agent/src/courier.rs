@@ -23,6 +23,9 @@ use crate::{
     upload::Way,
 };
 
+/// Batches that go together in one call at most.
+const TOGETHER_MAX: usize = UPLOAD_BATCHES_MAX as usize;
+
 /// Brings entries to the server.
 pub struct Courier {
     /// How the server is reached.
@@ -55,10 +58,11 @@ impl Courier {
     /// Delivers what waits, for ever.
     pub async fn keep(&self) {
         let mut backoff = Backoff::new(Arc::clone(&self.way.deps.entropy));
+        let mut together = TOGETHER_MAX;
         loop {
             self.spool.filled().await;
             let session = self.way.sessions.wait().await;
-            let delivered = self.deliver(&session).await;
+            let delivered = self.deliver(&session, &mut together).await;
             self.board.touch();
             let delay = match delivered {
                 Ok(()) => {
@@ -78,29 +82,36 @@ impl Courier {
         }
     }
 
-    /// Delivers until nothing waits: events first, because they matter more.
-    async fn deliver(&self, session: &Session) -> Result<(), Stopped> {
+    /// Delivers until nothing waits: events first, because they matter more. As many batches go
+    /// `together` as the way and the server have lately managed in one call: half as many after
+    /// each call that failed, twice as many after each that did not.
+    async fn deliver(&self, session: &Session, together: &mut usize) -> Result<(), Stopped> {
         let now = self.way.deps.clock.now();
         self.on_disk(move |spool| spool.tell_losses(now)).await?;
         for kind in [Kind::Events, Kind::Telemetry] {
-            let mut together = UPLOAD_BATCHES_MAX as usize;
             loop {
-                let entries = self.on_disk(move |spool| spool.oldest(kind, together)).await?;
+                let at_most = *together;
+                let entries = self.on_disk(move |spool| spool.oldest(kind, at_most)).await?;
                 if entries.is_empty() {
                     break;
                 }
                 let keys: Vec<u64> = entries.iter().map(|(key, _)| *key).collect();
                 let entries = entries.into_iter().map(|(_, entry)| entry).collect();
                 match self.send(session, kind, entries).await {
-                    Ok(()) => self.on_disk(move |spool| spool.delivered(&keys)).await?,
+                    Ok(()) => {
+                        self.on_disk(move |spool| spool.delivered(&keys)).await?;
+                        *together = (*together * 2).min(TOGETHER_MAX);
+                    }
                     // One of them is at fault: each goes alone, until it is found.
-                    Err(error) if error.is_final() && keys.len() > 1 => together = 1,
+                    Err(error) if error.is_final() && keys.len() > 1 => *together = 1,
                     Err(error) if error.is_final() => {
                         tracing::error!(error = %error, "a batch was refused and is given up");
                         self.on_disk(move |spool| spool.give_up(&keys)).await?;
-                        together = UPLOAD_BATCHES_MAX as usize;
                     }
-                    Err(error) => return Err(error.into()),
+                    Err(error) => {
+                        *together = (keys.len() / 2).max(1);
+                        return Err(error.into());
+                    }
                 }
             }
         }

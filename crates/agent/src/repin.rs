@@ -73,10 +73,13 @@ impl Proposal {
         })
     }
 
-    /// The agent under its new pin. What was known of command keys is forgotten: those of a server
-    /// that begins anew begin anew.
+    /// The agent under its new pin. What was known of command keys is forgotten only with the
+    /// identity that vouched for them: those of a server that begins anew begin anew, and under an
+    /// identity that is known, or follows from one, a replaced command key stays replaced.
     pub fn accept(&self, registered: Registered) -> Registered {
-        registered.knowing(&self.shown)
+        let serial = if self.proved { registered.command_serial } else { 0 };
+        let shown = self.shown.with_command_serial(serial);
+        registered.knowing(&shown)
     }
 }
 
@@ -158,7 +161,10 @@ mod tests {
         let link = Cosigned::new(&key(1), &key(2), &statement);
         let proposal = Proposal::new(&registered(), &keys(2, vec![link]), None).unwrap();
         assert!(proposal.proved);
-        assert_eq!(proposal.accept(registered()).server_serial, 2);
+        let accepted = proposal.accept(registered());
+        assert_eq!((accepted.server_serial, accepted.command_serial), (2, 3));
+        let same = Proposal::new(&registered(), &keys(1, vec![]), None).unwrap();
+        assert_eq!(same.accept(registered()), registered(), "and nothing that was known is lost");
         assert!(Proposal::new(&registered(), &keys(1, vec![]), None).unwrap().proved);
     }
 }

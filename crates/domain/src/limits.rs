@@ -95,7 +95,15 @@ pub const EVENTS_BATCH_MAX: usize = 500;
 pub const EVENT_MESSAGE_CHARS_MAX: usize = 1_024;
 /// Events of one agent that the server keeps; the oldest go first.
 pub const EVENTS_KEPT_MAX: u32 = 10_000;
-/// How long the server keeps events, and remembers which batches it has.
+/// How long the server remembers which batches it has: longer than an agent keeps one.
+pub const BATCHES_REMEMBERED: Duration = Duration::from_secs(8 * 24 * 3600);
+/// How long a series without a new value is listed, and takes one of the agent's places.
+pub const TELEMETRY_SERIES_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Largest magnitude of a measured value: sums of such stay finite.
+pub const TELEMETRY_VALUE_MAX: f64 = 1e18;
+/// Rows that are forgotten in one transaction at most.
+pub const PURGE_ROWS_MAX: u32 = 5_000;
+/// How long the server keeps events.
 pub const EVENTS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
 /// Bytes that wait on an agent for its server.
 pub const SPOOL_BYTES_MAX: u64 = 16 * 1024 * 1024;

@@ -3,7 +3,11 @@
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use argosy_config::load::Settings as Loadable;
-use argosy_domain::limits::{CONFIGURED_SECRET_CHARS_MIN, FAILURES_PER_MINUTE_MAX};
+use argosy_domain::{
+    digest::Sha256,
+    limits::{CONFIGURED_SECRET_CHARS_MIN, FAILURES_PER_MINUTE_MAX},
+};
+use argosy_wire::token::Secret32;
 use serde::{Deserialize, Serialize};
 
 /// What the process is.
@@ -193,6 +197,12 @@ impl Settings {
         } else {
             self.public_url.clone()
         }
+    }
+
+    /// The configured session secret as the 32 bytes that sign.
+    pub(crate) fn configured_session_secret(&self) -> Option<Secret32> {
+        let text = self.session_secret.as_ref()?;
+        Some(Secret32::new(Sha256::of(text.as_bytes()).0))
     }
 
     /// What is in force, with secrets masked, as TOML.

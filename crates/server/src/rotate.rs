@@ -4,7 +4,7 @@
 //! A rotation works while a server runs on the same store, which then takes the new keys up by itself, and
 //! while none does. *Invariant:* it makes no first keys; a store without keys is refused.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use argosy_config::host::{OsEntropy, SystemClock};
 use argosy_domain::access::Caller;
@@ -17,11 +17,12 @@ use crate::{
         hasher::TokenHasher,
         keyring::{KeyInfo, Keyring, KeyringError},
         limits::FailureLimiter,
+        replica::DEAD_AFTER,
         rotation::reset_keys,
         seal::{SealError, Sealer},
     },
     config::Settings,
-    start::{StartError, open_store, rules},
+    start::{StartError, lock, open_store, rules},
 };
 
 /// What is rotated unless said otherwise.
@@ -39,6 +40,9 @@ pub enum RotateError {
     /// There is nothing to rotate.
     #[error("there is no server here yet: {0}")]
     NotInitialised(&'static str),
+    /// Keys cannot be taken from under a server.
+    #[error("a server runs on this store: end every one first")]
+    Running,
     /// The master key.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -58,18 +62,35 @@ async fn migrated_store(settings: &Settings) -> Result<Store, RotateError> {
     Ok(store)
 }
 
-/// New keys of every use, for which nothing of before vouches; a master key where there is none.
-/// Returns the ids of the keys.
+/// New keys of every use, for which nothing of before vouches, under a new master key. Enrolment
+/// tokens of before are revoked. Returns the ids of the keys. Refused while a server runs on the
+/// store: it would go on under the old keys.
 pub async fn reset(settings: &Settings) -> Result<Vec<String>, RotateError> {
+    let _alone = lock(settings)?;
     let store = migrated_store(settings).await?;
     if store.read("server_keys.any").await?.server_keys().list().await?.is_empty() {
         return Err(RotateError::NotInitialised("start argosyd once, or name its data directory"));
     }
     let entropy = Arc::new(OsEntropy);
-    let sealer = Sealer::open(&settings.master_key(), entropy.as_ref())?;
-    let made = reset_keys(&store, &sealer, Arc::new(SystemClock), entropy).await;
+    nobody_serves(&store).await?;
+    let sealer = Sealer::replace(&settings.master_key(), entropy.as_ref())?;
+    let given = settings.configured_session_secret();
+    let made = reset_keys(&store, &sealer, Arc::new(SystemClock), entropy, given.as_ref()).await;
     store.close().await;
     Ok(made?)
+}
+
+/// Servers that share the store have ended, or end now: one that was killed is taken for running a
+/// little longer.
+async fn nobody_serves(store: &Store) -> Result<(), RotateError> {
+    let patience = tokio::time::Instant::now() + DEAD_AFTER * 2;
+    while store.read("replicas.alive").await?.replicas().count_alive(DEAD_AFTER).await? > 0 {
+        if tokio::time::Instant::now() >= patience {
+            return Err(RotateError::Running);
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    Ok(())
 }
 
 /// The use cases over the store of the settings, which a running server may have open too.

@@ -10,9 +10,8 @@ use std::{
 };
 
 use argosy_config::host::{OsEntropy, SystemClock};
-use argosy_domain::{digest::Sha256, entropy::Entropy, time::Clock};
+use argosy_domain::{entropy::Entropy, time::Clock};
 use argosy_store::{Options, Store, StoreError, Target};
-use argosy_wire::token::Secret32;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -95,7 +94,7 @@ fn make_data_dir(path: &Path) -> Result<(), StartError> {
 }
 
 /// Takes a SQLite database for this process alone. Several servers may share PostgreSQL.
-fn lock(settings: &Settings) -> Result<Option<File>, StartError> {
+pub(crate) fn lock(settings: &Settings) -> Result<Option<File>, StartError> {
     if settings.database_url.is_some() {
         return Ok(None);
     }
@@ -162,10 +161,7 @@ impl Server {
         let store = open_store(settings).await?;
         store.migrate().await?;
         let sealer = master_key(settings, &store, entropy.as_ref()).await?;
-        let given = settings
-            .session_secret
-            .as_ref()
-            .map(|text| Secret32::new(Sha256::of(text.as_bytes()).0));
+        let given = settings.configured_session_secret();
         let keyring =
             Keyring::open(&store, &sealer, entropy.as_ref(), clock.as_ref(), given.as_ref())
                 .await?;

@@ -126,10 +126,9 @@ impl AgentEvents<'_, ReadWrite> {
         ]);
         let query = self.conn.select(TABLE, insert).bind(rows.to_string());
         query.bind(org).bind(agent).execute().await?;
-        let surplus = "DELETE FROM agent_events WHERE agent_id = $1 AND at < (SELECT at FROM
-            agent_events WHERE agent_id = $1 ORDER BY at DESC, id DESC LIMIT 1 OFFSET $2)";
-        let oldest = kept.saturating_sub(1);
-        self.conn.query(TABLE, surplus).bind(agent).bind(oldest).execute().await?;
+        let surplus = "DELETE FROM agent_events WHERE agent_id = $1 AND (at, id) <= (SELECT at, id
+            FROM agent_events WHERE agent_id = $1 ORDER BY at DESC, id DESC LIMIT 1 OFFSET $2)";
+        self.conn.query(TABLE, surplus).bind(agent).bind(kept).execute().await?;
         Ok(())
     }
 

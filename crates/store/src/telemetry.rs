@@ -122,11 +122,13 @@ fn newest_of(samples: &[Sample]) -> serde_json::Value {
     newest.into_iter().map(row).collect()
 }
 
-/// Each bucket once: a statement cannot change a row twice.
-fn buckets_of(samples: &[Sample]) -> serde_json::Value {
+/// Each bucket once, because a statement cannot change a row twice; those that would be forgotten
+/// at once are left out.
+fn buckets_of(samples: &[Sample], now: Timestamp) -> serde_json::Value {
     let mut buckets: BTreeMap<_, Summary> = BTreeMap::new();
     for sample in samples {
-        for resolution in Resolution::ALL {
+        let age = now.since(sample.at);
+        for resolution in Resolution::ALL.into_iter().filter(|kept| kept.kept() >= age) {
             let key =
                 (sample.metric.as_str(), resolution, resolution.bucket(sample.at), &sample.label);
             let one = Summary::of(sample.value);
@@ -161,6 +163,7 @@ impl Telemetry<'_, ReadWrite> {
         agent: &AgentId,
         samples: &[Sample],
         series_max: u32,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
         let newest = newest_of(samples);
         let columns = [
@@ -197,7 +200,7 @@ impl Telemetry<'_, ReadWrite> {
         let taken = known + series_max.saturating_sub(held);
         let query = self.conn.select(SERIES, insert).bind(newest).bind(org).bind(agent);
         query.bind(taken).execute().await?;
-        self.count(org, agent, &buckets_of(samples).to_string()).await
+        self.count(org, agent, &buckets_of(samples, now).to_string()).await
     }
 
     async fn count(&mut self, org: &OrgId, agent: &AgentId, rows: &str) -> Result<(), StoreError> {
@@ -233,18 +236,26 @@ impl Telemetry<'_, ReadWrite> {
         Ok(())
     }
 
-    /// Forgets buckets that are older than their resolution is kept, and series that have no newer
-    /// value; answers how many rows.
-    pub async fn purge(&mut self, now: Timestamp) -> Result<u64, StoreError> {
+    /// Forgets buckets that are older than their resolution is kept, `rows_max` of each resolution
+    /// at most; answers how many.
+    pub async fn purge(&mut self, now: Timestamp, rows_max: u32) -> Result<u64, StoreError> {
         let mut gone = 0;
         for resolution in Resolution::ALL {
-            let sql = "DELETE FROM telemetry_buckets WHERE resolution_s = $1 AND bucket_at < $2";
+            let sql = "DELETE FROM telemetry_buckets
+                WHERE (agent_id, metric, resolution_s, bucket_at, label) IN
+                (SELECT agent_id, metric, resolution_s, bucket_at, label FROM telemetry_buckets
+                WHERE resolution_s = $1 AND bucket_at < $2 LIMIT $3)";
             let before = now.minus(resolution.kept());
             let query = self.conn.query(BUCKETS, sql).bind(resolution.seconds()).bind(before);
-            gone += query.execute().await?;
+            gone += query.bind(rows_max).execute().await?;
         }
+        Ok(gone)
+    }
+
+    /// Forgets series that have no value since `before`, so that others find room; their buckets
+    /// stay. Answers how many.
+    pub async fn forget_series(&mut self, before: Timestamp) -> Result<u64, StoreError> {
         let sql = "DELETE FROM telemetry_series WHERE at < $1";
-        let before = now.minus(Resolution::Day.kept());
-        Ok(gone + self.conn.query(SERIES, sql).bind(before).execute().await?)
+        self.conn.query(SERIES, sql).bind(before).execute().await
     }
 }

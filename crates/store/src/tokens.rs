@@ -148,4 +148,11 @@ impl Tokens<'_, ReadWrite> {
         let row = self.conn.query(TABLE, sql).bind(org).bind(id).bind(now).fetch_optional().await?;
         row.as_ref().map(token).transpose()
     }
+
+    /// Revokes every token of every organisation that may still be used; answers how many.
+    pub async fn revoke_all(&mut self, now: Timestamp) -> Result<u64, StoreError> {
+        let sql = "UPDATE enrolment_tokens SET revoked_at = $1
+            WHERE revoked_at IS NULL AND expires_at > $1";
+        self.conn.query(TABLE, sql).bind(now).execute().await
+    }
 }

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use crate::{routes::Need, targets::Noun};
 
+/// When agents say that something was.
+const AT: &str = "2026-11-22T08:00:00Z";
+
 /// How an RPC is called.
 pub(crate) struct Rpc {
     pub(crate) need: Need,
@@ -67,19 +70,28 @@ pub(crate) fn rpc(procedure: &str) -> Rpc {
             open(|_, _, _| json!({}), false)
         }
         ("agentgateway.v1.AgentGatewayService", "UploadHeartbeat") => {
-            admin("discovery:create", None, |_, _, _| json!({ "sentAt": "2026-11-22T08:00:00Z" }))
+            admin("discovery:create", None, |_, _, _| json!({ "sentAt": AT }))
         }
         ("agentgateway.v1.AgentGatewayService", "UploadInventory") => agents(
-            |_, _, _| {
-                let at = "2026-11-22T08:00:00Z";
-                json!({ "subsystem": "storage", "capturedAt": at, "error": "x", "breaker": "closed" })
-            },
+            |_, _, _| json!({ "subsystem": "storage", "capturedAt": AT, "error": "x", "breaker": "closed" }),
             true,
         ),
         // Behind the gate a stream begins with a hello, which this is not.
-        ("agentgateway.v1.AgentGatewayService", "UploadTelemetry" | "UploadEvents") => {
-            agents(|_, _, _| json!({ "batchId": "b1", "capturedAt": "2026-11-22T08:00:00Z" }), true)
-        }
+        ("agentgateway.v1.AgentGatewayService", "UploadTelemetry") => agents(
+            |_, _, _| {
+                let values = json!([{ "metric": "load_1m", "value": 0.5 }]);
+                json!({ "batchId": "b1", "capturedAt": AT, "measurements": values })
+            },
+            true,
+        ),
+        ("agentgateway.v1.AgentGatewayService", "UploadEvents") => agents(
+            |_, _, _| {
+                let event = json!({ "eventId": "e1", "at": AT, "kind": "agent.started",
+                    "severity": "info", "message": "version 0.1.0" });
+                json!({ "batchId": "b2", "capturedAt": AT, "events": [event] })
+            },
+            true,
+        ),
         ("agentgateway.v1.AgentGatewayService", "ControlStream") => {
             agents(|_, _, _| json!({ "heartbeat": {} }), true)
         }

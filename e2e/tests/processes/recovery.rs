@@ -1,6 +1,7 @@
 //! A server whose master key is lost begins anew, and the person on the host says so to the agent.
 
 use argosy_e2e::{
+    agent::TestAgent,
     database::Place,
     on_both,
     process::{fails, run, until},
@@ -70,6 +71,18 @@ async fn a_lost_master_key_costs_a_repin_and_no_more(place: Place) {
     assert!(!master.exists());
     let told = argosyd.run(&["keys", "reset", "--agents-must-repin"]).await;
     assert!(told.contains("identity-2") && told.contains("session-2"), "{told}");
+
+    // What was minted before admits nobody: neither the token itself nor a proof with it.
+    fleet.start_server().await;
+    let late = TestAgent::new("late");
+    let body = late.registration(&token);
+    let register = "/api/v1/agents/register";
+    fleet.client.post_anonymous(register, &body).await.refused(401, "unauthenticated");
+    let raw = json!({ "name": "late", "bootstrap_token": token });
+    fleet.client.post_anonymous(register, &raw).await.refused(401, "unauthenticated");
+    let said = argosyd.fails(&["keys", "reset", "--agents-must-repin"]).await;
+    assert!(said.contains("another server runs") || said.contains("a server runs"), "{said}");
+    fleet.kill_server().await;
 
     // The agent does not follow, and while it runs nobody repins behind its back.
     fleet.start_server().await;

@@ -39,7 +39,7 @@ pub(super) async fn repin(
         proposal.shown.thumbprint()
     ));
     if proposal.proved {
-        say("The server proves that it is the one this agent knows.");
+        say("It is the identity that this agent knows, or one that it signed over to.");
     } else if config.pin.is_none() && !arguments.yes && !confirmed() {
         return Err(RepinError::Unconfirmed.into());
     }

@@ -1,6 +1,7 @@
 //! What the outcome of a subsystem's run measures, and what about it is worth telling.
 //!
-//! *Invariant:* a state is told when it begins and when it ends, never each time it is seen.
+//! *Invariant:* a state is told when it begins and when it ends, never each time it is seen; what
+//! is true when the agent starts begins then.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -110,6 +111,13 @@ impl Seen {
                 news.push(News::new("storage.relieved", Info, &message));
             }
             levels.insert(mount.mount_point.clone(), mount.level);
+        }
+        let gone = |(mount, level): &(&String, &StorageLevel)| {
+            **level > StorageLevel::Ok && !report.truncated && !levels.contains_key(*mount)
+        };
+        for (mount, _) in self.levels.iter().filter(gone) {
+            let message = format!("{mount} is not mounted any more");
+            news.push(News::new("storage.relieved", Info, &message));
         }
         self.levels = levels;
     }
@@ -238,5 +246,9 @@ mod tests {
         assert_eq!(critical[0].severity, Error);
         assert_eq!(critical[0].message, "/srv is 96 % full");
         assert_eq!(kinds(&told(10.0)), ["storage.relieved"]);
+        told(90.0);
+        let none = StorageReport { mounts: vec![], unreadable: vec![], truncated: false };
+        let gone = seen.look(&outcome(Ok(&SubsystemReport::Storage(none)), "closed")).1;
+        assert_eq!(gone[0].message, "/srv is not mounted any more");
     }
 }

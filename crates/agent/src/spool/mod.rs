@@ -4,6 +4,8 @@
 //! telemetry goes first and events go last, and what went is counted until it has been told.
 //! An entry leaves when the server has it durably, or is counted as lost.
 
+mod head;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,7 +13,7 @@ use std::{
 
 use argosy_domain::{
     id::{BatchId, EventId, IdSource},
-    limits::{SPOOL_AGE_MAX, SPOOL_BYTES_MAX},
+    limits::SPOOL_BYTES_MAX,
     telemetry::Severity,
     time::Timestamp,
 };
@@ -20,14 +22,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::journal::{Journal, JournalError, corrupt, failed};
+use head::{Head, Slot};
 
 /// What waits, by the order in which it came.
 const SPOOL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("spool");
 /// `telemetry` and `events`: how many entries were lost and not told yet.
 const LOST: TableDefinition<'_, &str, u64> = TableDefinition::new("spool_lost");
 
-/// Entries at most, so that what is remembered of them in memory is bounded too.
-const ENTRIES_MAX: usize = 20_000;
 /// Bytes that are read out at once.
 const READ_BYTES_MAX: u64 = 512 * 1024;
 
@@ -119,20 +120,6 @@ pub struct Spool {
     filled: Notify,
 }
 
-#[derive(Debug, Default)]
-struct Head {
-    slots: BTreeMap<u64, Slot>,
-    bytes: u64,
-    lost: BTreeMap<Kind, u64>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    kind: Kind,
-    bytes: u64,
-    at: Timestamp,
-}
-
 impl Spool {
     /// The spool in a journal's database, made at first use.
     pub fn beside(journal: &Journal, ids: IdSource) -> Result<Self, JournalError> {
@@ -149,12 +136,14 @@ impl Spool {
                 let count = lost.get(kind.as_str()).map_err(failed("read"))?;
                 head.lost.insert(kind, count.map_or(0, |count| count.value()));
             }
-            let spool = tx.open_table(SPOOL).map_err(failed("opened"))?;
-            for row in spool.iter().map_err(failed("read"))? {
-                let (key, bytes) = row.map_err(failed("read"))?;
-                let entry = parse(key.value(), bytes.value())?;
-                head.add(key.value(), Slot::of(&entry, bytes.value().len()));
-            }
+            let mut spool = tx.open_table(SPOOL).map_err(failed("opened"))?;
+            // What cannot be read any more is lost, and no reason for the agent not to work.
+            spool
+                .retain(|key, bytes| match parse(key, bytes) {
+                    Ok(entry) => head.add(key, Slot::of(&entry, bytes.len())),
+                    Err(_) => head.lose(Kind::Telemetry),
+                })
+                .map_err(failed("read"))?;
         }
         tx.commit().map_err(failed("written"))?;
         Ok(Self { db, ids, bytes_max, head: Mutex::new(head), filled: Notify::new() })
@@ -329,65 +318,6 @@ impl Coming {
     fn of(entry: &Entry) -> Result<Self, JournalError> {
         let json = serde_json::to_vec(entry).map_err(|_| corrupt("spool"))?;
         Ok(Self { slot: Slot::of(entry, json.len()), json })
-    }
-}
-
-impl Slot {
-    fn of(entry: &Entry, bytes: usize) -> Self {
-        Self { kind: entry.kind(), bytes: bytes as u64, at: entry.captured_at }
-    }
-}
-
-impl Head {
-    fn add(&mut self, key: u64, slot: Slot) {
-        self.bytes += slot.bytes;
-        self.slots.insert(key, slot);
-    }
-
-    fn remove(&mut self, key: u64) {
-        if let Some(slot) = self.slots.remove(&key) {
-            self.bytes -= slot.bytes;
-        }
-    }
-
-    fn next_key(&self) -> u64 {
-        self.slots.last_key_value().map_or(0, |(key, _)| key + 1)
-    }
-
-    /// What has to go so that `more` bytes find room: what is too old, then the oldest of what
-    /// matters least.
-    fn victims(&self, now: Timestamp, more: u64, bytes_max: u64) -> Vec<u64> {
-        let too_old = |slot: &Slot| now.since(slot.at) > SPOOL_AGE_MAX;
-        let mut gone: Vec<u64> = Vec::new();
-        let (mut bytes, mut count) = (self.bytes + more, self.slots.len() + 1);
-        let mut take = |key: u64, slot: &Slot| {
-            bytes -= slot.bytes;
-            count -= 1;
-            gone.push(key);
-            bytes <= bytes_max && count <= ENTRIES_MAX
-        };
-        let mut room = self.bytes + more <= bytes_max && self.slots.len() < ENTRIES_MAX;
-        for (key, slot) in self.slots.iter().filter(|(_, slot)| too_old(slot)) {
-            room = take(*key, slot);
-        }
-        for kind in Kind::ALL {
-            let others = self.slots.iter().filter(|(_, slot)| slot.kind == kind && !too_old(slot));
-            for (key, slot) in others {
-                if room {
-                    return gone;
-                }
-                room = take(*key, slot);
-            }
-        }
-        gone
-    }
-
-    fn lost_with(&self, gone: &[u64]) -> BTreeMap<Kind, u64> {
-        let mut lost = self.lost.clone();
-        for slot in gone.iter().filter_map(|key| self.slots.get(key)) {
-            *lost.entry(slot.kind).or_default() += 1;
-        }
-        lost
     }
 }
 

@@ -13,7 +13,7 @@ use argosy_domain::{
     time::{Clock, Timestamp},
 };
 use argosy_store::{AuditEntry, Store};
-use argosy_wire::problem::Code;
+use argosy_wire::{problem::Code, token::Secret32};
 use serde_json::json;
 
 use super::{
@@ -81,11 +81,13 @@ pub async fn reset_keys(
     sealer: &Sealer,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    configured: Option<&Secret32>,
 ) -> Result<Vec<String>, KeyringError> {
     let now = clock.now();
     let vault = Vault { sealer, entropy: entropy.as_ref(), now };
     let mut tx = store.write("server_keys.reset").await?;
-    let made = vault.begin_anew(&mut tx).await?;
+    let made = vault.begin_anew(&mut tx, configured).await?;
+    let revoked = tx.tokens().revoke_all(now).await?;
     let entry = AuditEntry {
         id: IdSource::new(clock, entropy).uuid().to_string(),
         org: OrgId::default_org(),
@@ -93,7 +95,7 @@ pub async fn reset_keys(
         actor: Caller::Server.actor(),
         action: AuditAction::ServerKeysReset,
         target: None,
-        detail: json!({ "keys": made }).to_string(),
+        detail: json!({ "keys": made, "tokens_revoked": revoked }).to_string(),
         source: None,
         trace_id: None,
     };

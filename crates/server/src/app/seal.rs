@@ -67,6 +67,16 @@ impl Sealer {
         }
     }
 
+    /// Makes another master key. The one before, if there is one, stays beside it as
+    /// `master.key.replaced`: it opens backups of before, and nothing of after.
+    pub fn replace(path: &Path, entropy: &dyn Entropy) -> Result<Self, SealError> {
+        let failed = |source| SealError::Io { path: path.display().to_string(), source };
+        match fs::rename(path, path.with_extension("key.replaced")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(error)),
+            Ok(()) | Err(_) => Self::open(path, entropy),
+        }
+    }
+
     /// Reads the master key.
     pub fn load(path: &Path) -> Result<Self, SealError> {
         let io = |source| SealError::Io { path: path.display().to_string(), source };

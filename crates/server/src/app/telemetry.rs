@@ -9,8 +9,9 @@ use argosy_domain::{
     access::{Caller, Permission},
     id::{AgentId, BatchId, EventId},
     limits::{
-        EVENT_MESSAGE_CHARS_MAX, EVENTS_BATCH_MAX, EVENTS_KEPT, EVENTS_KEPT_MAX, NAME_CHARS_MAX,
-        TELEMETRY_POINTS_MAX, TELEMETRY_SERIES_MAX, TELEMETRY_VALUES_MAX,
+        BATCHES_REMEMBERED, EVENT_MESSAGE_CHARS_MAX, EVENTS_BATCH_MAX, EVENTS_KEPT,
+        EVENTS_KEPT_MAX, NAME_CHARS_MAX, PURGE_ROWS_MAX, TELEMETRY_POINTS_MAX,
+        TELEMETRY_SERIES_KEPT, TELEMETRY_SERIES_MAX, TELEMETRY_VALUE_MAX, TELEMETRY_VALUES_MAX,
     },
     telemetry::{MetricName, Resolution, Sample, Severity},
     time::{Timestamp, parse_span},
@@ -27,6 +28,8 @@ use super::{
 
 /// Without `since` the history of a metric begins this long ago.
 const SINCE_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+/// Transactions of one sweep that forget telemetry.
+const PURGE_ROUNDS_MAX: u32 = 100;
 /// Longest kind of an event.
 const KIND_CHARS_MAX: usize = 64;
 
@@ -110,6 +113,9 @@ fn samples(batch: TelemetryBatch, now: Timestamp) -> AppResult<Vec<Sample>> {
         let detail = format!("a batch holds at most {TELEMETRY_VALUES_MAX} values");
         return Err(AppError::because(Code::TooLarge, detail));
     }
+    if batch.values.is_empty() {
+        return Err(AppError::field("measurements", "is empty"));
+    }
     let at = batch.captured_at.min(now);
     let sample = |(metric, label, value): (String, String, f64)| {
         let metric = MetricName::parse(&metric)
@@ -118,8 +124,9 @@ fn samples(batch: TelemetryBatch, now: Timestamp) -> AppResult<Vec<Sample>> {
             let problem = format!("is at most {NAME_CHARS_MAX} characters");
             return Err(AppError::field("measurements.label", problem));
         }
-        if !value.is_finite() {
-            return Err(AppError::field("measurements.value", "must be finite"));
+        if !value.is_finite() || value.abs() > TELEMETRY_VALUE_MAX {
+            let problem = format!("must be between -{TELEMETRY_VALUE_MAX:e} and its opposite");
+            return Err(AppError::field("measurements.value", problem));
         }
         Ok(Sample { metric, label, at, value })
     };
@@ -142,6 +149,9 @@ fn events(agent: &AgentId, batch: EventBatch, now: Timestamp) -> AppResult<Vec<A
     if batch.events.len() > EVENTS_BATCH_MAX {
         let detail = format!("a batch holds at most {EVENTS_BATCH_MAX} events");
         return Err(AppError::because(Code::TooLarge, detail));
+    }
+    if batch.events.is_empty() {
+        return Err(AppError::field("events", "is empty"));
     }
     let event = |event: IncomingEvent| {
         if !is_kind(&event.kind) {
@@ -176,7 +186,7 @@ impl App {
         let mut tx = self.store().write("telemetry.put").await?;
         let new = self.begin_batch(&mut tx, caller, &id).await?;
         if new && !samples.is_empty() {
-            tx.telemetry().add(org, agent, &samples, TELEMETRY_SERIES_MAX).await?;
+            tx.telemetry().add(org, agent, &samples, TELEMETRY_SERIES_MAX, now).await?;
         }
         tx.commit().await?;
         Ok(new)
@@ -189,7 +199,7 @@ impl App {
         let events = events(agent, batch, now)?;
         let mut tx = self.store().write("events.put").await?;
         let new = self.begin_batch(&mut tx, caller, &id).await?;
-        if new && !events.is_empty() {
+        if new {
             tx.agent_events().add(org, agent, &events, EVENTS_KEPT_MAX).await?;
         }
         tx.commit().await?;
@@ -267,13 +277,23 @@ impl App {
 
     /// Forgets telemetry, events and batches that are too old. Returns how many rows.
     pub async fn purge_reports(&self) -> AppResult<u64> {
-        let now = self.now();
+        let (now, mut gone) = (self.now(), 0);
+        // Others write in between.
+        for _ in 0..PURGE_ROUNDS_MAX {
+            let mut tx = self.store().write("purge.telemetry").await?;
+            let buckets = tx.telemetry().purge(now, PURGE_ROWS_MAX).await?;
+            tx.commit().await?;
+            gone += buckets;
+            if buckets < PURGE_ROWS_MAX.into() {
+                break;
+            }
+        }
         let mut tx = self.store().write("purge.reports").await?;
-        let buckets = tx.telemetry().purge(now).await?;
-        let events = tx.agent_events().purge(now.minus(EVENTS_KEPT)).await?;
-        let batches = tx.uploads().purge(now.minus(EVENTS_KEPT)).await?;
+        gone += tx.telemetry().forget_series(now.minus(TELEMETRY_SERIES_KEPT)).await?;
+        gone += tx.agent_events().purge(now.minus(EVENTS_KEPT)).await?;
+        gone += tx.uploads().purge(now.minus(BATCHES_REMEMBERED)).await?;
         tx.commit().await?;
-        Ok(buckets + events + batches)
+        Ok(gone)
     }
 
     fn since(&self, text: Option<&str>) -> AppResult<Option<Timestamp>> {

@@ -2,6 +2,7 @@
 
 use std::{fmt::Write as _, sync::OnceLock, time::Duration};
 
+use argosy_domain::security::SecurityKind;
 use axum::{extract::State, http::header, response::IntoResponse};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
@@ -65,7 +66,9 @@ fn write_own(text: &mut String, app: &App) -> std::fmt::Result {
         writeln!(text, "argosy_store_transactions_total{{op=\"{op}\"}} {}", count.transactions)?;
     }
     writeln!(text, "# TYPE argosy_security_events_total counter")?;
-    for (kind, count) in app.security().counts() {
+    // Anybody may read this: what would tell one tenant of another's agents is left out.
+    let counts = app.security().counts().into_iter();
+    for (kind, count) in counts.filter(|(kind, _)| *kind != SecurityKind::CrossTenant) {
         writeln!(text, "argosy_security_events_total{{kind=\"{}\"}} {count}", kind.as_str())?;
     }
     writeln!(text, "# TYPE argosy_server_key_ends_seconds gauge")?;

@@ -30,7 +30,7 @@ fn sample(name: &str, label: &str, second: i64, value: f64) -> Sample {
 }
 
 async fn add(db: &Db, agent: &str, samples: &[Sample]) {
-    db.write(async |tx| tx.telemetry().add(&org(), &id(agent), samples, 5).await).await;
+    db.write(async |tx| tx.telemetry().add(&org(), &id(agent), samples, 5, at(0)).await).await;
 }
 
 async fn buckets(db: &Db, name: &str, resolution: Resolution) -> Vec<BucketRow> {
@@ -94,12 +94,24 @@ async fn old_buckets_are_forgotten_by_resolution(db: Db) {
     insert_agents(&db, &["a"]).await;
     add(&db, "a", &[sample("load", "", 0, 1.0)]).await;
     let days = |n: i64| at(n * 24 * HOUR);
-    let purge = async |now: Timestamp| db.write(async |tx| tx.telemetry().purge(now).await).await;
+    let purge =
+        async |now: Timestamp| db.write(async |tx| tx.telemetry().purge(now, 100).await).await;
     assert_eq!(purge(days(2)).await, 0);
     assert_eq!(purge(days(3)).await, 1, "five minutes are kept for two days");
     assert_eq!(purge(days(61)).await, 1, "hours for sixty");
     assert_eq!(buckets(&db, "load", Resolution::Day).await.len(), 1);
-    assert_eq!(purge(days(731)).await, 2, "days for two years; then the series goes too");
+    assert_eq!(purge(days(731)).await, 1, "days for two years");
+    add(&db, "a", &[sample("load", "", 0, 1.0), sample("free", "", 0, 1.0)]).await;
+    let forget =
+        async |now: Timestamp| db.write(async |tx| tx.telemetry().forget_series(now).await).await;
+    assert_eq!((forget(at(0)).await, forget(at(1)).await), (0, 2));
+    let rows = db.write(async |tx| tx.telemetry().purge(days(800), 4).await).await;
+    assert_eq!(rows, 4, "as many at once as may be");
+    assert_eq!(purge(days(800)).await, 2);
+    let late = [sample("load", "", 0, 1.0)];
+    db.write(async |tx| tx.telemetry().add(&org(), &id("a"), &late, 5, days(61)).await).await;
+    assert_eq!(buckets(&db, "load", Resolution::Hour).await, [], "nothing is kept that would go");
+    assert_eq!(buckets(&db, "load", Resolution::Day).await.len(), 1);
     assert_eq!(BUCKETS_MAX, 2_746);
 }
 
@@ -149,8 +161,9 @@ async fn events_are_filtered_and_come_once(db: Db) {
 
 async fn an_agent_keeps_its_newest_events(db: Db) {
     insert_agents(&db, &["a"]).await;
-    for n in 1..=7 {
-        let one = [event(&n.to_string(), "agent.started", Severity::Info, n)];
+    // Also where all are of the same instant.
+    for (n, second) in [(1, 1), (2, 1), (3, 2), (4, 3), (5, 3), (6, 3), (7, 3)] {
+        let one = [event(&n.to_string(), "agent.started", Severity::Info, second)];
         db.write(async |tx| tx.agent_events().add(&org(), &id("a"), &one, 3).await).await;
     }
     let mut reader = db.store.read("list").await.unwrap();

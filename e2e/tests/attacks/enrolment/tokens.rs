@@ -6,15 +6,17 @@ use argosy_config::host::OsEntropy;
 use argosy_domain::entropy::random_bytes;
 use argosy_e2e::{
     agent::{TestAgent, registration_body},
-    database::Place,
+    database::{Place, raw},
     on_both,
     server::TestServer,
 };
 use argosy_store::OpCount;
 use argosy_wire::{
+    bytes::Fixed,
+    machine::salted_machine_id,
     problem::Code,
     sign::Signed,
-    token::{Secret32, TokenString},
+    token::{Secret32, TokenProof, TokenString},
 };
 use serde_json::{Value, json};
 
@@ -201,9 +203,31 @@ async fn a_token_that_asks_for_keys_refuses_a_bare_secret(place: Place) {
     register(&server, Way::Rest, &TestAgent::new("keys").registration(&token)).await.unwrap();
 }
 
+/// The key of a token is sealed under the master key. Where it does not open, no other key will do.
+async fn a_token_whose_key_is_lost_admits_nobody(place: Place) {
+    let server = TestServer::start(&place).await;
+    let token = server.token(json!({ "auto_approve": true })).await;
+    raw(&place, "UPDATE enrolment_tokens SET sealed_mac_key = SUBSTR(sealed_mac_key, 2)").await;
+    let agent = TestAgent::new("web-1");
+    let parsed = TokenString::parse(&token).unwrap();
+    let signed = Signed::new(&agent.key, &agent.statement(&parsed));
+    let payload = std::str::from_utf8(&signed.payload).unwrap();
+    // HMAC-SHA256 with a key that everybody can guess.
+    let mac = salted_machine_id(&Fixed([0; 32]), payload);
+    let guessed = TokenProof { id: parsed.id.clone(), mac }.to_text();
+    let own = parsed.prove(&signed.payload).to_text();
+    for proof in [guessed, own] {
+        let body = registration_body("web-1", &proof, &signed);
+        let answer = server.client.post_anonymous("/api/v1/agents/register", &body).await;
+        answer.refused(401, "unauthenticated");
+    }
+    assert_eq!(server.agents().await, Vec::<Value>::new());
+}
+
 on_both!(
     a_bad_token_of_any_kind_gets_one_answer_for_the_same_work,
     a_refused_token_is_recorded_where_it_belongs_and_its_secret_nowhere,
     a_revoked_token_takes_back_what_still_waits,
     a_token_that_asks_for_keys_refuses_a_bare_secret,
+    a_token_whose_key_is_lost_admits_nobody,
 );

@@ -177,7 +177,7 @@ impl App {
     }
 
     /// The organisation's agent. Who names another organisation's is answered as if it did not
-    /// exist, and noted.
+    /// exist; it is noted where the agent belongs, so that the caller cannot learn it from there.
     async fn agent_to_change(
         &self,
         tx: &mut Tx,
@@ -187,10 +187,9 @@ impl App {
     ) -> AppResult<Agent> {
         match tx.agents().find(id).await? {
             Some(agent) if agent.org == *org => Ok(agent),
-            Some(_) => {
-                let (kind, detail) = (SecurityKind::CrossTenant, json!({ "agent": id }));
-                let (org, source) = (org.clone(), origin.source);
-                self.sighted(Sighting { kind, org, agent: None, source, detail });
+            Some(other) => {
+                let (kind, detail) = (SecurityKind::CrossTenant, json!({ "by_organisation": org }));
+                self.sighted(Sighting::of_agent(kind, (&other.org, id), origin, detail));
                 Err(AppError::not_found("agent"))
             }
             None => Err(AppError::not_found("agent")),

@@ -51,17 +51,17 @@ impl App {
             }
             Presented::Proof(proof) => {
                 let bytes = registration.signed.as_ref().map_or(&[][..], |signed| &signed.payload);
-                let key = match &found {
-                    // Sealed under a master key that was lost: the token is worth nothing.
-                    Some((_, secret)) => self
-                        .sealer()
-                        .open_sealed("enrolment", id.as_str(), &secret.sealed_mac_key)
-                        .unwrap_or_else(|_| Secret32::new(NO_SECRET)),
-                    None => Secret32::new(NO_SECRET),
-                };
+                let sealer = self.sealer();
+                let opened = found.as_ref().and_then(|(_, secret)| {
+                    sealer.open_sealed("enrolment", id.as_str(), &secret.sealed_mac_key).ok()
+                });
+                // One key is as good as another for a proof that is refused anyway, and this one
+                // is known to everybody: a token whose own key does not open is worth nothing.
+                let has_key = opened.is_some();
+                let key = opened.unwrap_or_else(|| Secret32::new(NO_SECRET));
                 let mac = proof.as_ref().map_or(Fixed(NO_SECRET), |proof| proof.mac);
                 let proof = TokenProof { id: id.clone(), mac };
-                proof.verifies(&key, bytes) && registration.signed.is_some()
+                proof.verifies(&key, bytes) && has_key && registration.signed.is_some()
             }
         };
         let genuine = fits && presented.token_id().is_some() && found.is_some();

@@ -134,10 +134,12 @@ impl Vault<'_> {
     }
 
     /// New keys of every use, for which nothing of before vouches: for a master key that was lost, or
-    /// an identity that was stolen. What cannot be opened any more is forgotten.
+    /// an identity that was stolen. What cannot be opened any more is forgotten. A session secret that
+    /// is configured counts as taken up before: whoever has the old keys has it too.
     pub(in crate::app) async fn begin_anew(
         &self,
         tx: &mut Tx,
+        configured: Option<&Secret32>,
     ) -> Result<Vec<String>, KeyringError> {
         let mut rows = tx.server_keys().list().await?;
         let next = |rows: &[ServerKeyRow], of| newest(rows, of).map_or(1, |row| row.serial + 1);
@@ -153,7 +155,10 @@ impl Vault<'_> {
         }
         let serial = next(&rows, KeyUse::Session) - 1;
         tx.server_keys().delete_below(KeyUse::Session.as_str(), serial).await?;
-        tx.settings().remove(CONFIGURED).await?;
+        match configured {
+            Some(configured) => self.remember_configured(tx, configured).await?,
+            None => drop(tx.settings().remove(CONFIGURED).await?),
+        }
         Ok(made)
     }
 
@@ -216,6 +221,14 @@ impl Vault<'_> {
             let row = self.next(rows, KeyUse::Session, Some(configured))?;
             self.replace_session(tx, rows, row).await?;
         }
+        self.remember_configured(tx, configured).await
+    }
+
+    async fn remember_configured(
+        &self,
+        tx: &mut Tx,
+        configured: &Secret32,
+    ) -> Result<(), KeyringError> {
         let sealed =
             self.sealer.seal(self.entropy, CONFIGURED_PURPOSE, "1", configured.expose())?;
         Ok(tx.settings().put(None, CONFIGURED, &encode(&sealed)).await?)
