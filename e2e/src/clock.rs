@@ -24,6 +24,13 @@ impl Default for ManualClock {
 }
 
 impl ManualClock {
+    /// Moves back, as an administrator or a time server does. The time since boot goes on meanwhile in
+    /// a real host; here nobody asks for it.
+    pub fn set_back(&self, span: Duration) {
+        let micros = i64::try_from(span.as_micros()).unwrap();
+        self.micros.fetch_sub(micros, Ordering::SeqCst);
+    }
+
     /// Moves forward.
     pub fn advance(&self, span: Duration) {
         let micros = i64::try_from(span.as_micros()).unwrap();

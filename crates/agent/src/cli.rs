@@ -76,6 +76,8 @@ pub enum Command {
     Run,
     /// Show how this host's agent is, whether it runs or not.
     Status(StatusArgs),
+    /// Replace this agent's identity key. A running agent does it within seconds.
+    RotateKey,
     /// Trust another identity of the server, because its key was lost or stolen. The agent must not
     /// run. Compare the new pin with somebody who runs the server.
     Repin(RepinArgs),

@@ -9,6 +9,7 @@
 //! that was kept before the first attempt, to the identity that was seen then, so a machine
 //! registers once (PROTOCOL §3).
 
+use argosy_config::failpoint::failpoint;
 use argosy_domain::{digest::Sha256, entropy::random_bytes, id::AgentId};
 use argosy_wire::{
     bytes::{Bytes32, Fixed},
@@ -199,7 +200,9 @@ impl Enrolment<'_> {
                     state.registered(registered.clone())
                 };
                 let next = next.map_err(|_| EnrolError::Stale)?;
+                failpoint("enrol", "answered");
                 next.save(self.dir)?;
+                failpoint("enrol", "registered");
                 let first_contact = begun.pin == ServerPin::Tofu;
                 Ok(Enrolled { registered, approved, awaits_key, first_contact })
             }
@@ -277,7 +280,7 @@ impl Enrolment<'_> {
             release_root_sha256: None,
             nonce: Fixed(random_bytes(self.deps.entropy.as_ref())),
         };
-        let signed = Signed::new(self.keys.identity(), &statement);
+        let signed = Signed::new(&self.keys.identity(), &statement);
         let enrolling = Enrolling {
             server_url: link.url().to_string(),
             pin: pin.named,
@@ -291,6 +294,7 @@ impl Enrolment<'_> {
         self.dir.forget_journal().map_err(CredentialsError::from)?;
         let next = state.abandon().begin(enrolling).map_err(|_| EnrolError::Stale)?;
         next.save(self.dir)?;
+        failpoint("enrol", "begun");
         Ok(next)
     }
 

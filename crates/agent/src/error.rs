@@ -6,6 +6,7 @@ use crate::{
     credentials::CredentialsError,
     enrol::EnrolError,
     journal::JournalError,
+    key_rotation::RotationError,
     keys::KeysError,
     repin::RepinError,
     state_dir::StateDirError,
@@ -45,6 +46,12 @@ pub enum AgentError {
     /// The machine could not be enrolled.
     #[error("this machine could not be enrolled")]
     Enrol(#[from] EnrolError),
+    /// The command is for an agent that is registered.
+    #[error("this machine is not registered with a server")]
+    NotRegistered,
+    /// The identity key was not replaced.
+    #[error("the identity key was not replaced")]
+    Rotation(#[source] RotationError),
     /// The pin stays what it is.
     #[error(transparent)]
     Repin(#[from] RepinError),
@@ -91,6 +98,11 @@ impl AgentError {
             Self::Boot(_) => "The agent needs /proc. In a container, mount it.",
             Self::Tls(_) => "Correct ca_file, or leave it out to trust the host's authorities.",
             Self::Enrol(error) => advice_on_enrolment(error),
+            Self::NotRegistered => "Run `argosy-agent enroll` with a token first.",
+            Self::Rotation(_) => {
+                "The present key stays good. Run the command again, or start the agent: it goes on with \
+                 what was begun."
+            }
             Self::Repin(error) => advice_on_repin(error),
             Self::Refused(error) => advice_on_refusal(error),
             Self::Policy(_) => {
@@ -116,6 +128,8 @@ impl AgentError {
             | Self::Boot(_)
             | Self::Tls(_)
             | Self::Enrol(_)
+            | Self::NotRegistered
+            | Self::Rotation(_)
             | Self::Repin(_)
             | Self::Policy(_)
             | Self::Crashed(_)

@@ -1,9 +1,15 @@
 //! The agent's private keys.
 //!
 //! *Invariant:* private keys are made here, are kept in `keys.json` (apart from the journal), never
-//! leave the state directory, are wiped from memory when dropped and never shown by `Debug`.
+//! leave the state directory, are wiped from memory when dropped and never shown by `Debug`. A next
+//! identity key is durable beside the present one before anybody hears of it, and the present one is
+//! forgotten only when the next one is the agent's.
 
-use std::fmt;
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use argosy_domain::entropy::{Entropy, random_bytes};
 use argosy_wire::bytes::{Bytes32, Fixed};
@@ -33,8 +39,15 @@ pub enum KeysError {
 
 /// The keys of one agent.
 pub struct Keys {
-    identity: SigningKey,
+    identity: RwLock<Identity>,
     encryption: StaticSecret,
+}
+
+/// The identity key, and the one that is to take its place.
+#[derive(Clone)]
+struct Identity {
+    present: Arc<SigningKey>,
+    next: Option<Arc<SigningKey>>,
 }
 
 /// The file: seeds in base64url.
@@ -43,12 +56,17 @@ pub struct Keys {
 struct KeysFile {
     identity: Bytes32,
     encryption: Bytes32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next_identity: Option<Bytes32>,
 }
 
 impl Drop for KeysFile {
     fn drop(&mut self) {
         self.identity.0.zeroize();
         self.encryption.0.zeroize();
+        if let Some(next) = &mut self.next_identity {
+            next.0.zeroize();
+        }
     }
 }
 
@@ -60,7 +78,7 @@ impl Keys {
             Some(bytes) => Self::parse(&bytes),
             None => {
                 let keys = Self::generate(entropy);
-                dir.write(KEYS_FILE, &keys.to_json()?)?;
+                dir.write(KEYS_FILE, &keys.to_json(&keys.held())?)?;
                 Ok(keys)
             }
         }
@@ -70,20 +88,77 @@ impl Keys {
     pub fn generate(entropy: &dyn Entropy) -> Self {
         let identity = Zeroizing::new(random_bytes::<32>(entropy));
         let encryption = Zeroizing::new(random_bytes::<32>(entropy));
-        Self {
-            identity: SigningKey::from_bytes(&identity),
-            encryption: StaticSecret::from(*encryption),
-        }
+        Self::of(SigningKey::from_bytes(&identity), None, StaticSecret::from(*encryption))
+    }
+
+    fn of(present: SigningKey, next: Option<SigningKey>, encryption: StaticSecret) -> Self {
+        let identity = Identity { present: Arc::new(present), next: next.map(Arc::new) };
+        Self { identity: RwLock::new(identity), encryption }
+    }
+
+    fn held(&self) -> Identity {
+        self.identity.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The Ed25519 key that signs statements, proofs and receipts.
-    pub fn identity(&self) -> &SigningKey {
-        &self.identity
+    pub fn identity(&self) -> Arc<SigningKey> {
+        self.held().present
     }
 
     /// The identity key's public half.
     pub fn identity_public(&self) -> Bytes32 {
-        Fixed(self.identity.verifying_key().to_bytes())
+        Fixed(self.identity().verifying_key().to_bytes())
+    }
+
+    /// The identity key of a directory that another process may hold.
+    pub fn peek_identity(path: &Path) -> Result<Option<Bytes32>, KeysError> {
+        let bytes = StateDir::peek(path)?.read(KEYS_FILE)?;
+        bytes.map(|bytes| Ok(Self::parse(&bytes)?.identity_public())).transpose()
+    }
+
+    /// The key that is to take the place of the identity key, where one was prepared.
+    pub fn next_identity(&self) -> Option<Arc<SigningKey>> {
+        self.held().next
+    }
+
+    /// These keys as they will be, for a handshake that tells whether they are so already.
+    pub fn as_next(&self) -> Option<Self> {
+        let next = (*self.next_identity()?).clone();
+        Some(Self::of(next, None, self.encryption.clone()))
+    }
+
+    /// The next identity key; made, and durable beside the present one, where there is none yet.
+    pub fn prepare_next(
+        &self,
+        dir: &StateDir,
+        entropy: &dyn Entropy,
+    ) -> Result<Arc<SigningKey>, KeysError> {
+        if let Some(next) = self.next_identity() {
+            return Ok(next);
+        }
+        let seed = Zeroizing::new(random_bytes::<32>(entropy));
+        let next = Arc::new(SigningKey::from_bytes(&seed));
+        self.keep(dir, Identity { next: Some(Arc::clone(&next)), ..self.held() })?;
+        Ok(next)
+    }
+
+    /// The next identity key is the agent's now; durable when this returns.
+    pub fn commit_next(&self, dir: &StateDir) -> Result<(), KeysError> {
+        match self.held().next {
+            Some(present) => self.keep(dir, Identity { present, next: None }),
+            None => Ok(()),
+        }
+    }
+
+    /// There will be no next identity key: the server does not want it.
+    pub fn drop_next(&self, dir: &StateDir) -> Result<(), KeysError> {
+        self.keep(dir, Identity { next: None, ..self.held() })
+    }
+
+    fn keep(&self, dir: &StateDir, identity: Identity) -> Result<(), KeysError> {
+        dir.write(KEYS_FILE, &self.to_json(&identity)?)?;
+        *self.identity.write().unwrap_or_else(PoisonError::into_inner) = identity;
+        Ok(())
     }
 
     /// The X25519 key that secrets are sealed to.
@@ -98,16 +173,16 @@ impl Keys {
 
     fn parse(bytes: &[u8]) -> Result<Self, KeysError> {
         let file: KeysFile = serde_json::from_slice(bytes).map_err(|_| KeysError::Damaged)?;
-        Ok(Self {
-            identity: SigningKey::from_bytes(&file.identity.0),
-            encryption: StaticSecret::from(file.encryption.0),
-        })
+        let next = file.next_identity.as_ref().map(|seed| SigningKey::from_bytes(&seed.0));
+        let encryption = StaticSecret::from(file.encryption.0);
+        Ok(Self::of(SigningKey::from_bytes(&file.identity.0), next, encryption))
     }
 
-    fn to_json(&self) -> Result<Zeroizing<Vec<u8>>, KeysError> {
+    fn to_json(&self, identity: &Identity) -> Result<Zeroizing<Vec<u8>>, KeysError> {
         let file = KeysFile {
-            identity: Fixed(self.identity.to_bytes()),
+            identity: Fixed(identity.present.to_bytes()),
             encryption: Fixed(self.encryption.to_bytes()),
+            next_identity: identity.next.as_ref().map(|next| Fixed(next.to_bytes())),
         };
         serde_json::to_vec(&file).map(Zeroizing::new).map_err(|_| KeysError::Damaged)
     }
@@ -134,6 +209,28 @@ mod tests {
         assert_eq!(made.identity_public(), found.identity_public());
         assert_eq!(made.encryption_public(), found.encryption_public());
         assert_ne!(made.identity_public(), made.encryption_public());
+    }
+
+    #[test]
+    fn the_next_key_is_durable_beside_the_present_one_until_it_is_the_agents() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("state");
+        let found = || Keys::load_or_create(&StateDir::open(&path).unwrap(), &OsEntropy).unwrap();
+        let first = found().identity_public();
+        let dir = StateDir::open(&path).unwrap();
+        let keys = Keys::load_or_create(&dir, &OsEntropy).unwrap();
+        let next = keys.prepare_next(&dir, &OsEntropy).unwrap();
+        assert_eq!(keys.prepare_next(&dir, &OsEntropy).unwrap().to_bytes(), next.to_bytes());
+        drop((dir, keys));
+        let again = found();
+        assert_eq!(again.identity_public(), first);
+        assert_eq!(again.next_identity().unwrap().to_bytes(), next.to_bytes());
+        let dir = StateDir::open(&path).unwrap();
+        again.commit_next(&dir).unwrap();
+        drop(dir);
+        assert_eq!(found().identity().to_bytes(), next.to_bytes());
+        assert!(found().next_identity().is_none());
+        assert_eq!(Keys::peek_identity(&path).unwrap(), Some(again.identity_public()));
     }
 
     #[test]

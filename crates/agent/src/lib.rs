@@ -28,6 +28,7 @@ mod failpoint;
 pub mod forget;
 pub mod host;
 pub mod journal;
+pub mod key_rotation;
 pub mod keys;
 pub mod policy_file;
 pub mod recorder;

@@ -5,6 +5,7 @@
 //! waits for one or says that the present one was refused. A refusal, which nobody has signed, ends
 //! nothing and changes nothing that is kept.
 
+mod rotating;
 mod verdict;
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use argosy_config::failpoint::failpoint;
 use argosy_domain::{entropy::random_bytes, limits::SESSION_LIFE, time::Timestamp};
 use argosy_wire::{
     bytes::{Bytes32, Fixed},
@@ -30,6 +32,7 @@ use crate::{
     engine::{Engine, ServerIdentity},
     error::advice_on_refusal,
     host,
+    key_rotation::RotationError,
     keys::Keys,
     state_dir::StateDir,
     status::{Connection, StatusBoard},
@@ -92,6 +95,7 @@ pub async fn handshake(
     let known = registered.server();
     let (challenge, server) =
         verify_challenge(&known, &answer, &registered.agent_id, &agent_nonce)?;
+    failpoint("handshake", "challenged");
     let statement = HandshakeStatement {
         server: *server.thumbprint(),
         agent: registered.agent_id.clone(),
@@ -101,7 +105,7 @@ pub async fn handshake(
         continuation: registered.continuation,
         nonce: None,
     };
-    let signature = sign_payload(keys.identity(), Purpose::Handshake, &statement.to_payload());
+    let signature = sign_payload(&keys.identity(), Purpose::Handshake, &statement.to_payload());
     let complete = CompleteAuthHandshakeRequest {
         agent_id: registered.agent_id.to_string(),
         challenge: challenge.challenge.0.to_vec(),
@@ -145,6 +149,11 @@ impl Place {
     /// As they are now.
     pub fn registered(&self) -> Registered {
         self.registered.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where they are kept.
+    pub fn dir(&self) -> &Arc<StateDir> {
+        &self.dir
     }
 
     /// Keeps what a handshake brought, all of it or nothing: the new continuation, and the server as
@@ -219,6 +228,9 @@ enum OpenError {
     /// The continuation could not be kept, so the session must not be used.
     #[error(transparent)]
     NotKept(#[from] CredentialsError),
+    /// The new identity key could not be kept.
+    #[error(transparent)]
+    Rotation(#[from] RotationError),
 }
 
 /// Keeps a session open.
@@ -263,7 +275,7 @@ impl SessionKeeper {
             };
             let error = match error {
                 OpenError::Server(error) => error,
-                OpenError::NotKept(error) => {
+                OpenError::NotKept(_) | OpenError::Rotation(_) => {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
                         "a session was given up"
@@ -324,9 +336,10 @@ impl SessionKeeper {
         let registered = self.place.registered();
         let machine_id =
             registered.machine_id.and_then(|_| host::machine_id(&registered.server_thumbprint));
-        let applicant = Applicant { registered: &registered, keys: &self.keys, machine_id };
-        let opened = handshake(&self.link, &applicant, &self.deps).await?;
+        let opened = self.shake(&registered, machine_id).await?;
+        failpoint("handshake", "before_kept");
         self.place.continued(opened.continuation, &opened.server).await?;
+        failpoint("handshake", "after_kept");
         if opened.server.thumbprint() != registered.server().thumbprint() {
             let (pin, serial) = (opened.server.thumbprint(), opened.server.serial());
             tracing::warn!(%pin, serial, "the server has a new identity, which the old one signed");
@@ -355,6 +368,7 @@ impl SessionKeeper {
         tokio::select! {
             () = tokio::time::sleep(wait) => true,
             _ = current.wait_for(Option::is_none) => false,
+            () = self.rotated() => true,
         }
     }
 }

@@ -123,6 +123,13 @@ impl StateDir {
         Ok(Peek { files: Files::open(path)? })
     }
 
+    /// Leaves a file for the process that holds the directory, or for the next one that does.
+    pub fn leave(path: &Path, name: &str, bytes: &[u8]) -> Result<(), StateDirError> {
+        let files = Files::open(path)?;
+        files.owned_by(&files.dir, path)?;
+        files.write(name, bytes)
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.files.path
@@ -150,6 +157,28 @@ impl StateDir {
     /// Removes the journal of an agent that the server will not have any more.
     pub fn forget_journal(&self) -> Result<(), StateDirError> {
         self.remove(JOURNAL_FILE)
+    }
+
+    /// A file for a new journal, under a name that a restart removes; none where there is a journal.
+    pub(crate) fn journal_draft(&self) -> Result<Option<File>, StateDirError> {
+        if self.files.open_existing(JOURNAL_FILE, OFlags::RDONLY)?.is_some() {
+            return Ok(None);
+        }
+        let tmp = format!("{TMP_PREFIX}{JOURNAL_FILE}");
+        // A failed attempt of this process may have left it.
+        let _ = unlinkat(&self.files.dir, &tmp, AtFlags::empty());
+        self.files.create_new(&tmp).map(Some)
+    }
+
+    /// The draft is whole: it is the journal from now on, durably.
+    pub(crate) fn journal_made(&self) -> Result<(), StateDirError> {
+        let tmp = format!("{TMP_PREFIX}{JOURNAL_FILE}");
+        if let Some(draft) = self.files.open_existing(&tmp, OFlags::RDWR)? {
+            draft.sync_all().map_err(|error| self.files.io("synced", &tmp, error))?;
+        }
+        renameat(&self.files.dir, &tmp, &self.files.dir, JOURNAL_FILE)
+            .map_err(|error| self.files.io("replaced", JOURNAL_FILE, error))?;
+        self.files.sync()
     }
 
     /// The journal's file, made where there is none.

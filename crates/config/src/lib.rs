@@ -4,6 +4,7 @@
 //! *Invariant:* this is the only crate that reads the wall clock, the boot clock or the operating
 //! system's randomness; everybody else is handed a `Clock` and an `Entropy`.
 
+pub mod failpoint;
 pub mod host;
 pub mod load;
 pub mod logging;

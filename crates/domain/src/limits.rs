@@ -69,6 +69,8 @@ pub const SUBSYSTEM_INTERVAL_MIN: Duration = Duration::from_secs(60);
 pub const SUBSYSTEM_INTERVAL_MAX: Duration = Duration::from_secs(1440 * 60);
 /// Characters of configured secrets at least.
 pub const CONFIGURED_SECRET_CHARS_MIN: usize = 32;
+/// Time between two rotations of one agent's identity key.
+pub const KEY_ROTATION_INTERVAL_MIN: Duration = Duration::from_secs(60);
 /// Successions of the server's identity key that are kept, shown and followed.
 pub const SUCCESSIONS_MAX: usize = 64;
 /// Size of `policy.toml`.

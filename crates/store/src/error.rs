@@ -85,6 +85,11 @@ pub const CONFLICTS: &[(&str, &str, &str)] = &[
     ("agents.org_id, agents.id", "agents_org_id_id_key", "agent_id"),
     ("agents.org_id, agents.name", "agents_live_name", "agent_name"),
     ("agents.org_id, agents.identity_key", "agents_live_identity_key", "agent_identity_key"),
+    (
+        "agent_key_rotations.agent_id, agent_key_rotations.serial",
+        "agent_key_rotations_pkey",
+        "agent_key_rotation",
+    ),
     ("agent_replacements.agent_id", "agent_replacements_pkey", "agent_replacement"),
     ("service_agents.org_id, service_agents.called", "service_agents_pkey", "service_agent"),
     ("service_agents.org_id, service_agents.agent_id", "service_agents_agent", "service_agent"),

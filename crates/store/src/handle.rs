@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use crate::{
     accounts::Accounts,
     agent_events::AgentEvents,
+    agent_keys::AgentKeys,
     agents::Agents,
     api_keys::ApiKeys,
     audit::Audit,
@@ -86,6 +87,8 @@ aggregate_accessors! {
     tokens: Tokens,
     /// Agents.
     agents: Agents,
+    /// Replaced identity keys of agents.
+    agent_keys: AgentKeys,
     /// Who was seen when, and who is connected.
     presence: Presence,
     /// Challenges and continuations.

@@ -25,15 +25,18 @@ pub struct Continuation {
 }
 
 impl<A> Handshakes<'_, A> {
-    /// How many challenges of the agent are live at `now`.
+    /// How many challenges of the agent are live between `now` and `until`, when one that is made now
+    /// ends. Those that end later were made before the clock was set back.
     pub async fn live_challenges(
         &mut self,
         agent: &AgentId,
         now: Timestamp,
+        until: Timestamp,
     ) -> Result<u32, StoreError> {
         let sql = "SELECT COUNT(*) AS n FROM handshake_challenges
-            WHERE agent_id = $1 AND expires_at > $2";
-        self.conn.query(CHALLENGES, sql).bind(agent).bind(now).fetch_one().await?.get("n")
+            WHERE agent_id = $1 AND expires_at > $2 AND expires_at <= $3";
+        let query = self.conn.query(CHALLENGES, sql).bind(agent).bind(now).bind(until);
+        query.fetch_one().await?.get("n")
     }
 
     /// The agent's continuation; none before its first handshake.

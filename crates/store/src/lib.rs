@@ -9,6 +9,7 @@
 
 mod accounts;
 mod agent_events;
+mod agent_keys;
 mod agents;
 mod api_keys;
 mod audit;
@@ -47,6 +48,7 @@ mod writer;
 
 pub use accounts::Accounts;
 pub use agent_events::{AgentEventFilter, AgentEventRow, AgentEvents};
+pub use agent_keys::{AgentKeys, KeyRotationRow};
 pub use agents::{AgentFilter, AgentView, Agents, HealthCounts};
 pub use api_keys::{ApiKey, ApiKeys, KeyOwner, NewApiKey};
 pub use audit::{Audit, AuditEntry, AuditFilter, AuditRow, CheckpointRow, OrgChain, SealedRow};

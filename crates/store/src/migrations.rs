@@ -32,6 +32,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(2, "0002_users.sql", "users"),
     step!(3, "0003_replicas.sql", "security events and replicas"),
     step!(4, "0004_ways.sql", "ways in, and hosts over their life"),
+    step!(5, "0005_keys.sql", "replaced keys of agents"),
     step!(6, "0006_telemetry.sql", "telemetry"),
 ];
 

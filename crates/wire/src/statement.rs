@@ -318,7 +318,7 @@ pub struct KeyRotation {
     pub identity_key: Bytes32,
     /// The new key, raw Ed25519.
     pub successor: Bytes32,
-    /// Rises with each rotation of this agent; the key that enrolled has 1.
+    /// Rises with each rotation of this agent, such as the server's time in seconds.
     #[serde_as(as = "DisplayFromStr")]
     pub serial: i64,
 }

@@ -99,6 +99,9 @@ impl Route {
             ("POST", "/agents/{id}/commands") => {
                 Some(json!({ "kind": "subsystem.run", "params": { "subsystem": "system" } }))
             }
+            ("POST", "/agents/keys/rotate") => {
+                Some(json!({ "payload": "", "signature": "", "successor_signature": "" }))
+            }
             // Which is refused behind the gate, so that the keys stay what they are.
             ("POST", "/keys/rotate") => Some(json!({ "uses": [] })),
             ("POST", "/users") => Some(json!({ "name": name, "role": "viewer" })),

@@ -76,6 +76,10 @@ pub(crate) fn rpc(procedure: &str) -> Rpc {
             |_, _, _| json!({ "subsystem": "storage", "capturedAt": AT, "error": "x", "breaker": "closed" }),
             true,
         ),
+        // Behind the gate: nothing was signed.
+        ("agentgateway.v1.AgentGatewayService", "RotateIdentityKey") => {
+            agents(|_, _, _| json!({}), false)
+        }
         // Behind the gate a stream begins with a hello, which this is not.
         ("agentgateway.v1.AgentGatewayService", "UploadTelemetry") => agents(
             |_, _, _| {

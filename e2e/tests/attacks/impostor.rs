@@ -39,7 +39,7 @@ struct TwoServers {
 /// Registers keys at a server and has them approved.
 async fn enrol(server: &TestServer, keys: &Keys) -> TestAgent {
     let mut agent = TestAgent::new("web-1");
-    agent.key = keys.identity().clone();
+    agent.key = (*keys.identity()).clone();
     agent.encryption_key = keys.encryption_public();
     let token = server.token(json!({ "auto_approve": true })).await;
     agent.register(server, &token).await.expect(201);
@@ -103,7 +103,7 @@ async fn the_agent_signs_nothing_for_another_server(place: Place) {
     assert_eq!(shown.to_string(), server_keys(&two.other).await["thumbprint"]);
     // Nothing arrived after the challenge: it is still open, and nothing was refused.
     let there = TestAgent {
-        key: two.keys.identity().clone(),
+        key: (*two.keys.identity()).clone(),
         api_key: two.registered.api_key.expose().to_owned(),
         agent_id: two.registered.agent_id.to_string(),
         ..TestAgent::new("web-1")

@@ -1,6 +1,8 @@
 //! What must fail, tried for real: through the sockets, on both databases.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod agent_keys;
+mod clocks;
 mod enrolment;
 mod events;
 mod feed;

@@ -20,9 +20,11 @@ use argosy_e2e::{
 };
 use argosy_wire::{
     bytes::{Bytes32, Fixed},
+    rpc::gateway::BeginAuthHandshakeRequest,
     sign::thumbprint,
     token::TokenString,
 };
+use connectrpc::ConnectError;
 use serde_json::{Value, json};
 
 use crate::gateway::{self, Down};
@@ -30,17 +32,17 @@ use crate::gateway::{self, Down};
 const ROTATE: &str = "/api/v1/keys/rotate";
 
 /// An agent as it is shipped, with what it keeps.
-struct Kept {
+pub(crate) struct Kept {
     keys: Keys,
     registered: Registered,
 }
 
 impl Kept {
     /// Enrolled and approved, knowing the server by its present identity.
-    async fn admitted(server: &TestServer, name: &str) -> Self {
+    pub(crate) async fn admitted(server: &TestServer, name: &str) -> Self {
         let keys = Keys::generate(&OsEntropy);
         let mut agent = TestAgent::new(name);
-        agent.key = keys.identity().clone();
+        agent.key = (*keys.identity()).clone();
         agent.encryption_key = keys.encryption_public();
         let token = server.token(json!({ "auto_approve": true })).await;
         agent.register(server, &token).await.expect(201);
@@ -66,11 +68,31 @@ impl Kept {
     }
 
     /// A handshake; what it brings is kept.
-    async fn shake(&mut self, server: &TestServer) -> Result<Opened, TrustedCallError> {
+    pub(crate) async fn shake(&mut self, server: &TestServer) -> Result<Opened, TrustedCallError> {
+        let deps = Deps { clock: Arc::new(server.clock.clone()), entropy: Arc::new(OsEntropy) };
+        self.shake_with(server, &deps).await
+    }
+
+    /// The first half of a handshake, and no more.
+    pub(crate) async fn begin(&self, server: &TestServer) -> Result<(), ConnectError> {
+        let begin = BeginAuthHandshakeRequest {
+            api_key: self.registered.api_key.expose().to_owned(),
+            identity_pubkey: self.keys.identity_public().0.to_vec(),
+            agent_nonce: vec![7; 32],
+            ..Default::default()
+        };
+        gateway::rpc(server).begin_auth_handshake(begin).await.map(drop)
+    }
+
+    /// The same by a clock and randomness of the test's choice.
+    pub(crate) async fn shake_with(
+        &mut self,
+        server: &TestServer,
+        deps: &Deps,
+    ) -> Result<Opened, TrustedCallError> {
         let applicant =
             Applicant { registered: &self.registered, keys: &self.keys, machine_id: None };
-        let deps = Deps { clock: Arc::new(server.clock.clone()), entropy: Arc::new(OsEntropy) };
-        let opened = handshake(&gateway::link(server), &applicant, &deps).await?;
+        let opened = handshake(&gateway::link(server), &applicant, deps).await?;
         let continuation = Some(opened.continuation);
         let kept = Registered { continuation, ..self.registered.clone() };
         self.registered = kept.knowing(&opened.server);

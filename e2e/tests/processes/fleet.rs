@@ -36,29 +36,64 @@ impl Fleet {
         mode: &'static str,
         variables: Variables,
     ) -> Self {
+        let mut fleet = Self { variables, ..Self::prepare(place, mode) };
+        fleet.start_server().await;
+        fleet
+    }
+
+    /// The same without a server yet.
+    pub(crate) fn prepare(place: &Place, mode: &'static str) -> Self {
         let port = free_port();
         let url = format!("http://127.0.0.1:{port}");
         let folder = place.data_dir.parent().unwrap().to_owned();
         let client = Client::new(&url);
         let place = place.clone();
-        let mut fleet = Self { url, client, folder, mode, port, place, variables, server: None };
-        fleet.start_server().await;
-        fleet
+        Self { url, client, folder, mode, port, place, variables: &[], server: None }
     }
 
     /// Starts the server process (again).
     pub(crate) async fn start_server(&mut self) {
+        self.spawn_server(None);
+        self.ready().await;
+    }
+
+    /// Starts the server process with a failpoint at which it dies, once somebody comes there.
+    pub(crate) async fn server_with_failpoint(&mut self, at: &str) {
+        if self.server.is_some() {
+            self.kill_server().await;
+        }
+        self.spawn_server(Some(at));
+        self.ready().await;
+    }
+
+    /// Waits until the server has died of its failpoint, and starts it again without one.
+    pub(crate) async fn server_again(&mut self) {
+        self.server_ended().await;
+        self.start_server().await;
+    }
+
+    /// Waits until the server has died.
+    pub(crate) async fn server_ended(&mut self) {
+        assert_eq!(self.server.take().unwrap().ended().await, None, "it was to be aborted");
+    }
+
+    /// Starts the server process and does not wait.
+    pub(crate) fn spawn_server(&mut self, failpoint: Option<&str>) {
         let listen = format!("127.0.0.1:{}", self.port);
         let data_dir = self.place.data_dir.to_str().unwrap();
         let arguments = ["--mode", self.mode, "--listen", &listen, "--data-dir", data_dir];
         let policy = self.folder.join("policy.toml");
         let mut variables = vec![("ARGOSY_POLICY_FILE", policy.to_str().unwrap())];
         variables.extend(self.variables);
+        variables.extend(failpoint.map(|at| ("ARGOSY_FAILPOINT", at)));
         if let Some(url) = &self.place.database_url {
             variables.push(("ARGOSY_DATABASE_URL", url));
         }
         let log = self.folder.join("server.log");
         self.server = Some(Process::start("argosyd", &arguments, &variables, &log));
+    }
+
+    async fn ready(&self) {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let ready = format!("{}/ready", self.url);
         until("the server to be ready", || async {
@@ -132,6 +167,7 @@ pub(crate) struct AgentProcess {
     folder: PathBuf,
     url: String,
     token: String,
+    name: String,
     variables: Variables,
     process: Option<Process>,
 }
@@ -149,6 +185,7 @@ impl AgentProcess {
             folder: fleet.folder.clone(),
             url: fleet.url.clone(),
             token: token.to_owned(),
+            name: "crash-test".to_owned(),
             variables,
             process: None,
         };
@@ -156,17 +193,67 @@ impl AgentProcess {
         agent
     }
 
+    /// One of several: with a name and a state directory of its own, and perhaps a failpoint at which
+    /// it dies.
+    pub(crate) fn named(fleet: &Fleet, name: &str, token: &str, failpoint: Option<&str>) -> Self {
+        let mut agent = Self {
+            state_dir: fleet.folder.join(name),
+            folder: fleet.folder.clone(),
+            url: fleet.url.clone(),
+            token: token.to_owned(),
+            name: name.to_owned(),
+            variables: &[],
+            process: None,
+        };
+        agent.spawn(failpoint);
+        agent
+    }
+
+    /// Where it keeps its state.
+    pub(crate) fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
+    /// Waits until it keeps the server's answer to its registration.
+    pub(crate) async fn registered(&self) {
+        let file = self.state_dir.join("credentials.json");
+        until("the agent to keep its registration", || async {
+            std::fs::read_to_string(&file).ok()?.contains("\"registered\"").then_some(())
+        })
+        .await;
+    }
+
+    /// Leaves word in the state directory, as `argosy-agent rotate-key` does for an agent that runs.
+    pub(crate) fn ask_for_new_key(&self) {
+        argosy_agent::key_rotation::ask(&self.state_dir).unwrap();
+    }
+
+    /// Waits until it has died of its failpoint.
+    pub(crate) async fn ended(&mut self) {
+        assert_eq!(self.process.take().unwrap().ended().await, None, "it was to be aborted");
+    }
+
     /// Starts the process (again) on the same state.
     pub(crate) fn start_again(&mut self) {
+        self.spawn(None);
+    }
+
+    /// The same with a failpoint.
+    pub(crate) fn start_with_failpoint(&mut self, at: &str) {
+        self.spawn(Some(at));
+    }
+
+    fn spawn(&mut self, failpoint: Option<&str>) {
         let policy = self.folder.join("policy.toml");
         let mut variables = vec![
             ("ARGOSY_SERVER_URL", self.url.as_str()),
             ("ARGOSY_STATE_DIR", self.state_dir.to_str().unwrap()),
             ("ARGOSY_BOOTSTRAP_TOKEN", self.token.as_str()),
-            ("ARGOSY_AGENT_NAME", "crash-test"),
+            ("ARGOSY_AGENT_NAME", self.name.as_str()),
             ("ARGOSY_POLICY_FILE", policy.to_str().unwrap()),
         ];
         variables.extend(self.variables);
+        variables.extend(failpoint.map(|at| ("ARGOSY_FAILPOINT", at)));
         let log: &Path = &self.folder.join("agent.log");
         self.process = Some(Process::start("argosy-agent", &["run"], &variables, log));
     }

@@ -10,4 +10,5 @@ mod outage;
 mod python;
 mod recovery;
 mod replicas;
+mod steps;
 mod tls;

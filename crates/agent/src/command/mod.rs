@@ -6,6 +6,7 @@ mod enroll;
 mod policy;
 mod refresh;
 mod repin;
+mod rotate_key;
 
 use std::{
     env,
@@ -83,6 +84,11 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, AgentError> {
             let level = cli.settings.log_level.as_deref().unwrap_or("error");
             start_logging(&settings, level);
             runtime()?.block_on(refresh::refresh(settings, deps, arguments))
+        }
+        Command::RotateKey => {
+            let level = cli.settings.log_level.as_deref().unwrap_or("error");
+            start_logging(&settings, level);
+            runtime()?.block_on(rotate_key::rotate_key(settings, deps))
         }
         Command::Repin(arguments) => {
             let level = cli.settings.log_level.as_deref().unwrap_or("error");

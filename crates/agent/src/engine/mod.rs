@@ -257,7 +257,7 @@ impl Engine {
             journal_id: parts.journal.id().clone(),
             high_water: parts.journal.high_water(),
         };
-        Signed::new(parts.keys.identity(), &statement)
+        Signed::new(&parts.keys.identity(), &statement)
     }
 
     /// The server's time as a verified handshake challenge says it, just now. Without it, commands
@@ -266,6 +266,12 @@ impl Engine {
         let since_boot = self.inner.parts.clock.since_boot();
         self.inner.books().server_time.observe(at, since_boot);
         self.inner.wake.notify_one();
+    }
+
+    /// The server's time as far as it is known.
+    pub fn server_time(&self) -> Option<Timestamp> {
+        let since_boot = self.inner.parts.clock.since_boot();
+        self.inner.books().server_time.at(since_boot)
     }
 
     /// The server as it is known since the last handshake.
@@ -346,7 +352,7 @@ impl Inner {
             boot_id: self.parts.boot.as_str().to_owned(),
             journal_id: self.parts.journal.id().clone(),
         };
-        let receipt = Signed::new(self.parts.keys.identity(), &statement);
+        let receipt = Signed::new(&self.parts.keys.identity(), &statement);
         Finished { outcome, payload, receipt }
     }
 

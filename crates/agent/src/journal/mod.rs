@@ -102,6 +102,14 @@ struct Head {
 impl Journal {
     /// The journal of a state directory, made at first use.
     pub fn open(dir: &StateDir, ids: &IdSource) -> Result<Self, JournalError> {
+        if let Some(draft) = dir.journal_draft()? {
+            // Made whole before it has its name: half a database, which a crash left behind, would
+            // never open again.
+            let backend = FileBackend::new(draft).map_err(failed("opened"))?;
+            drop(builder().create_with_backend(backend).map_err(failed("opened"))?);
+            failpoint("journal", "drafted");
+            dir.journal_made()?;
+        }
         let backend = FileBackend::new(dir.journal_file()?).map_err(failed("opened"))?;
         let db = builder().create_with_backend(backend).map_err(failed("opened"))?;
         Self::start(db, ids)

@@ -127,7 +127,7 @@ impl Prover {
             nonce: nonce.as_deref(),
         };
         let unique = random_bytes(self.deps.entropy.as_ref());
-        dpop::make(self.keys.identity(), request, &unique, self.deps.clock.now())
+        dpop::make(&self.keys.identity(), request, &unique, self.deps.clock.now())
             .map_err(|_| CallError::Protocol("a session token that cannot be proved"))
     }
 

@@ -173,7 +173,7 @@ async fn a_first_contact_is_trusted_once() {
             token_id: "t1".parse().unwrap(),
             proof: SecretText::new("bootproof_t1_x".into()),
             name: "web-1".into(),
-            statement: Signed::new(keys.identity(), &statement),
+            statement: Signed::new(&keys.identity(), &statement),
         };
         (dir, begun)
     };

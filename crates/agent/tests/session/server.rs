@@ -232,6 +232,14 @@ impl AgentGatewayService for Fake {
         })
     }
 
+    async fn rotate_identity_key<'a>(
+        &'a self,
+        _: RequestContext,
+        _: ServiceRequest<'_, RotateIdentityKeyRequest>,
+    ) -> ServiceResult<impl Encodable<RotateIdentityKeyResponse> + Send + use<'a>> {
+        Response::ok(RotateIdentityKeyResponse::default())
+    }
+
     async fn upload_heartbeat<'a>(
         &'a self,
         _: RequestContext,

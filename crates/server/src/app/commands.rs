@@ -14,7 +14,10 @@ use argosy_domain::{
     time::{Timestamp, parse_span},
 };
 use argosy_store::{CommandFilter, Page, StoreError, Tx};
-use argosy_wire::{problem::Code, rest::commands::CreateCommand};
+use argosy_wire::{
+    bytes::Fixed, problem::Code, rest::commands::CreateCommand, sign::Signed,
+    statement::ReceiptStatement,
+};
 use serde_json::json;
 
 use super::{
@@ -29,7 +32,7 @@ use super::{
 pub struct Receipted {
     /// The command, ended, with a receipt.
     pub command: Command,
-    /// The agent's identity key.
+    /// The identity key that the agent had when it signed.
     pub identity_key: [u8; 32],
 }
 
@@ -202,8 +205,13 @@ impl App {
             return Err(none());
         }
         let agent = reader.agents().get(org, &command.agent).await?;
-        let identity = agent.and_then(|agent| agent.identity).ok_or_else(none)?;
-        Ok(Receipted { command, identity_key: identity.identity_key })
+        let agent = agent.ok_or_else(none)?;
+        let present = agent.identity.as_ref().ok_or_else(none)?.identity_key;
+        drop(reader);
+        let signed = signed_receipt(&command).ok_or_else(none)?;
+        let found = self.signed_by_agent::<ReceiptStatement>(&agent, &signed).await?;
+        let identity_key = found.map_or(present, |(key, _)| key.0);
+        Ok(Receipted { command, identity_key })
     }
 
     /// Ends commands whose time was over before they were ever sent. Returns how many.
@@ -239,6 +247,13 @@ fn check_recipient(agent: &Agent) -> AppResult<()> {
             Err(AppError::wrong_state(why))
         }
     }
+}
+
+/// The receipt as the agent signed it.
+fn signed_receipt(command: &Command) -> Option<Signed> {
+    let result = command.result.as_ref()?;
+    let signature = Fixed::from_slice(result.receipt_signature.as_ref()?).ok()?;
+    Some(Signed { payload: result.receipt.clone()?, signature })
 }
 
 /// How and when a command ended, if it has.

@@ -17,7 +17,7 @@ use argosy_domain::{
 };
 use argosy_store::Tx;
 use argosy_wire::{
-    bytes::{Bytes32, Fixed},
+    bytes::Bytes32,
     problem::Code,
     sign::Signed,
     statement::{CommandStatement, ReceiptStatement, ResultAckStatement, digest},
@@ -184,13 +184,17 @@ impl App {
         if result.payload.len() > PAYLOAD_BYTES_MAX {
             return Err(AppError::because(Code::TooLarge, "a result is at most 1 MiB"));
         }
+        let receipt = match &result.receipt {
+            Some(receipt) => self.signed_by_agent(agent, receipt).await?,
+            None => None,
+        };
         let mut tx = self.store().write("delivery.result").await?;
         let command = tx.commands().get(&agent.org, &result.command).await?;
         let verdict = match &command {
             Some(command) if command.agent != agent.id => {
                 Err((SecurityKind::CrossAgent, "the command is another agent's"))
             }
-            Some(command) => check_receipt(agent, command, &result)
+            Some(command) => check_receipt(agent, command, &result, receipt.map(|(_, it)| it))
                 .map_err(|reason| (SecurityKind::ReceiptForged, reason)),
             // Nothing is kept of it any more: the agent may forget it too.
             None => Ok(digest(Sha256::of(&result.payload))),
@@ -269,12 +273,15 @@ fn check_receipt(
     agent: &Agent,
     command: &Command,
     result: &IncomingResult,
+    verified: Option<ReceiptStatement>,
 ) -> Result<Bytes32, &'static str> {
-    let identity = agent.identity.as_ref().ok_or("the agent has no keys")?;
-    let receipt = result.receipt.as_ref().ok_or("the receipt is missing")?;
-    let statement: ReceiptStatement = receipt
-        .verify(&Fixed(identity.identity_key))
-        .map_err(|_| "the signature does not verify")?;
+    if agent.identity.is_none() {
+        return Err("the agent has no keys");
+    }
+    if result.receipt.is_none() {
+        return Err("the receipt is missing");
+    }
+    let statement = verified.ok_or("the signature does not verify")?;
     let known_outcome = Outcome::parse(&statement.outcome)
         .is_some_and(|outcome| ![Outcome::Lost, Outcome::Cancelled].contains(&outcome));
     let forgotten = result.payload.is_empty();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use argosy_config::failpoint::failpoint;
 use argosy_domain::{
     agent::{Agent, AgentStatus, Closure, Decider},
     audit::AuditAction,
@@ -111,12 +112,14 @@ impl App {
         if !tx.agents().hold(&agent.id).await? {
             return Err(refused());
         }
-        if tx.handshakes().live_challenges(&agent.id, now).await? >= CHALLENGES_MAX {
+        if tx.handshakes().live_challenges(&agent.id, now, expires_at).await? >= CHALLENGES_MAX {
             return Err(AppError::rate_limited(CHALLENGE_LIFE.as_secs()));
         }
         let digest = Sha256::of(&challenge);
         tx.handshakes().insert_challenge(&agent.id, digest, now, expires_at).await?;
+        failpoint("begin", "before_commit");
         tx.commit().await?;
+        failpoint("begin", "after_commit");
         let keyring = self.keyring();
         let statement = ChallengeStatement {
             server: keyring.thumbprint(),
@@ -183,7 +186,9 @@ impl App {
         let session = self.issue_session(&mut tx, &agent, &version).await?;
         let version = version.to_string();
         tx.agents().save_reported(&agent.id, Some(version.as_str()), None, None).await?;
+        failpoint("complete", "before_commit");
         tx.commit().await?;
+        failpoint("complete", "after_commit");
         Ok(Established { session, continuation })
     }
 

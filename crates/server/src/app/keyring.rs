@@ -339,15 +339,17 @@ impl Keyring {
         live.map(|secret| &secret.nonce_secret)
     }
 
-    /// The certified keys whose certificate ends within `span`.
-    pub fn ending_within(
+    /// The certified keys whose certificate ends within `span`, or has not begun yet: the clock was set
+    /// back, and agents compare with the time that they are told.
+    pub fn due_within(
         &self,
         span: std::time::Duration,
         now: Timestamp,
     ) -> Vec<(KeyUse, Timestamp)> {
         let ends = KeyUse::CERTIFIED.into_iter().filter_map(|key_use| {
-            let end = newest(&self.rows, key_use).ok()?.not_after?;
-            (end <= now.plus(span)).then_some((key_use, end))
+            let row = newest(&self.rows, key_use).ok()?;
+            let end = row.not_after?;
+            (end <= now.plus(span) || row.not_before > now).then_some((key_use, end))
         });
         ends.collect()
     }

@@ -5,6 +5,7 @@
 //! SQL; nothing in `http`, `rpc` or `console` names the store.
 
 pub mod accounts;
+pub mod agent_keys;
 pub mod agents;
 pub mod audit;
 pub mod authn;

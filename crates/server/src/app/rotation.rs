@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use argosy_config::failpoint::failpoint;
 use argosy_domain::{
     access::{Caller, Permission, Target},
     audit::AuditAction,
@@ -147,7 +148,9 @@ impl App {
             detail: json!({ "keys": made }),
         };
         self.record(&mut tx, &caller.actor(), origin, event).await?;
+        failpoint("server_keys", "before_commit");
         tx.commit().await?;
+        failpoint("server_keys", "after_commit");
         Ok(true)
     }
 
@@ -187,7 +190,7 @@ impl App {
     pub async fn renew_keys(&self) -> AppResult<u64> {
         let (keyring, now) = (self.keyring(), self.now());
         let mut renewed = 0;
-        for (key_use, end) in keyring.ending_within(RENEW_BEFORE, now) {
+        for (key_use, end) in keyring.due_within(RENEW_BEFORE, now) {
             let due = Some(now.plus(RENEW_BEFORE));
             match self.replace_keys(&Caller::Server, &Origin::default(), &[key_use], due).await {
                 Ok(replaced) => renewed += u64::from(replaced),

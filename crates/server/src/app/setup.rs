@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use argosy_config::failpoint::failpoint;
 use argosy_domain::{access::Role, audit::AuditAction, digest::Sha256, id::OrgId};
 use argosy_store::NewApiKey;
 use argosy_wire::token::{ApiKeyOf, ApiKeyString};
@@ -51,7 +52,9 @@ impl App {
         };
         self.record(&mut tx, "server", &origin, event).await?;
         tx.settings().put(None, INITIALISED, &self.now().to_string()).await?;
+        failpoint("initialise", "before_commit");
         tx.commit().await?;
+        failpoint("initialise", "after_commit");
         Ok(true)
     }
 

@@ -1,12 +1,16 @@
 //! Agents: what operators see and decide, and heartbeats.
 
 use argosy_domain::{access::Caller, id::AgentId};
-use argosy_wire::rest::{
-    Page,
-    agents::{
-        Agent, Approve, Approved, Heartbeat, HeartbeatAnswer, Rebind, Replace, UpdateAgent,
-        WithReason,
+use argosy_wire::{
+    rest::{
+        Page,
+        agents::{
+            Agent, Approve, Approved, Heartbeat, HeartbeatAnswer, KeyRotated, Rebind, Replace,
+            UpdateAgent, WithReason,
+        },
+        enrolment::CosignedJson,
     },
+    succession::Cosigned,
 };
 use axum::{
     Json as Answered,
@@ -294,6 +298,23 @@ pub(super) async fn heartbeat(
         commands_pending: received.commands_pending,
     };
     Ok((next_nonce(&app), Answered(answer)))
+}
+
+/// Puts a new identity key in the place of the calling agent's. Its sessions end.
+#[utoipa::path(
+    post, path = "/agents/keys/rotate", tag = "enrolment", request_body = CosignedJson,
+    security(("api_key" = []), ("session" = [])),
+    responses((status = 200, body = KeyRotated), Problems)
+)]
+pub(super) async fn rotate_key(
+    State(app): State<App>,
+    From(origin): From,
+    By(caller): By,
+    Json(body): Json<CosignedJson>,
+) -> Answer<(HeaderMap, Answered<KeyRotated>)> {
+    let rotation = Cosigned::try_from(&body).ok();
+    let rotated_at = app.rotate_identity_key(&caller, &origin, rotation.as_ref()).await?;
+    Ok((next_nonce(&app), Answered(KeyRotated { rotated_at: rotated_at.to_string() })))
 }
 
 /// The nonce for the next proof, on answers to session calls.

@@ -92,6 +92,7 @@ fn shared() -> OpenApiRouter<App> {
         .routes(routes!(enrolment::begin))
         .routes(routes!(enrolment::complete))
         .routes(routes!(agents::heartbeat))
+        .routes(routes!(agents::rotate_key))
         .routes(routes!(agents::list))
         .routes(routes!(agents::config_template))
         .routes(routes!(agents::show, agents::update, agents::delete))

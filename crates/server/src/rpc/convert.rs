@@ -137,6 +137,16 @@ fn cosigned(link: &Cosigned) -> CosignedStatement {
     }
 }
 
+/// A rotation of an identity key, as both keys signed it.
+pub(super) fn rotation(statement: Option<&CosignedStatement>) -> Option<Cosigned> {
+    let statement = statement?;
+    Some(Cosigned {
+        payload: statement.payload.clone(),
+        signature: Fixed::from_slice(&statement.signature).ok()?,
+        successor_signature: Fixed::from_slice(&statement.successor_signature).ok()?,
+    })
+}
+
 fn server_keys(keyring: &Keyring, certificate: &Signed) -> ServerKeys {
     ServerKeys {
         identity_key: keyring.identity_public().0.to_vec(),

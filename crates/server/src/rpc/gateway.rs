@@ -4,13 +4,15 @@ use argosy_wire::{
     rest::{agents::Heartbeat, enrolment::Register},
     rpc::gateway::{
         AGENT_GATEWAY_SERVICE_CONTROL_STREAM_SPEC as CONTROL_STREAM,
+        AGENT_GATEWAY_SERVICE_ROTATE_IDENTITY_KEY_SPEC as ROTATE_IDENTITY_KEY,
         AGENT_GATEWAY_SERVICE_UPLOAD_EVENTS_SPEC as UPLOAD_EVENTS,
         AGENT_GATEWAY_SERVICE_UPLOAD_HEARTBEAT_SPEC as UPLOAD_HEARTBEAT,
         AGENT_GATEWAY_SERVICE_UPLOAD_INVENTORY_SPEC as UPLOAD_INVENTORY,
         AGENT_GATEWAY_SERVICE_UPLOAD_TELEMETRY_SPEC as UPLOAD_TELEMETRY, AgentGatewayService,
         BeginAuthHandshakeRequest, BeginAuthHandshakeResponse, CompleteAuthHandshakeRequest,
         CompleteAuthHandshakeResponse, ControlStreamRequest, ControlStreamResponse,
-        RegisterRequest, RegisterResponse, UploadEventsRequest, UploadEventsResponse,
+        CosignedStatement, RegisterRequest, RegisterResponse, RotateIdentityKeyRequest,
+        RotateIdentityKeyResponse, UploadEventsRequest, UploadEventsResponse,
         UploadHeartbeatRequest, UploadHeartbeatResponse, UploadInventoryRequest,
         UploadInventoryResponse, UploadTelemetryRequest, UploadTelemetryResponse,
     },
@@ -78,6 +80,18 @@ impl Gateway {
             commands_pending: received.commands_pending,
             ..Default::default()
         })
+    }
+
+    async fn take_rotation(
+        &self,
+        ctx: &RequestContext,
+        statement: Option<&CosignedStatement>,
+    ) -> AppResult<RotateIdentityKeyResponse> {
+        let caller = call::agent(&self.0, ctx, ROTATE_IDENTITY_KEY).await?;
+        let (rotation, origin) = (convert::rotation(statement), call::origin(ctx));
+        let rotated_at =
+            self.0.rotate_identity_key(&caller, &origin, rotation.as_ref()).await?.to_string();
+        Ok(RotateIdentityKeyResponse { rotated_at, ..Default::default() })
     }
 
     async fn take_reports(
@@ -199,6 +213,15 @@ impl AgentGatewayService for Gateway {
         requests: InboundStream<UploadEventsRequest>,
     ) -> ServiceResult<impl Encodable<UploadEventsResponse> + Send + use<'a>> {
         self.answer(self.take_events(&ctx, requests).await)
+    }
+
+    async fn rotate_identity_key<'a>(
+        &'a self,
+        ctx: RequestContext,
+        request: ServiceRequest<'_, RotateIdentityKeyRequest>,
+    ) -> ServiceResult<impl Encodable<RotateIdentityKeyResponse> + Send + use<'a>> {
+        let statement = request.to_owned_message().statement;
+        self.answer(self.take_rotation(&ctx, statement.as_option()).await)
     }
 
     async fn control_stream(

@@ -243,8 +243,8 @@ async fn a_challenge_is_consumed_once(db: Db) {
     assert!(!consume("a", 1, 31).await, "too late");
     assert!(!consume("a", 1, 30).await, "gone, although it was too late");
     let mut reader = db.store.read("live").await.unwrap();
-    assert_eq!(reader.handshakes().live_challenges(&id("a"), at(30)).await.unwrap(), 1);
-    assert_eq!(reader.handshakes().live_challenges(&id("a"), at(31)).await.unwrap(), 0);
+    assert_eq!(reader.handshakes().live_challenges(&id("a"), at(30), at(60)).await.unwrap(), 1);
+    assert_eq!(reader.handshakes().live_challenges(&id("a"), at(31), at(61)).await.unwrap(), 0);
     drop(reader);
     assert_eq!(db.write(async |tx| tx.handshakes().purge_expired(at(31)).await).await, 1);
 }

@@ -281,7 +281,7 @@ async fn deleting_takes_everything_of_the_agent(db: Db) {
     let mut reader = db.store.read("after").await.unwrap();
     assert_eq!(reader.agents().find(&id("a")).await.unwrap(), None);
     assert!(reader.subsystems().list(&org(), &id("a")).await.unwrap().is_empty());
-    assert_eq!(reader.handshakes().live_challenges(&id("a"), at(2)).await.unwrap(), 0);
+    assert_eq!(reader.handshakes().live_challenges(&id("a"), at(2), at(90)).await.unwrap(), 0);
     assert_eq!(reader.presence().count_connected().await.unwrap(), 0);
 }
 

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod access;
+mod agent_keys;
 mod agents;
 mod chain;
 mod commands;

@@ -4932,6 +4932,279 @@ pub const __UPLOAD_EVENTS_RESPONSE_JSON_ANY: ::buffa::type_registry::JsonAnyEntr
     from_json: ::buffa::type_registry::any_from_json::<UploadEventsResponse>,
     is_wkt: false,
 };
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct RotateIdentityKeyRequest {
+    /// Statement of purpose key-rotation.
+    ///
+    /// Field 1: `statement`
+    #[serde(
+        rename = "statement",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub statement: ::buffa::MessageField<
+        CosignedStatement,
+        ::buffa::Inline<CosignedStatement>,
+    >,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for RotateIdentityKeyRequest {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("RotateIdentityKeyRequest")
+            .field("statement", &self.statement)
+            .finish()
+    }
+}
+impl RotateIdentityKeyRequest {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.RotateIdentityKeyRequest";
+}
+::buffa::impl_default_instance!(RotateIdentityKeyRequest);
+impl ::buffa::MessageName for RotateIdentityKeyRequest {
+    const PACKAGE: &'static str = "agentgateway.v1";
+    const NAME: &'static str = "RotateIdentityKeyRequest";
+    const FULL_NAME: &'static str = "agentgateway.v1.RotateIdentityKeyRequest";
+    const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.RotateIdentityKeyRequest";
+}
+impl ::buffa::Message for RotateIdentityKeyRequest {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.statement.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.statement.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.statement.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                1u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.statement.write_to(__cache, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.statement.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.statement = ::buffa::MessageField::none();
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for RotateIdentityKeyRequest {
+    const PROTO_FQN: &'static str = "agentgateway.v1.RotateIdentityKeyRequest";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for RotateIdentityKeyRequest {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __ROTATE_IDENTITY_KEY_REQUEST_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/agentgateway.v1.RotateIdentityKeyRequest",
+    to_json: ::buffa::type_registry::any_to_json::<RotateIdentityKeyRequest>,
+    from_json: ::buffa::type_registry::any_from_json::<RotateIdentityKeyRequest>,
+    is_wkt: false,
+};
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct RotateIdentityKeyResponse {
+    /// RFC 3339. The new key is the agent's; the old one opens nothing any more.
+    ///
+    /// Field 1: `rotated_at`
+    #[serde(
+        rename = "rotatedAt",
+        alias = "rotated_at",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub rotated_at: ::buffa::alloc::string::String,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for RotateIdentityKeyResponse {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("RotateIdentityKeyResponse")
+            .field("rotated_at", &self.rotated_at)
+            .finish()
+    }
+}
+impl RotateIdentityKeyResponse {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.RotateIdentityKeyResponse";
+}
+::buffa::impl_default_instance!(RotateIdentityKeyResponse);
+impl ::buffa::MessageName for RotateIdentityKeyResponse {
+    const PACKAGE: &'static str = "agentgateway.v1";
+    const NAME: &'static str = "RotateIdentityKeyResponse";
+    const FULL_NAME: &'static str = "agentgateway.v1.RotateIdentityKeyResponse";
+    const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.RotateIdentityKeyResponse";
+}
+impl ::buffa::Message for RotateIdentityKeyResponse {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if !self.rotated_at.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.rotated_at) as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if !self.rotated_at.is_empty() {
+            ::buffa::types::put_string_field(1u32, &self.rotated_at, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.rotated_at, buf)?;
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.rotated_at.clear();
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for RotateIdentityKeyResponse {
+    const PROTO_FQN: &'static str = "agentgateway.v1.RotateIdentityKeyResponse";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for RotateIdentityKeyResponse {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __ROTATE_IDENTITY_KEY_RESPONSE_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/agentgateway.v1.RotateIdentityKeyResponse",
+    to_json: ::buffa::type_registry::any_to_json::<RotateIdentityKeyResponse>,
+    from_json: ::buffa::type_registry::any_from_json::<RotateIdentityKeyResponse>,
+    is_wkt: false,
+};
 /// A frame from the agent. An empty frame is INVALID_ARGUMENT.
 #[derive(Clone, PartialEq, Default)]
 #[derive(::serde::Serialize)]
@@ -15654,6 +15927,610 @@ pub mod __buffa {
                 ::serde::Serialize::serialize(&self.0, __s)
             }
         }
+        #[derive(Clone, Debug, Default)]
+        pub struct RotateIdentityKeyRequestView<'a> {
+            /// Statement of purpose key-rotation.
+            ///
+            /// Field 1: `statement`
+            pub statement: ::buffa::MessageFieldView<
+                super::super::__buffa::view::CosignedStatementView<'a>,
+            >,
+            pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
+        }
+        impl<'a> ::buffa::MessageView<'a> for RotateIdentityKeyRequestView<'a> {
+            type Owned = super::super::RotateIdentityKeyRequest;
+            fn decode_view(
+                buf: &'a [u8],
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                let __limit = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT,
+                );
+                let __elem = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT,
+                );
+                <Self as ::buffa::MessageView>::decode_view_ctx(
+                    buf,
+                    ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                        .with_element_memory(&__elem),
+                )
+            }
+            fn decode_view_with_ctx(
+                buf: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+            }
+            #[inline]
+            fn merge_view_field(
+                &mut self,
+                tag: ::buffa::encoding::Tag,
+                cur: &'a [u8],
+                before_tag: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+                let _ = ctx;
+                #[allow(unused_variables)]
+                let view = self;
+                let mut cur = cur;
+                match tag.field_number() {
+                    1u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        let __sub_ctx = ctx.descend()?;
+                        let sub = ::buffa::types::borrow_bytes(&mut cur)?;
+                        match view.statement.as_mut() {
+                            Some(existing) => {
+                                ::buffa::MessageView::merge_into_view(
+                                    existing,
+                                    sub,
+                                    __sub_ctx,
+                                )?
+                            }
+                            None => {
+                                view.statement = ::buffa::MessageFieldView::set(
+                                    <super::super::__buffa::view::CosignedStatementView as ::buffa::MessageView>::decode_view_ctx(
+                                        sub,
+                                        __sub_ctx,
+                                    )?,
+                                );
+                            }
+                        }
+                    }
+                    _ => {
+                        ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
+                        let span_len = before_tag.len() - cur.len();
+                        view.__buffa_unknown_fields
+                            .push_record(before_tag, span_len, ctx)?;
+                    }
+                }
+                ::core::result::Result::Ok(cur)
+            }
+            fn to_owned_message(
+                &self,
+            ) -> ::core::result::Result<
+                super::super::RotateIdentityKeyRequest,
+                ::buffa::DecodeError,
+            > {
+                self.to_owned_from_source(None)
+            }
+            #[allow(clippy::useless_conversion, clippy::needless_update)]
+            fn to_owned_from_source(
+                &self,
+                __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+            ) -> ::core::result::Result<
+                super::super::RotateIdentityKeyRequest,
+                ::buffa::DecodeError,
+            > {
+                #[allow(unused_imports)]
+                use ::buffa::alloc::string::ToString as _;
+                let _ = __buffa_src;
+                ::core::result::Result::Ok(super::super::RotateIdentityKeyRequest {
+                    statement: match self.statement.as_option() {
+                        Some(v) => {
+                            ::buffa::MessageField::<
+                                super::super::CosignedStatement,
+                                ::buffa::Inline<super::super::CosignedStatement>,
+                            >::some(v.to_owned_from_source(__buffa_src)?)
+                        }
+                        None => ::buffa::MessageField::none(),
+                    },
+                    __buffa_unknown_fields: self
+                        .__buffa_unknown_fields
+                        .to_owned()?
+                        .into(),
+                    ..::core::default::Default::default()
+                })
+            }
+        }
+        impl<'a> ::buffa::ViewEncode<'a> for RotateIdentityKeyRequestView<'a> {
+            #[allow(clippy::needless_borrow, clippy::let_and_return)]
+            fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                let mut size = 0u64;
+                if self.statement.is_set() {
+                    let __slot = __cache.reserve();
+                    let inner_size = self.statement.compute_size(__cache);
+                    __cache.set(__slot, inner_size);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                            + inner_size as u64;
+                }
+                size += self.__buffa_unknown_fields.encoded_len() as u64;
+                ::buffa::saturate_size(size)
+            }
+            #[allow(clippy::needless_borrow)]
+            fn write_to(
+                &self,
+                __cache: &mut ::buffa::SizeCache,
+                buf: &mut impl ::buffa::EncodeSink,
+            ) {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                if self.statement.is_set() {
+                    ::buffa::types::put_len_delimited_header(
+                        1u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    self.statement.write_to(__cache, buf);
+                }
+                self.__buffa_unknown_fields.write_to(buf);
+            }
+        }
+        /// Serializes this view as protobuf JSON.
+        ///
+        /// Implicit-presence fields with default values are omitted, `required`
+        /// fields are always emitted, explicit-presence (`optional`) fields are
+        /// emitted only when set, bytes fields are base64-encoded, and enum
+        /// values are their proto name strings.
+        ///
+        /// This impl uses `serialize_map(None)` because the number of emitted
+        /// fields depends on default-omission rules; serializers that require
+        /// known map lengths (e.g. `bincode`) will return a runtime error.
+        /// Use the owned message type for those formats.
+        impl<'__a> ::serde::Serialize for RotateIdentityKeyRequestView<'__a> {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                use ::serde::ser::SerializeMap as _;
+                let mut __map = __s.serialize_map(::core::option::Option::None)?;
+                {
+                    if let ::core::option::Option::Some(__v) = self.statement.as_option()
+                    {
+                        __map.serialize_entry("statement", __v)?;
+                    }
+                }
+                __map.end()
+            }
+        }
+        impl<'a> ::buffa::MessageName for RotateIdentityKeyRequestView<'a> {
+            const PACKAGE: &'static str = "agentgateway.v1";
+            const NAME: &'static str = "RotateIdentityKeyRequest";
+            const FULL_NAME: &'static str = "agentgateway.v1.RotateIdentityKeyRequest";
+            const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.RotateIdentityKeyRequest";
+        }
+        ::buffa::impl_default_view_instance!(RotateIdentityKeyRequestView);
+        ::buffa::impl_view_reborrow!(RotateIdentityKeyRequestView);
+        /** Self-contained, `'static` owned view of a `RotateIdentityKeyRequest` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`RotateIdentityKeyRequestView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`RotateIdentityKeyRequestView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+        #[derive(Clone, Debug)]
+        pub struct RotateIdentityKeyRequestOwnedView(
+            ::buffa::OwnedView<RotateIdentityKeyRequestView<'static>>,
+        );
+        impl RotateIdentityKeyRequestOwnedView {
+            /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+            ///
+            /// The view borrows directly from the buffer's data; the buffer is
+            /// retained inside the returned handle.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+            /// protobuf data.
+            pub fn decode(
+                bytes: ::buffa::bytes::Bytes,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    RotateIdentityKeyRequestOwnedView(::buffa::OwnedView::decode(bytes)?),
+                )
+            }
+            /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+            /// max message size).
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+            /// exceeds the configured limits.
+            pub fn decode_with_options(
+                bytes: ::buffa::bytes::Bytes,
+                opts: &::buffa::DecodeOptions,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    RotateIdentityKeyRequestOwnedView(
+                        ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+                    ),
+                )
+            }
+            /// Build from an owned message via an encode → decode round-trip.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+            /// message's encoded size exceeds the 2 GiB protobuf limit, or
+            /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+            /// somehow invalid (should not happen for well-formed messages).
+            pub fn from_owned(
+                msg: &super::super::RotateIdentityKeyRequest,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    RotateIdentityKeyRequestOwnedView(
+                        ::buffa::OwnedView::from_owned(msg)?,
+                    ),
+                )
+            }
+            /// Borrow the full [`RotateIdentityKeyRequestView`] with its lifetime tied to `&self`.
+            #[must_use]
+            pub fn view(&self) -> &RotateIdentityKeyRequestView<'_> {
+                self.0.reborrow()
+            }
+            /// Convert to the owned message type.
+            ///
+            /// Infallible: this type's constructors wire-decode their
+            /// buffer, and a view produced by wire decoding always
+            /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+            /// whose contract also governs handles converted from a raw
+            /// [`::buffa::OwnedView`].
+            #[must_use]
+            pub fn to_owned_message(&self) -> super::super::RotateIdentityKeyRequest {
+                self.0.to_owned_message()
+            }
+            /// The underlying bytes buffer.
+            #[must_use]
+            pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+                self.0.bytes()
+            }
+            /// Consume the handle, returning the underlying bytes buffer.
+            #[must_use]
+            pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+                self.0.into_bytes()
+            }
+            /// Statement of purpose key-rotation.
+            ///
+            /// Field 1: `statement`
+            #[must_use]
+            pub fn statement(
+                &self,
+            ) -> &::buffa::MessageFieldView<
+                super::super::__buffa::view::CosignedStatementView<'_>,
+            > {
+                &self.0.reborrow().statement
+            }
+        }
+        impl ::core::convert::From<
+            ::buffa::OwnedView<RotateIdentityKeyRequestView<'static>>,
+        > for RotateIdentityKeyRequestOwnedView {
+            fn from(
+                inner: ::buffa::OwnedView<RotateIdentityKeyRequestView<'static>>,
+            ) -> Self {
+                RotateIdentityKeyRequestOwnedView(inner)
+            }
+        }
+        impl ::core::convert::From<RotateIdentityKeyRequestOwnedView>
+        for ::buffa::OwnedView<RotateIdentityKeyRequestView<'static>> {
+            fn from(wrapper: RotateIdentityKeyRequestOwnedView) -> Self {
+                wrapper.0
+            }
+        }
+        impl ::core::convert::AsRef<
+            ::buffa::OwnedView<RotateIdentityKeyRequestView<'static>>,
+        > for RotateIdentityKeyRequestOwnedView {
+            fn as_ref(
+                &self,
+            ) -> &::buffa::OwnedView<RotateIdentityKeyRequestView<'static>> {
+                &self.0
+            }
+        }
+        impl ::buffa::HasMessageView for super::super::RotateIdentityKeyRequest {
+            type View<'a> = RotateIdentityKeyRequestView<'a>;
+            type ViewHandle = RotateIdentityKeyRequestOwnedView;
+        }
+        impl ::serde::Serialize for RotateIdentityKeyRequestOwnedView {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                ::serde::Serialize::serialize(&self.0, __s)
+            }
+        }
+        #[derive(Clone, Debug, Default)]
+        pub struct RotateIdentityKeyResponseView<'a> {
+            /// RFC 3339. The new key is the agent's; the old one opens nothing any more.
+            ///
+            /// Field 1: `rotated_at`
+            pub rotated_at: &'a str,
+            pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
+        }
+        impl<'a> ::buffa::MessageView<'a> for RotateIdentityKeyResponseView<'a> {
+            type Owned = super::super::RotateIdentityKeyResponse;
+            fn decode_view(
+                buf: &'a [u8],
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                let __limit = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT,
+                );
+                let __elem = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT,
+                );
+                <Self as ::buffa::MessageView>::decode_view_ctx(
+                    buf,
+                    ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                        .with_element_memory(&__elem),
+                )
+            }
+            fn decode_view_with_ctx(
+                buf: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+            }
+            #[inline]
+            fn merge_view_field(
+                &mut self,
+                tag: ::buffa::encoding::Tag,
+                cur: &'a [u8],
+                before_tag: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+                let _ = ctx;
+                #[allow(unused_variables)]
+                let view = self;
+                let mut cur = cur;
+                match tag.field_number() {
+                    1u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.rotated_at = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    _ => {
+                        ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
+                        let span_len = before_tag.len() - cur.len();
+                        view.__buffa_unknown_fields
+                            .push_record(before_tag, span_len, ctx)?;
+                    }
+                }
+                ::core::result::Result::Ok(cur)
+            }
+            fn to_owned_message(
+                &self,
+            ) -> ::core::result::Result<
+                super::super::RotateIdentityKeyResponse,
+                ::buffa::DecodeError,
+            > {
+                self.to_owned_from_source(None)
+            }
+            #[allow(clippy::useless_conversion, clippy::needless_update)]
+            fn to_owned_from_source(
+                &self,
+                __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+            ) -> ::core::result::Result<
+                super::super::RotateIdentityKeyResponse,
+                ::buffa::DecodeError,
+            > {
+                #[allow(unused_imports)]
+                use ::buffa::alloc::string::ToString as _;
+                let _ = __buffa_src;
+                ::core::result::Result::Ok(super::super::RotateIdentityKeyResponse {
+                    rotated_at: self.rotated_at.to_string(),
+                    __buffa_unknown_fields: self
+                        .__buffa_unknown_fields
+                        .to_owned()?
+                        .into(),
+                    ..::core::default::Default::default()
+                })
+            }
+        }
+        impl<'a> ::buffa::ViewEncode<'a> for RotateIdentityKeyResponseView<'a> {
+            #[allow(clippy::needless_borrow, clippy::let_and_return)]
+            fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                let mut size = 0u64;
+                if !self.rotated_at.is_empty() {
+                    size
+                        += 1u64
+                            + ::buffa::types::string_encoded_len(&self.rotated_at)
+                                as u64;
+                }
+                size += self.__buffa_unknown_fields.encoded_len() as u64;
+                ::buffa::saturate_size(size)
+            }
+            #[allow(clippy::needless_borrow)]
+            fn write_to(
+                &self,
+                _cache: &mut ::buffa::SizeCache,
+                buf: &mut impl ::buffa::EncodeSink,
+            ) {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                if !self.rotated_at.is_empty() {
+                    ::buffa::types::put_string_field(1u32, &self.rotated_at, buf);
+                }
+                self.__buffa_unknown_fields.write_to(buf);
+            }
+        }
+        /// Serializes this view as protobuf JSON.
+        ///
+        /// Implicit-presence fields with default values are omitted, `required`
+        /// fields are always emitted, explicit-presence (`optional`) fields are
+        /// emitted only when set, bytes fields are base64-encoded, and enum
+        /// values are their proto name strings.
+        ///
+        /// This impl uses `serialize_map(None)` because the number of emitted
+        /// fields depends on default-omission rules; serializers that require
+        /// known map lengths (e.g. `bincode`) will return a runtime error.
+        /// Use the owned message type for those formats.
+        impl<'__a> ::serde::Serialize for RotateIdentityKeyResponseView<'__a> {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                use ::serde::ser::SerializeMap as _;
+                let mut __map = __s.serialize_map(::core::option::Option::None)?;
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.rotated_at) {
+                    __map.serialize_entry("rotatedAt", self.rotated_at)?;
+                }
+                __map.end()
+            }
+        }
+        impl<'a> ::buffa::MessageName for RotateIdentityKeyResponseView<'a> {
+            const PACKAGE: &'static str = "agentgateway.v1";
+            const NAME: &'static str = "RotateIdentityKeyResponse";
+            const FULL_NAME: &'static str = "agentgateway.v1.RotateIdentityKeyResponse";
+            const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.RotateIdentityKeyResponse";
+        }
+        ::buffa::impl_default_view_instance!(RotateIdentityKeyResponseView);
+        ::buffa::impl_view_reborrow!(RotateIdentityKeyResponseView);
+        /** Self-contained, `'static` owned view of a `RotateIdentityKeyResponse` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`RotateIdentityKeyResponseView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`RotateIdentityKeyResponseView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+        #[derive(Clone, Debug)]
+        pub struct RotateIdentityKeyResponseOwnedView(
+            ::buffa::OwnedView<RotateIdentityKeyResponseView<'static>>,
+        );
+        impl RotateIdentityKeyResponseOwnedView {
+            /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+            ///
+            /// The view borrows directly from the buffer's data; the buffer is
+            /// retained inside the returned handle.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+            /// protobuf data.
+            pub fn decode(
+                bytes: ::buffa::bytes::Bytes,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    RotateIdentityKeyResponseOwnedView(
+                        ::buffa::OwnedView::decode(bytes)?,
+                    ),
+                )
+            }
+            /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+            /// max message size).
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+            /// exceeds the configured limits.
+            pub fn decode_with_options(
+                bytes: ::buffa::bytes::Bytes,
+                opts: &::buffa::DecodeOptions,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    RotateIdentityKeyResponseOwnedView(
+                        ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+                    ),
+                )
+            }
+            /// Build from an owned message via an encode → decode round-trip.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+            /// message's encoded size exceeds the 2 GiB protobuf limit, or
+            /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+            /// somehow invalid (should not happen for well-formed messages).
+            pub fn from_owned(
+                msg: &super::super::RotateIdentityKeyResponse,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    RotateIdentityKeyResponseOwnedView(
+                        ::buffa::OwnedView::from_owned(msg)?,
+                    ),
+                )
+            }
+            /// Borrow the full [`RotateIdentityKeyResponseView`] with its lifetime tied to `&self`.
+            #[must_use]
+            pub fn view(&self) -> &RotateIdentityKeyResponseView<'_> {
+                self.0.reborrow()
+            }
+            /// Convert to the owned message type.
+            ///
+            /// Infallible: this type's constructors wire-decode their
+            /// buffer, and a view produced by wire decoding always
+            /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+            /// whose contract also governs handles converted from a raw
+            /// [`::buffa::OwnedView`].
+            #[must_use]
+            pub fn to_owned_message(&self) -> super::super::RotateIdentityKeyResponse {
+                self.0.to_owned_message()
+            }
+            /// The underlying bytes buffer.
+            #[must_use]
+            pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+                self.0.bytes()
+            }
+            /// Consume the handle, returning the underlying bytes buffer.
+            #[must_use]
+            pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+                self.0.into_bytes()
+            }
+            /// RFC 3339. The new key is the agent's; the old one opens nothing any more.
+            ///
+            /// Field 1: `rotated_at`
+            #[must_use]
+            pub fn rotated_at(&self) -> &'_ str {
+                self.0.reborrow().rotated_at
+            }
+        }
+        impl ::core::convert::From<
+            ::buffa::OwnedView<RotateIdentityKeyResponseView<'static>>,
+        > for RotateIdentityKeyResponseOwnedView {
+            fn from(
+                inner: ::buffa::OwnedView<RotateIdentityKeyResponseView<'static>>,
+            ) -> Self {
+                RotateIdentityKeyResponseOwnedView(inner)
+            }
+        }
+        impl ::core::convert::From<RotateIdentityKeyResponseOwnedView>
+        for ::buffa::OwnedView<RotateIdentityKeyResponseView<'static>> {
+            fn from(wrapper: RotateIdentityKeyResponseOwnedView) -> Self {
+                wrapper.0
+            }
+        }
+        impl ::core::convert::AsRef<
+            ::buffa::OwnedView<RotateIdentityKeyResponseView<'static>>,
+        > for RotateIdentityKeyResponseOwnedView {
+            fn as_ref(
+                &self,
+            ) -> &::buffa::OwnedView<RotateIdentityKeyResponseView<'static>> {
+                &self.0
+            }
+        }
+        impl ::buffa::HasMessageView for super::super::RotateIdentityKeyResponse {
+            type View<'a> = RotateIdentityKeyResponseView<'a>;
+            type ViewHandle = RotateIdentityKeyResponseOwnedView;
+        }
+        impl ::serde::Serialize for RotateIdentityKeyResponseOwnedView {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                ::serde::Serialize::serialize(&self.0, __s)
+            }
+        }
         /// A frame from the agent. An empty frame is INVALID_ARGUMENT.
         #[derive(Clone, Debug, Default)]
         pub struct ControlStreamRequestView<'a> {
@@ -21177,6 +22054,8 @@ pub mod __buffa {
         reg.register_json_any(super::__UPLOAD_EVENTS_REQUEST_JSON_ANY);
         reg.register_json_any(super::__AGENT_EVENT_JSON_ANY);
         reg.register_json_any(super::__UPLOAD_EVENTS_RESPONSE_JSON_ANY);
+        reg.register_json_any(super::__ROTATE_IDENTITY_KEY_REQUEST_JSON_ANY);
+        reg.register_json_any(super::__ROTATE_IDENTITY_KEY_RESPONSE_JSON_ANY);
         reg.register_json_any(super::__CONTROL_STREAM_REQUEST_JSON_ANY);
         reg.register_json_any(super::__HELLO_JSON_ANY);
         reg.register_json_any(super::__HEARTBEAT_JSON_ANY);
@@ -21273,6 +22152,14 @@ pub use self::__buffa::view::AgentEventOwnedView;
 pub use self::__buffa::view::UploadEventsResponseView;
 #[doc(inline)]
 pub use self::__buffa::view::UploadEventsResponseOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::RotateIdentityKeyRequestView;
+#[doc(inline)]
+pub use self::__buffa::view::RotateIdentityKeyRequestOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::RotateIdentityKeyResponseView;
+#[doc(inline)]
+pub use self::__buffa::view::RotateIdentityKeyResponseOwnedView;
 #[doc(inline)]
 pub use self::__buffa::view::ControlStreamRequestView;
 #[doc(inline)]
@@ -21387,6 +22274,14 @@ pub type OwnedUploadEventsRequestView = ::buffa::view::OwnedView<
 ///Shorthand for `OwnedView<UploadEventsResponseView<'static>>`.
 pub type OwnedUploadEventsResponseView = ::buffa::view::OwnedView<
     __buffa::view::UploadEventsResponseView<'static>,
+>;
+///Shorthand for `OwnedView<RotateIdentityKeyRequestView<'static>>`.
+pub type OwnedRotateIdentityKeyRequestView = ::buffa::view::OwnedView<
+    __buffa::view::RotateIdentityKeyRequestView<'static>,
+>;
+///Shorthand for `OwnedView<RotateIdentityKeyResponseView<'static>>`.
+pub type OwnedRotateIdentityKeyResponseView = ::buffa::view::OwnedView<
+    __buffa::view::RotateIdentityKeyResponseView<'static>,
 >;
 ///Shorthand for `OwnedView<ControlStreamRequestView<'static>>`.
 pub type OwnedControlStreamRequestView = ::buffa::view::OwnedView<
@@ -21620,6 +22515,38 @@ for ::buffa::view::OwnedView<__buffa::view::UploadEventsResponseView<'static>> {
         )
     }
 }
+impl ::connectrpc::Encodable<RotateIdentityKeyResponse>
+for __buffa::view::RotateIdentityKeyResponseView<'_> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self, codec)
+    }
+}
+impl ::connectrpc::Encodable<RotateIdentityKeyResponse>
+for ::buffa::view::OwnedView<__buffa::view::RotateIdentityKeyResponseView<'static>> {
+    fn encode(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::buffa::bytes::Bytes, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body(self.reborrow(), codec)
+    }
+    /// An `OwnedView` still holds the buffer it was decoded from, so
+    /// its large fields can be handed to the response body by
+    /// reference count instead of copied. The bare view impl above
+    /// cannot do this: it has borrows but no buffer to name.
+    fn encode_segments(
+        &self,
+        codec: ::connectrpc::CodecFormat,
+    ) -> ::std::result::Result<::connectrpc::EncodedBody, ::connectrpc::ConnectError> {
+        ::connectrpc::__codegen::encode_view_body_segments(
+            self.reborrow(),
+            self.bytes(),
+            codec,
+        )
+    }
+}
 impl ::connectrpc::Encodable<ControlStreamResponse>
 for __buffa::view::ControlStreamResponseView<'_> {
     fn encode(
@@ -21694,6 +22621,12 @@ pub const AGENT_GATEWAY_SERVICE_UPLOAD_TELEMETRY_SPEC: ::connectrpc::Spec = ::co
 pub const AGENT_GATEWAY_SERVICE_UPLOAD_EVENTS_SPEC: ::connectrpc::Spec = ::connectrpc::Spec::server(
         "/agentgateway.v1.AgentGatewayService/UploadEvents",
         ::connectrpc::StreamType::ClientStream,
+    )
+    .with_idempotency_level(::connectrpc::IdempotencyLevel::Unknown);
+/// Static [`Spec`](::connectrpc::Spec) for the `RotateIdentityKey` RPC, as seen by the server; the generated client passes it with [`origin`](::connectrpc::Spec::origin) `Client` (compare across sides with [`Spec::same_method`](::connectrpc::Spec::same_method)).
+pub const AGENT_GATEWAY_SERVICE_ROTATE_IDENTITY_KEY_SPEC: ::connectrpc::Spec = ::connectrpc::Spec::server(
+        "/agentgateway.v1.AgentGatewayService/RotateIdentityKey",
+        ::connectrpc::StreamType::Unary,
     )
     .with_idempotency_level(::connectrpc::IdempotencyLevel::Unknown);
 /// Static [`Spec`](::connectrpc::Spec) for the `ControlStream` RPC, as seen by the server; the generated client passes it with [`origin`](::connectrpc::Spec::origin) `Client` (compare across sides with [`Spec::same_method`](::connectrpc::Spec::same_method)).
@@ -21878,6 +22811,26 @@ pub trait AgentGatewayService: Send + Sync + 'static {
     ) -> impl ::std::future::Future<
         Output = ::connectrpc::ServiceResult<
             impl ::connectrpc::Encodable<UploadEventsResponse> + Send + use<'a, Self>,
+        >,
+    > + Send;
+    /// Puts a new identity key in the place of the agent's present one. Needs a session, which ends.
+    ///
+    /// `'a` lets the response body borrow from `&self` (e.g. server-resident state).
+    ///
+    /// `request` is borrowed from the request body and is valid for the
+    /// duration of the call; message fields are read directly on it
+    /// (zero-copy). The response cannot borrow from `request` — use
+    /// `.to_owned_message()` (or copy the specific fields) for anything
+    /// returned, stored, or moved into `tokio::spawn`.
+    fn rotate_identity_key<'a>(
+        &'a self,
+        ctx: ::connectrpc::RequestContext,
+        request: ::connectrpc::ServiceRequest<'_, RotateIdentityKeyRequest>,
+    ) -> impl ::std::future::Future<
+        Output = ::connectrpc::ServiceResult<
+            impl ::connectrpc::Encodable<
+                RotateIdentityKeyResponse,
+            > + Send + use<'a, Self>,
         >,
     > + Send;
     /// The one long-lived connection of an agent. Needs a session; the newest proved stream wins.
@@ -22086,6 +23039,31 @@ impl<S: AgentGatewayService> AgentGatewayServiceExt for S {
                 }),
             )
             .with_spec(AGENT_GATEWAY_SERVICE_UPLOAD_EVENTS_SPEC)
+            .route_view(
+                AGENT_GATEWAY_SERVICE_SERVICE_NAME,
+                "RotateIdentityKey",
+                {
+                    let svc = ::std::sync::Arc::clone(&self);
+                    ::connectrpc::view_handler_fn(move |
+                        ctx,
+                        req: ::buffa::view::OwnedView<
+                            __buffa::view::RotateIdentityKeyRequestView<'static>,
+                        >,
+                        format|
+                    {
+                        let svc = ::std::sync::Arc::clone(&svc);
+                        async move {
+                            let sreq = ::connectrpc::ServiceRequest::<
+                                RotateIdentityKeyRequest,
+                            >::from_parts(req.reborrow(), req.bytes());
+                            svc.rotate_identity_key(ctx, sreq)
+                                .await?
+                                .encode::<RotateIdentityKeyResponse>(format)
+                        }
+                    })
+                },
+            )
+            .with_spec(AGENT_GATEWAY_SERVICE_ROTATE_IDENTITY_KEY_SPEC)
             .route_view_bidi_stream::<
                 _,
                 _,
@@ -22205,6 +23183,12 @@ impl<T: AgentGatewayService> ::connectrpc::Dispatcher for AgentGatewayServiceSer
                         .with_spec(AGENT_GATEWAY_SERVICE_UPLOAD_EVENTS_SPEC),
                 )
             }
+            "RotateIdentityKey" => {
+                Some(
+                    ::connectrpc::dispatcher::codegen::MethodDescriptor::unary(false)
+                        .with_spec(AGENT_GATEWAY_SERVICE_ROTATE_IDENTITY_KEY_SPEC),
+                )
+            }
             "ControlStream" => {
                 Some(
                     ::connectrpc::dispatcher::codegen::MethodDescriptor::bidi_streaming()
@@ -22295,6 +23279,24 @@ impl<T: AgentGatewayService> ::connectrpc::Dispatcher for AgentGatewayServiceSer
                     svc.upload_heartbeat(ctx, req)
                         .await?
                         .encode::<UploadHeartbeatResponse>(format)
+                })
+            }
+            "RotateIdentityKey" => {
+                let svc = ::std::sync::Arc::clone(&self.inner);
+                Box::pin(async move {
+                    let body = ::connectrpc::dispatcher::codegen::request_proto_bytes::<
+                        RotateIdentityKeyRequest,
+                    >(request.encoded()?, format)?;
+                    let req: __buffa::view::RotateIdentityKeyRequestView<'_> = ::connectrpc::dispatcher::codegen::decode_borrowed_request_view(
+                        &body,
+                        ctx.decode_options(),
+                    )?;
+                    let req = ::connectrpc::ServiceRequest::<
+                        RotateIdentityKeyRequest,
+                    >::from_parts(&req, &body);
+                    svc.rotate_identity_key(ctx, req)
+                        .await?
+                        .encode::<RotateIdentityKeyResponse>(format)
                 })
             }
             _ => ::connectrpc::dispatcher::codegen::unimplemented_unary(path),
@@ -22818,6 +23820,47 @@ where
                 AGENT_GATEWAY_SERVICE_UPLOAD_EVENTS_SPEC
                     .with_origin(::connectrpc::SpecOrigin::Client),
                 requests,
+                options,
+            )
+            .await
+    }
+    /// Call the RotateIdentityKey RPC. Sends a request to /agentgateway.v1.AgentGatewayService/RotateIdentityKey.
+    pub async fn rotate_identity_key(
+        &self,
+        request: RotateIdentityKeyRequest,
+    ) -> Result<
+        ::connectrpc::client::UnaryResponse<
+            ::buffa::view::OwnedView<
+                __buffa::view::RotateIdentityKeyResponseView<'static>,
+            >,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        self.rotate_identity_key_with_options(
+                request,
+                ::connectrpc::client::CallOptions::default(),
+            )
+            .await
+    }
+    /// Call the RotateIdentityKey RPC with explicit per-call options. Options override [`ClientConfig`](::connectrpc::client::ClientConfig) defaults.
+    pub async fn rotate_identity_key_with_options(
+        &self,
+        request: RotateIdentityKeyRequest,
+        options: ::connectrpc::client::CallOptions,
+    ) -> Result<
+        ::connectrpc::client::UnaryResponse<
+            ::buffa::view::OwnedView<
+                __buffa::view::RotateIdentityKeyResponseView<'static>,
+            >,
+        >,
+        ::connectrpc::ConnectError,
+    > {
+        ::connectrpc::client::call_unary(
+                &self.transport,
+                &self.config,
+                AGENT_GATEWAY_SERVICE_ROTATE_IDENTITY_KEY_SPEC
+                    .with_origin(::connectrpc::SpecOrigin::Client),
+                request,
                 options,
             )
             .await

@@ -198,3 +198,11 @@ pub struct HeartbeatAnswer {
     /// Commands that wait for the agent.
     pub commands_pending: u32,
 }
+
+/// Answer of `POST /api/v1/agents/keys/rotate`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct KeyRotated {
+    /// The new key is the agent's since then; the old one opens nothing any more.
+    pub rotated_at: String,
+}

@@ -2,6 +2,7 @@
 //!
 //! *Invariant:* the state, the credentials, the commands and the record change in one transaction.
 
+use argosy_config::failpoint::failpoint;
 use argosy_domain::{
     access::{Caller, Permission, Target},
     agent::{Agent, AgentState, AgentStatus, Approval, Closure, Decider, InvalidTransition},
@@ -136,7 +137,9 @@ impl App {
         });
         let what = (AuditAction::AgentApproved, detail);
         self.record_agent(&mut tx, caller, origin, &agent, what).await?;
+        failpoint("approve", "before_commit");
         tx.commit().await?;
+        failpoint("approve", "after_commit");
         let snapshot = self.show_decided(caller, id).await?;
         Ok(ApprovedAgent { snapshot, api_key })
     }

@@ -7,6 +7,7 @@ mod expiry;
 mod request;
 mod token;
 
+use argosy_config::failpoint::failpoint;
 use argosy_domain::{
     agent::{Agent, AgentState, AgentStatus, Approval, Closure, Decider},
     audit::AuditAction,
@@ -264,7 +265,9 @@ impl App {
             };
             self.record(&mut tx, &approval.by.0, origin, event).await?;
         }
+        failpoint("register", "before_commit");
         tx.commit().await?;
+        failpoint("register", "after_commit");
         if let Some(retired) = retired {
             self.hub().close(&retired, CloseReason::Revoked);
         }

@@ -90,7 +90,8 @@ impl Vault<'_> {
         Ok(tx.commit().await?)
     }
 
-    /// Replaces the key of a use inside a transaction; with `ending` only where it ends by then. The
+    /// Replaces the key of a use inside a transaction; with `ending` only where it ends by then or
+    /// has not begun. The
     /// ids of the keys that were made.
     pub(in crate::app) async fn rotate(
         &self,
@@ -99,8 +100,11 @@ impl Vault<'_> {
         ending: Option<Timestamp>,
     ) -> Result<Vec<String>, KeyringError> {
         let mut rows = tx.server_keys().list().await?;
-        let end = newest(&rows, key_use)?.not_after;
-        if ending.is_some_and(|by| end.is_none_or(|end| end > by)) {
+        let (end, begun) = {
+            let row = newest(&rows, key_use)?;
+            (row.not_after, row.not_before <= self.now)
+        };
+        if begun && ending.is_some_and(|by| end.is_none_or(|end| end > by)) {
             return Ok(Vec::new());
         }
         let row = match key_use {

@@ -1,0 +1,14 @@
+-- How an agent's identity key came to be replaced, and by what it was verified before.
+
+CREATE TABLE agent_key_rotations (
+    org_id TEXT NOT NULL,
+    agent_id TEXT NOT NULL,
+    serial BIGINT NOT NULL,
+    replaced_key BLOB NOT NULL,
+    statement BLOB NOT NULL,
+    signature BLOB NOT NULL,
+    successor_signature BLOB NOT NULL,
+    rotated_at BIGINT NOT NULL,
+    PRIMARY KEY (agent_id, serial),
+    FOREIGN KEY (org_id, agent_id) REFERENCES agents (org_id, id) ON DELETE CASCADE
+);
