@@ -67,7 +67,7 @@ fn write_own(text: &mut String, app: &App) -> std::fmt::Result {
     }
     writeln!(text, "# TYPE argosy_security_events_total counter")?;
     // Anybody may read this: what would tell one tenant of another's agents is left out.
-    let counts = app.security().counts().into_iter();
+    let counts = app.security().counts();
     for (kind, count) in counts.filter(|(kind, _)| *kind != SecurityKind::CrossTenant) {
         writeln!(text, "argosy_security_events_total{{kind=\"{}\"}} {count}", kind.as_str())?;
     }
