@@ -17,7 +17,6 @@ pub fn settings(view: &View, settings: &Settings) -> String {
         ("user_session_idle_s", settings.user_session_idle_s.to_string()),
         ("user_session_max_s", settings.user_session_max_s.to_string()),
         ("login_failures_per_minute", settings.login_failures_per_minute.to_string()),
-        ("requests_per_minute", settings.requests_per_minute.to_string()),
     ] {
         sheet.row([plain(name), plain(value)]);
     }

@@ -82,7 +82,6 @@ fn wanted(request: UpdateSettings) -> Vec<(Setting, String)> {
         (Setting::UserSessionIdleS, number(request.user_session_idle_s)),
         (Setting::UserSessionMaxS, number(request.user_session_max_s)),
         (Setting::LoginFailuresPerMinute, number(request.login_failures_per_minute)),
-        (Setting::RequestsPerMinute, number(request.requests_per_minute)),
     ]
     .into_iter()
     .filter_map(|(setting, value)| Some((setting, value?)))
