@@ -10,10 +10,12 @@ use std::{
 };
 
 use argosy_domain::id::AgentId;
-use argosy_store::{Listener, Watch};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{App, error::AppResult};
+
+/// What other servers say and did, for the task that hears and looks.
+pub use argosy_store::{Listener, Watch};
 
 /// How often a server says that it runs, and renews its lease.
 pub const BEAT_EVERY: Duration = Duration::from_secs(2);

@@ -4,13 +4,12 @@
 
 use std::time::Duration;
 
-use argosy_store::{Listener, Watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{
     App,
-    replica::BEAT_EVERY,
+    replica::{BEAT_EVERY, Listener, Watch},
     sight::{BLIND_AFTER, LOOK_EVERY},
 };
 
