@@ -75,11 +75,14 @@ async fn a_lost_master_key_costs_a_repin_and_no_more(place: Place) {
     // What was minted before admits nobody: neither the token itself nor a proof with it.
     fleet.start_server().await;
     let late = TestAgent::new("late");
-    let body = late.registration(&token);
     let register = "/api/v1/agents/register";
-    fleet.client.post_anonymous(register, &body).await.refused(401, "unauthenticated");
-    let raw = json!({ "name": "late", "bootstrap_token": token });
-    fleet.client.post_anonymous(register, &raw).await.refused(401, "unauthenticated");
+    let pinned = late.registration(&token);
+    fleet.client.post_anonymous(register, &pinned).await.refused(422, "invalid");
+    let unpinned = token.split('.').next().unwrap();
+    let proved = late.registration(unpinned);
+    fleet.client.post_anonymous(register, &proved).await.refused(401, "invalid_token");
+    let raw = json!({ "name": "late", "bootstrap_token": unpinned });
+    fleet.client.post_anonymous(register, &raw).await.refused(401, "invalid_token");
     let said = argosyd.fails(&["keys", "reset", "--agents-must-repin"]).await;
     assert!(said.contains("another server runs") || said.contains("a server runs"), "{said}");
     fleet.kill_server().await;
