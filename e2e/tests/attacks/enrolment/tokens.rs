@@ -219,7 +219,7 @@ async fn a_token_whose_key_is_lost_admits_nobody(place: Place) {
     for proof in [guessed, own] {
         let body = registration_body("web-1", &proof, &signed);
         let answer = server.client.post_anonymous("/api/v1/agents/register", &body).await;
-        answer.refused(401, "unauthenticated");
+        answer.refused(401, "invalid_token");
     }
     assert_eq!(server.agents().await, Vec::<Value>::new());
 }
