@@ -291,7 +291,44 @@ async fn an_older_continuation_is_a_fork(place: Place) {
     }
 }
 
+/// A thief who says to be newer than anything does not lock the honest host out: an older version
+/// with another continuation than the thief's is a second bearer, and is noticed as one.
+async fn a_clone_with_a_higher_version_is_a_fork(place: Place) {
+    let server = TestServer::start(&place).await;
+    for honest_first in [false, true] {
+        let mut agent = TestAgent::in_session(&server, &format!("web-{honest_first}")).await;
+        let mut copy = TestAgent { version: "999.0.0".to_owned(), ..agent.clone() };
+        if honest_first {
+            agent.handshake(&server).await.expect(200);
+        }
+        copy.handshake(&server).await.expect(200);
+        agent.handshake(&server).await.expect(200);
+        let shown = server.agent(&agent.agent_id).await;
+        assert_eq!((&shown["status"], &shown["version"]), (&json!("quarantined"), &json!("0.1.0")));
+        assert_eq!(shown["review"]["reason"], "clone");
+        let origins = shown["review"]["origins"].as_array().unwrap().iter();
+        let versions: Vec<_> = origins.map(|origin| origin["version"].as_str().unwrap()).collect();
+        assert!(versions.contains(&"0.1.0") && versions.contains(&"999.0.0"), "{versions:?}");
+        assert_eq!(entries(&server, &agent, "agent.clone_detected").await.len(), 1);
+        // Neither is cut off, whoever comes in whatever order; neither moves the version up.
+        for _ in 0..2 {
+            for bearer in [&mut copy, &mut agent] {
+                bearer.handshake(&server).await.expect(200);
+                bearer.heartbeat(&server).await.expect(200);
+            }
+        }
+        agent.handshake(&server).await.expect(200);
+        assert_eq!(server.agent(&agent.agent_id).await["version"], "0.1.0");
+        // The operator decides; the honest host is let in.
+        server.decide(&agent.agent_id, "restore", json!({})).await.expect(200);
+        agent.handshake(&server).await.expect(200);
+        assert_eq!(server.agent(&agent.agent_id).await["status"], "approved");
+    }
+    assert!(server.audit("agent.downgrade_refused").await.is_empty());
+}
+
 on_both!(
+    a_clone_with_a_higher_version_is_a_fork,
     a_challenge_is_answered_once,
     a_challenge_lives_for_thirty_seconds,
     a_challenge_is_its_own_agents,

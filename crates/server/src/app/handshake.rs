@@ -31,7 +31,7 @@ use super::{
     keyring::{Certified, Keyring},
     security::Sighting,
     sessions::IssuedSession,
-    versions::is_downgrade,
+    versions::{is_downgrade, is_upgrade},
 };
 
 /// An agent asks for a challenge.
@@ -175,7 +175,9 @@ impl App {
             return Err(refusal.error);
         }
         let continuation = Fixed(random_bytes(self.entropy()));
-        let forked = self.turn_continuation(&mut tx, &agent, complete, continuation).await?;
+        let older = is_downgrade(&agent, &version);
+        let turn = (complete, continuation, older);
+        let forked = self.turn_continuation(&mut tx, &agent, turn).await?;
         // Whoever asked at the same moment asks again: what it would show now is one turn behind,
         // and a late answer must not look like a second bearer.
         tx.handshakes().forget_challenges(&agent.id).await?;
@@ -184,8 +186,11 @@ impl App {
         }
         tx.agents().save_origin(&agent.id, &seen).await?;
         let session = self.issue_session(&mut tx, &agent, &version).await?;
-        let version = version.to_string();
-        tx.agents().save_reported(&agent.id, Some(version.as_str()), None, None).await?;
+        // While two bear this identity, neither moves the version beyond what the other has.
+        if !((forked || is_torn(&agent)) && is_upgrade(&agent, &version)) {
+            let version = version.to_string();
+            tx.agents().save_reported(&agent.id, Some(version.as_str()), None, None).await?;
+        }
         failpoint("complete", "before_commit");
         tx.commit().await?;
         failpoint("complete", "after_commit");
@@ -238,6 +243,8 @@ impl App {
             return Ok(Err(Refusal::handshake("the signature does not verify", kind)));
         }
         let shown = complete.machine_id.map(|id| id.to_string());
+        let downgrade =
+            is_downgrade(agent, version) && !self.is_contested(tx, agent, complete).await?;
         match &identity.machine_id {
             Some(enrolled) if Some(enrolled) != shown.as_ref() => Ok(Err(Refusal {
                 error: AppError::new(Code::MachineMismatch),
@@ -246,7 +253,7 @@ impl App {
                 detail: json!({ "shown": shown.is_some() }),
                 review: Some(ReviewReason::MachineMismatch),
             })),
-            Some(_) | None if is_downgrade(agent, version) => Ok(Err(Refusal {
+            Some(_) | None if downgrade => Ok(Err(Refusal {
                 error: AppError::new(Code::Downgrade),
                 action: AuditAction::DowngradeRefused,
                 kind: Some(SecurityKind::Downgrade),
@@ -257,19 +264,32 @@ impl App {
         }
     }
 
-    /// Accepts the current and the previous continuation. An older one proves a fork or a restored
-    /// snapshot; answers whether it was one.
-    async fn turn_continuation(
+    /// Whether an older version may be another bearer's: the one who moved the recorded version up
+    /// holds the current continuation, and this one does not, or two are known already.
+    async fn is_contested(
         &self,
         tx: &mut Tx,
         agent: &Agent,
         complete: &Complete,
-        fresh: Bytes32,
+    ) -> AppResult<bool> {
+        let shown = complete.continuation.map(|shown| Sha256::of(&shown.0));
+        let stored = tx.handshakes().continuation(&agent.id).await?;
+        Ok(is_torn(agent) || stored.is_some_and(|stored| shown != Some(stored.current)))
+    }
+
+    /// Accepts the current and the previous continuation. An older one proves a fork or a restored
+    /// snapshot, and so does an older version that was let in; answers whether it was one.
+    async fn turn_continuation(
+        &self,
+        tx: &mut Tx,
+        agent: &Agent,
+        (complete, fresh, older): (&Complete, Bytes32, bool),
     ) -> AppResult<bool> {
         let stored = tx.handshakes().continuation(&agent.id).await?;
         let shown = complete.continuation.map(|shown| Sha256::of(&shown.0));
         let (previous, forked) = match &stored {
             None => (None, false),
+            Some(stored) if older => (Some(stored.current), true),
             Some(stored) if shown == Some(stored.current) => (Some(stored.current), false),
             Some(stored) if shown == stored.previous => (stored.previous, false),
             Some(stored) => (Some(stored.current), true),
@@ -310,6 +330,12 @@ impl App {
         self.record_sighting(tx, Sighting::of_agent(kind, about, origin, json!({}))).await?;
         self.record(tx, "server", origin, event).await
     }
+}
+
+/// Whether two are known to bear this identity, and no operator has decided yet.
+fn is_torn(agent: &Agent) -> bool {
+    agent.state.status() == AgentStatus::Quarantined
+        && agent.review.as_ref().is_some_and(|review| review.reason == ReviewReason::Clone)
 }
 
 /// A handshake that is answered with no, and its record.

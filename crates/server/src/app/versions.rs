@@ -1,8 +1,8 @@
 //! Versions of agents: the minimum that the installation admits, and no way back.
 //!
 //! *Invariant:* an agent that is too old is heard and gets nothing; the recorded version of an agent
-//! with keys moves by a handshake, which is signed, and by an operator's decision, and never down by
-//! itself.
+//! with keys moves by a handshake, which is signed, and by an operator's decision, and down by itself
+//! only where two bear one identity: that agent is quarantined, and gets nothing either.
 
 use argosy_domain::{
     access::Caller,
@@ -24,6 +24,11 @@ fn version(text: Option<&str>) -> Option<Version> {
 /// Whether an agent that says `shown` is older than it was.
 pub(crate) fn is_downgrade(agent: &Agent, shown: &Version) -> bool {
     version(agent.version.as_deref()).is_some_and(|recorded| *shown < recorded)
+}
+
+/// Whether an agent that says `shown` is newer than it was.
+pub(crate) fn is_upgrade(agent: &Agent, shown: &Version) -> bool {
+    version(agent.version.as_deref()).is_some_and(|recorded| *shown > recorded)
 }
 
 impl App {
