@@ -158,7 +158,36 @@ async fn the_installation_may_forbid_agents_without_keys(place: Place) {
     beat(&server, &service, json!({ "agent_id": "mine" })).await.expect(200);
 }
 
+/// What holds for an agent with a key holds for one behind a service key.
+async fn an_agent_that_may_not_work_ingests_nothing(place: Place) {
+    let server = TestServer::start(&place).await;
+    let key = discovery(&server, "one").await;
+    let body = json!({ "agent_id": "mine", "version": "0.1.0" });
+    beat(&server, &key, body).await.expect(200);
+    let id = called(&server, "mine").await.unwrap()["agent_id"].as_str().unwrap().to_owned();
+    let body = json!({ "agent_id": "mine", "resources": [] });
+    let ingest = async || server.client.post(INGEST, &key, &body).await;
+    ingest().await.expect(200);
+    settings(&server, json!({ "minimum_agent_version": "0.2.0" })).await;
+    ingest().await.refused(426, "upgrade_required");
+    settings(&server, json!({ "minimum_agent_version": "0.1.0" })).await;
+    settings(&server, json!({ "allow_api_key_agents": false })).await;
+    ingest().await.refused(403, "api_key_agents_forbidden");
+    settings(&server, json!({ "allow_api_key_agents": true })).await;
+    server.decide(&id, "quarantine", json!({})).await.expect(200);
+    ingest().await.refused(403, "quarantined");
+    server.decide(&id, "restore", json!({})).await.expect(200);
+    ingest().await.expect(200);
+    server.decide(&id, "revoke", json!({})).await.expect(200);
+    ingest().await.refused(401, "unauthenticated");
+    // An agent that joined in another way is nobody's to speak for.
+    let enrolled = argosy_e2e::agent::TestAgent::admitted(&server, "web-1").await;
+    let body = json!({ "agent_id": enrolled.agent_id, "resources": [] });
+    server.client.post(INGEST, &key, &body).await.refused(403, "forbidden");
+}
+
 on_both!(
+    an_agent_that_may_not_work_ingests_nothing,
     a_service_key_brings_its_agents_into_being,
     an_id_belongs_to_the_key_that_came_with_it_first,
     a_revoked_agent_of_a_service_key_stays_away,

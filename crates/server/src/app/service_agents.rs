@@ -122,19 +122,34 @@ impl App {
         Ok(Registered { agent, api_key: None, receipt: None })
     }
 
-    /// The agent of an ingest, where a service key names one of its own.
+    /// The agent of an ingest, where a service key names one of its own. It must stand as if it had
+    /// a key itself; an id that nobody goes by names no agent.
     pub(crate) async fn agent_of_ingest(
         &self,
         caller: &Caller,
         named: Option<&str>,
     ) -> AppResult<Option<AgentId>> {
-        let (Caller::Key { key, org, .. }, Some(named)) = (caller, named) else { return Ok(None) };
-        let mut reader = self.store().read("service_agents.find").await?;
-        match reader.service_agents().find(org, named).await? {
-            Some(bound) if bound.key == *key => Ok(Some(bound.agent)),
-            Some(_) => Err(another_keys()),
-            None => Ok(None),
+        let (Caller::Key { .. }, Some(named)) = (caller, named) else { return Ok(None) };
+        let (service, nowhere) = (Service::of(caller)?, Origin::default());
+        let called = Called {
+            id: named.to_owned(),
+            name: None,
+            account: None,
+            version: None,
+            hostname: None,
+            platform: None,
+        };
+        let Some(agent) = self.find_called(service, &nowhere, &called).await? else {
+            return Ok(None);
+        };
+        if !self.settings().allow_api_key_agents {
+            return Err(self.forbidden(service, &nowhere, &called).await?);
         }
+        if agent.state.status() != AgentStatus::Approved {
+            return Err(AppError::new(Code::Quarantined));
+        }
+        self.must_reach(&self.keyless_caller(&agent))?;
+        Ok(Some(agent.id))
     }
 
     async fn find_or_admit(
