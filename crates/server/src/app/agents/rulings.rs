@@ -2,6 +2,8 @@
 //!
 //! *Invariant:* the state, the credentials, the commands and the record change in one transaction.
 
+use std::collections::BTreeMap;
+
 use argosy_config::failpoint::failpoint;
 use argosy_domain::{
     access::{Caller, Permission, Target},
@@ -137,11 +139,12 @@ impl App {
         });
         let what = (AuditAction::AgentApproved, detail);
         self.record_agent(&mut tx, caller, origin, &agent, what).await?;
+        // Read before the commit: nothing that can fail stands between the key and the answer.
+        let view = tx.agents().view(org, id).await?.ok_or_else(|| AppError::not_found("agent"))?;
         failpoint("approve", "before_commit");
         tx.commit().await?;
         failpoint("approve", "after_commit");
-        let snapshot = self.show_decided(caller, id).await?;
-        Ok(ApprovedAgent { snapshot, api_key })
+        Ok(ApprovedAgent { snapshot: self.snapshot(view, BTreeMap::new()), api_key })
     }
 
     /// Decides about an agent, with a reason for the record.
