@@ -283,7 +283,9 @@ fn next_step(code: Code, problem: &Problem, retry_after_s: Option<u64>) -> Optio
              an admin"
                 .into(),
         ),
-        Code::PasswordChangeRequired => Some("choose one first: `POST /api/v1/auth/password`".into()),
+        Code::PasswordChangeRequired => {
+            Some("choose one first: `POST /api/v1/auth/password`".into())
+        }
         Code::CsrfRefused => Some(
             "log in again with `argosy login`; if that does not help, the server's public_url is \
              not the address that you use"

@@ -130,10 +130,15 @@ async fn a_watcher_sees_what_it_may_read_and_nothing_else(place: Place) {
     give_command(&server, &agent).await;
     assert_eq!(limited.next().await.unwrap().1, "command", "agents are not for this key");
     // The other organisation hears of its own first.
-    let path = format!("/api/v1/agents/{}/revoke", agent.agent_id);
-    server.client.post(&path, &other.admin_key, &json!({})).await.refused(404, "not_found");
+    let wanted = json!({ "name": "theirs", "account_id": other.account_id });
+    let path = "/api/v1/bootstrap-tokens";
+    let token = server.client.post(path, &other.admin_key, &wanted).await.expect(201);
+    let body = json!({
+        "name": "theirs", "account_id": other.account_id, "bootstrap_token": token["token"],
+    });
+    server.client.post_anonymous("/api/v1/agents/register", &body).await.expect(201);
     let (_, kind, told) = foreign.next().await.unwrap();
-    assert_eq!((kind.as_str(), &told["kind"]), ("security", &json!("cross_tenant")));
+    assert_eq!((kind.as_str(), &told["name"]), ("agent", &json!("theirs")));
     let (nothing, _) = key_with(&server, &["agents:read"]).await;
     server.client.get("/api/v1/events/stream", &nothing).await.refused(403, "forbidden");
 }

@@ -21,7 +21,9 @@ use serde_json::{Value, json};
 use crate::gateway;
 
 /// Routes that ask nobody who they are.
-const OPEN: [&str; 8] = [
+const OPEN: [&str; 10] = [
+    "POST /api/v1/auth/login",
+    "POST /api/v1/auth/setup",
     "GET /.well-known/argosy/keys",
     "GET /api/v1/health",
     "GET /health",
