@@ -1,6 +1,6 @@
 //! Server-sent events (HTML standard, section 9.2), as far as the server's feed uses them.
 //!
-//! *Invariant:* a server that sends no end of an event costs at most [`EVENT_BYTES_MAX`].
+//! *Invariant:* a server that sends no end of an event costs at most `EVENT_BYTES_MAX`.
 
 use crate::error::CliError;
 
