@@ -236,8 +236,8 @@ impl Telemetry<'_, ReadWrite> {
         Ok(())
     }
 
-    /// Forgets buckets that are older than their resolution is kept, `rows_max` of each resolution
-    /// at most; answers how many.
+    /// Forgets buckets that are older than their resolution is kept, `rows_max` at most, the finest
+    /// first; answers how many.
     pub async fn purge(&mut self, now: Timestamp, rows_max: u32) -> Result<u64, StoreError> {
         let mut gone = 0;
         for resolution in Resolution::ALL {
@@ -246,8 +246,9 @@ impl Telemetry<'_, ReadWrite> {
                 (SELECT agent_id, metric, resolution_s, bucket_at, label FROM telemetry_buckets
                 WHERE resolution_s = $1 AND bucket_at < $2 LIMIT $3)";
             let before = now.minus(resolution.kept());
+            let room = rows_max.saturating_sub(u32::try_from(gone).unwrap_or(u32::MAX));
             let query = self.conn.query(BUCKETS, sql).bind(resolution.seconds()).bind(before);
-            gone += query.bind(rows_max).execute().await?;
+            gone += query.bind(room).execute().await?;
         }
         Ok(gone)
     }
