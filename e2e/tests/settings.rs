@@ -47,7 +47,7 @@ async fn what_is_not_acceptable_is_named_field_by_field_and_changes_nothing(plac
     let before = shown(&server).await;
     let bad = json!({
         "minimum_agent_version": "1.4", "user_session_idle_s": 59,
-        "login_failures_per_minute": 0, "user_session_max_s": 600,
+        "login_failures_per_minute": 0, "requests_per_minute": 600,
     });
     let answer = patch(&server, &server.admin_key, bad).await;
     answer.refused(422, "invalid");

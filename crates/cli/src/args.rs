@@ -18,7 +18,7 @@ pub use admin::{
 };
 pub use agent::{Agent, AgentList, LabelChange, OneAgent, Revoke, Successor, WithReason};
 pub use instruction::{Instruction, Send};
-pub use people::SettingsCommand;
+pub use people::{OrganisationCommand, SettingsCommand, UserCommand};
 pub use telemetry::{AgentEvents, Telemetry};
 
 /// Most items of a list unless `--limit` says otherwise.
@@ -142,6 +142,12 @@ pub enum Online {
     /// What deserves a guard's eye: clones, replays, forgeries, guesses
     #[command(subcommand)]
     Security(Security),
+    /// People who log in
+    #[command(subcommand, alias = "users")]
+    User(UserCommand),
+    /// Tenants of the installation
+    #[command(subcommand, alias = "organisations")]
+    Organisation(OrganisationCommand),
     /// What an administrator changes while the server runs
     #[command(subcommand)]
     Settings(SettingsCommand),

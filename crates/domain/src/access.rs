@@ -3,13 +3,15 @@
 //! *Invariant:* ownership comes from the caller. Nothing that a request's body says can widen
 //! what this module answers.
 
-use std::collections::BTreeSet;
+mod scopes;
 
 use crate::{
     agent::{AgentStatus, Assurance, Reach},
     id::{AccountId, AgentId, ApiKeyId, OrgId, SessionId, UserId, UserSessionId},
     user::UserName,
 };
+
+pub use scopes::{Scopes, UnknownScope};
 
 /// What a route asks for. A new route begins with naming its permission here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,6 +54,10 @@ pub enum Permission {
     KeysRevoke,
     /// See security events.
     SecurityRead,
+    /// See organisations of the installation.
+    OrganisationsRead,
+    /// Make an organisation.
+    OrganisationsCreate,
     /// See the server's own keys: public parts, serials, validity.
     ServerRead,
     /// Rotate the server's own keys.
@@ -78,7 +84,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::AccountsRead,
         Self::AgentsRead,
         Self::AgentsApprove,
@@ -98,6 +104,8 @@ impl Permission {
         Self::KeysRead,
         Self::KeysRevoke,
         Self::SecurityRead,
+        Self::OrganisationsRead,
+        Self::OrganisationsCreate,
         Self::ServerRead,
         Self::ServerRotate,
         Self::SettingsRead,
@@ -133,6 +141,8 @@ impl Permission {
             Self::KeysRead => "keys:read",
             Self::KeysRevoke => "keys:revoke",
             Self::SecurityRead => "security:read",
+            Self::OrganisationsRead => "organisations:read",
+            Self::OrganisationsCreate => "organisations:create",
             Self::ServerRead => "server:read",
             Self::ServerRotate => "server:rotate",
             Self::SettingsRead => "settings:read",
@@ -192,6 +202,7 @@ impl Role {
             "discovery:read",
             "events:read",
             "inventory:read",
+            "organisations:read",
             "security:read",
             "server:read",
             "settings:read",
@@ -211,68 +222,6 @@ impl Role {
             Self::Viewer => viewer.to_vec(),
         };
         Scopes(names.into_iter().map(str::to_owned).collect())
-    }
-}
-
-/// A set of scopes: `noun:verb`, `noun:write` (every verb of the noun), `noun:*`, `*`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Scopes(BTreeSet<String>);
-
-/// A text that is no scope of this version.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no such scope: {0}")]
-pub struct UnknownScope(pub String);
-
-impl Scopes {
-    /// Checks scope names.
-    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, UnknownScope> {
-        let mut scopes = BTreeSet::new();
-        for name in names {
-            let known = name == "*"
-                || Permission::ALL.into_iter().any(|permission| grants(name, permission));
-            if !known {
-                return Err(UnknownScope(name.to_owned()));
-            }
-            scopes.insert(name.to_owned());
-        }
-        Ok(Self(scopes))
-    }
-
-    /// The names, sorted.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
-    }
-
-    /// Whether a permission is granted.
-    pub fn grant(&self, permission: Permission) -> bool {
-        self.iter().any(|scope| scope == "*" || grants(scope, permission))
-    }
-
-    /// What both grant. A set that the other covers stays as it is written.
-    pub fn within(self, other: &Self) -> Self {
-        if other.cover(&self) {
-            return self;
-        }
-        let both = Permission::ALL.into_iter().filter(|p| self.grant(*p) && other.grant(*p));
-        Self(both.map(|permission| permission.scope().to_owned()).collect())
-    }
-
-    /// Whether everything that `other` grants is granted here too.
-    pub fn cover(&self, other: &Self) -> bool {
-        let whole = |scopes: &Self| scopes.0.contains("*");
-        (whole(self) || !whole(other))
-            && Permission::ALL.into_iter().all(|p| !other.grant(p) || self.grant(p))
-    }
-}
-
-fn grants(scope: &str, permission: Permission) -> bool {
-    let wanted = permission.scope();
-    if scope == wanted {
-        return true;
-    }
-    match (scope.split_once(':'), wanted.split_once(':')) {
-        (Some((noun, "write" | "*")), Some((wanted_noun, _))) => noun == wanted_noun,
-        (Some(_) | None, Some(_) | None) => false,
     }
 }
 

@@ -67,6 +67,8 @@ pub enum AuditAction {
     KeyRevoked,
     /// An account was made.
     AccountCreated,
+    /// An organisation was made.
+    OrganisationCreated,
     /// Settings of the installation changed.
     SettingsUpdated,
     /// A user was made.
@@ -129,6 +131,7 @@ impl AuditAction {
             Self::KeyCreated => "key.created",
             Self::KeyRevoked => "key.revoked",
             Self::AccountCreated => "account.created",
+            Self::OrganisationCreated => "organisation.created",
             Self::SettingsUpdated => "settings.updated",
             Self::UserCreated => "user.created",
             Self::SetupCodeMade => "user.setup_code_made",

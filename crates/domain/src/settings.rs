@@ -21,16 +21,19 @@ pub enum Setting {
     UserSessionMaxS,
     /// Failed logins of one user name in a minute.
     LoginFailuresPerMinute,
+    /// Calls of one principal in a minute.
+    RequestsPerMinute,
 }
 
 impl Setting {
     /// Every setting.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::MinimumAgentVersion,
         Self::AllowApiKeyAgents,
         Self::UserSessionIdleS,
         Self::UserSessionMaxS,
         Self::LoginFailuresPerMinute,
+        Self::RequestsPerMinute,
     ];
 
     /// The public and stored name.
@@ -41,6 +44,7 @@ impl Setting {
             Self::UserSessionIdleS => "user_session_idle_s",
             Self::UserSessionMaxS => "user_session_max_s",
             Self::LoginFailuresPerMinute => "login_failures_per_minute",
+            Self::RequestsPerMinute => "requests_per_minute",
         }
     }
 
@@ -117,6 +121,8 @@ pub struct Settings {
     pub user_session_max_s: Bounded<60, 2_592_000>,
     /// Failed logins of one user name in a minute before 429.
     pub login_failures_per_minute: Bounded<1, 100_000>,
+    /// Calls of one user, key or agent in a minute before 429.
+    pub requests_per_minute: Bounded<60, 10_000_000>,
 }
 
 impl Default for Settings {
@@ -127,6 +133,7 @@ impl Default for Settings {
             user_session_idle_s: Bounded(3_600),
             user_session_max_s: Bounded(43_200),
             login_failures_per_minute: Bounded(10),
+            requests_per_minute: Bounded(12_000),
         }
     }
 }
@@ -142,6 +149,7 @@ impl Settings {
             Setting::UserSessionIdleS => self.user_session_idle_s.to_string(),
             Setting::UserSessionMaxS => self.user_session_max_s.to_string(),
             Setting::LoginFailuresPerMinute => self.login_failures_per_minute.to_string(),
+            Setting::RequestsPerMinute => self.requests_per_minute.to_string(),
         }
     }
 
@@ -160,6 +168,7 @@ impl Settings {
             Setting::UserSessionIdleS => self.user_session_idle_s = text.parse()?,
             Setting::UserSessionMaxS => self.user_session_max_s = text.parse()?,
             Setting::LoginFailuresPerMinute => self.login_failures_per_minute = text.parse()?,
+            Setting::RequestsPerMinute => self.requests_per_minute = text.parse()?,
         }
         Ok(())
     }
@@ -190,6 +199,7 @@ mod tests {
             (Setting::UserSessionIdleS, "59"),
             (Setting::UserSessionMaxS, "2592001"),
             (Setting::LoginFailuresPerMinute, "0"),
+            (Setting::RequestsPerMinute, "-1"),
         ] {
             assert!(settings.set(setting, bad).is_err(), "{setting:?}");
         }

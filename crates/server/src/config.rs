@@ -8,6 +8,7 @@ use argosy_domain::{
     limits::{CONFIGURED_SECRET_CHARS_MIN, FAILURES_PER_MINUTE_MAX},
 };
 use argosy_wire::token::Secret32;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// What the process is.
@@ -52,6 +53,8 @@ pub struct Settings {
     pub heartbeat_interval_s: u32,
     /// Failed attempts of one source in a minute before 429.
     pub failures_per_minute: NonZeroU32,
+    /// Addresses or networks of proxies that say who their clients are.
+    pub trusted_proxies: Vec<IpNet>,
     /// `error`, `warn`, `info`, `debug`, `trace` or filter directives.
     pub log_level: String,
     /// `text` or `json`.
@@ -95,6 +98,7 @@ impl Default for Settings {
             heartbeat_interval_s: 60,
             failures_per_minute: NonZeroU32::new(FAILURES_PER_MINUTE_MAX)
                 .unwrap_or(NonZeroU32::MIN),
+            trusted_proxies: Vec::new(),
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
         }
@@ -116,10 +120,11 @@ impl Loadable for Settings {
         "auto_approve_agents",
         "heartbeat_interval_s",
         "failures_per_minute",
+        "trusted_proxies",
         "log_level",
         "log_format",
     ];
-    const LISTS: &'static [&'static str] = &["public_url"];
+    const LISTS: &'static [&'static str] = &["public_url", "trusted_proxies"];
 }
 
 /// A setting that the server does not start with.

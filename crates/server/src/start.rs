@@ -124,6 +124,7 @@ pub(crate) fn rules(settings: &Settings, public_urls: Vec<String>) -> Rules {
         public_urls,
         auto_approve_agents: settings.auto_approve_agents,
         heartbeat_interval_s: settings.heartbeat_interval_s,
+        trusted_proxies: settings.trusted_proxies.clone(),
     }
 }
 

@@ -48,6 +48,7 @@ pub(crate) async fn test_app() -> TestApp {
             public_urls: vec![PUBLIC_URL.to_owned()],
             auto_approve_agents: false,
             heartbeat_interval_s: 60,
+            trusted_proxies: Vec::new(),
         },
     });
     let admin_key = dir.path().join("admin.key");

@@ -39,6 +39,13 @@ impl<A> Accounts<'_, A> {
         row.as_ref().map(account).transpose()
     }
 
+    /// The first account of the organisation, for those who name none.
+    pub async fn first(&mut self, org: &OrgId) -> Result<Option<AccountId>, StoreError> {
+        let sql = "SELECT * FROM accounts WHERE org_id = $1 ORDER BY id LIMIT 1";
+        let row = self.conn.query(TABLE, sql).bind(org).fetch_optional().await?;
+        row.map(|row| row.get("id")).transpose()
+    }
+
     /// Every account of the organisation, by number.
     pub async fn list(&mut self, org: &OrgId) -> Result<Vec<Account>, StoreError> {
         let sql = "SELECT * FROM accounts WHERE org_id = $1 ORDER BY id";

@@ -8,10 +8,31 @@ use argosy_domain::{
 use crate::{
     error::StoreError,
     handle::{ReadWrite, aggregate},
-    value::Value,
+    page::{Page, PageRequest, Select, page_of},
+    value::{Row, Value},
 };
 
 const TABLE: &str = "organisations";
+const ORDER: (&str, &str) = ("created_at", "id");
+
+/// An organisation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Organisation {
+    /// Its id.
+    pub id: OrgId,
+    /// For people.
+    pub name: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+fn organisation(row: &Row) -> Result<Organisation, StoreError> {
+    Ok(Organisation {
+        id: row.get("id")?,
+        name: row.get("name")?,
+        created_at: row.get("created_at")?,
+    })
+}
 
 aggregate! {
     /// Organisations.
@@ -19,6 +40,13 @@ aggregate! {
 }
 
 impl<A> Orgs<'_, A> {
+    /// Every organisation, newest first.
+    pub async fn list(&mut self, page: &PageRequest) -> Result<Page<Organisation>, StoreError> {
+        let select = Select::new("SELECT * FROM organisations WHERE 1 = 1", []).page(ORDER, page);
+        let rows = self.conn.select(TABLE, select).fetch_all().await?;
+        page_of(rows, page, ORDER, organisation)
+    }
+
     /// Whether there is such an organisation.
     pub async fn exists(&mut self, org: &OrgId) -> Result<bool, StoreError> {
         let sql = "SELECT id FROM organisations WHERE id = $1";

@@ -1,13 +1,17 @@
 //! One caller of each kind, and the credentials that it shows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use argosy_domain::access::{Permission, Role};
 use argosy_e2e::{agent::TestAgent, server::TestServer, user::TestUser};
+use argosy_server::rpc;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::routes::Need;
+use crate::{
+    routes::{self, Need},
+    rpcs,
+};
 
 /// A kind of caller: a column of the matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,9 +24,9 @@ pub(crate) enum Kind {
     Operator,
     /// A key of role admin.
     Admin,
-    /// A key with exactly the scope that is asked for.
+    /// A key with exactly the scope that is asked for, the first where several are accepted.
     OnlyThisScope,
-    /// A key with every scope but that one.
+    /// A key with every scope but those that are accepted.
     AllButThisScope,
     /// An approved agent without keys, about itself.
     Keyless,
@@ -123,7 +127,7 @@ async fn users(server: &TestServer) -> BTreeMap<&'static str, TestUser> {
 pub(crate) struct Callers {
     keys: BTreeMap<&'static str, String>,
     only: BTreeMap<String, String>,
-    but: BTreeMap<String, String>,
+    but: BTreeMap<Vec<String>, String>,
     /// Approved, without keys.
     pub(crate) keyless: TestAgent,
     /// Waits for approval, without keys.
@@ -159,6 +163,19 @@ pub(crate) async fn approved_keyless(server: &TestServer, name: &str) -> TestAge
     agent
 }
 
+/// Every set of scopes of which some call accepts any one.
+async fn needs(server: &TestServer) -> BTreeSet<Vec<String>> {
+    let routes = routes::all(server).await.into_iter().map(|route| route.need);
+    let procedures = rpc::procedures().into_iter().map(|procedure| rpcs::rpc(&procedure).need);
+    routes
+        .chain(procedures)
+        .filter_map(|need| match need {
+            Need::Scopes(scopes) => Some(scopes),
+            Need::Nothing | Need::Somebody => None,
+        })
+        .collect()
+}
+
 impl Callers {
     /// Makes one of each.
     pub(crate) async fn make(server: &TestServer) -> Self {
@@ -173,8 +190,11 @@ impl Callers {
         let every = Permission::ALL.map(Permission::scope);
         for scope in every {
             only.insert(scope.to_owned(), key_with(server, &[scope]).await);
-            let others: Vec<&str> = every.into_iter().filter(|other| *other != scope).collect();
-            but.insert(scope.to_owned(), key_with(server, &others).await);
+        }
+        for accepted in needs(server).await {
+            let others = every.into_iter().filter(|scope| !accepted.iter().any(|a| a == scope));
+            let key = key_with(server, &others.collect::<Vec<_>>()).await;
+            but.insert(accepted, key);
         }
         Self {
             keys,
@@ -229,9 +249,9 @@ impl Callers {
         need: &Need,
         (method, path): (&Method, &str),
     ) -> Vec<(&'static str, String)> {
-        let scope = match need {
-            Need::Scope(scope) => scope,
-            Need::Nothing | Need::Somebody => "audit:read",
+        let accepted = match need {
+            Need::Scopes(scopes) => scopes.clone(),
+            Need::Nothing | Need::Somebody => vec!["audit:read".to_owned()],
         };
         let key = match kind {
             Kind::Nobody => return Vec::new(),
@@ -243,8 +263,8 @@ impl Callers {
             Kind::Viewer => &self.keys["viewer"],
             Kind::Operator => &self.keys["operator"],
             Kind::Admin => &self.keys["admin"],
-            Kind::OnlyThisScope => &self.only[scope],
-            Kind::AllButThisScope => &self.but[scope],
+            Kind::OnlyThisScope => &self.only[&accepted[0]],
+            Kind::AllButThisScope => &self.but[&accepted],
             Kind::Keyless => &self.keyless.api_key,
             Kind::Pending => &self.pending.api_key,
             Kind::BareKey => &self.keyed.api_key,

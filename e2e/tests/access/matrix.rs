@@ -9,7 +9,7 @@ use argosy_server::rpc;
 use reqwest::Method;
 
 use crate::{
-    callers::{Callers, Kind},
+    callers::{Callers, Kind, key_with},
     routes::{self, Need, Route},
     rpcs::{RpcClient, rpc},
     targets::{Noun, Targets},
@@ -142,9 +142,10 @@ async fn every_scope_opens_something_and_every_scope_is_known(place: Place) {
     let mut asked: Vec<String> = routes
         .chain(procedures)
         .filter_map(|need| match need {
-            Need::Scope(scope) => Some(scope),
+            Need::Scopes(scopes) => Some(scopes),
             Need::Nothing | Need::Somebody => None,
         })
+        .flatten()
         .collect();
     asked.sort();
     asked.dedup();
@@ -153,4 +154,31 @@ async fn every_scope_opens_something_and_every_scope_is_known(place: Place) {
     assert_eq!(asked, known);
 }
 
-on_both!(the_matrix_is_the_written_one, every_scope_opens_something_and_every_scope_is_known);
+/// The matrix tries the first of several scopes that a call accepts.
+async fn each_accepted_scope_is_enough(place: Place) {
+    let mut world = World::start(&place).await;
+    let routes = routes::all(&world.server).await.into_iter();
+    let several = |need: &Need| matches!(need, Need::Scopes(scopes) if scopes.len() > 1);
+    let (mut tried, scope) = (0, "discovery:read");
+    let key = key_with(&world.server, &[scope]).await;
+    for route in routes.filter(|route| several(&route.need)) {
+        assert_eq!(route.need, Need::scopes(&["agents:read", scope]), "{}", route.template);
+        for template in std::iter::once(route.template.clone()).chain(route.mirror()) {
+            let path = world.targets.path(&world.server, &template, None).await;
+            world.server.client.get(&path, &key).await.expect(200);
+            tried += 1;
+        }
+    }
+    assert_eq!(tried, 4);
+    let headers = [("authorization", format!("Bearer {key}"))];
+    let list = "/agentadmin.v1.AgentAdminService/ListAgents";
+    let message = rpc(list).message("", "", "");
+    let answer = world.rpc.call(&world.server, list, &headers, &message, false).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+on_both!(
+    the_matrix_is_the_written_one,
+    every_scope_opens_something_and_every_scope_is_known,
+    each_accepted_scope_is_enough,
+);

@@ -36,8 +36,8 @@ fn agents(message: fn(&str, &str, &str) -> Value, streams: bool) -> Rpc {
     Rpc { need: Need::Somebody, noun: None, streams, message }
 }
 
-fn admin(scope: &str, noun: Option<Noun>, message: fn(&str, &str, &str) -> Value) -> Rpc {
-    Rpc { need: Need::Scope(scope.to_owned()), noun, streams: false, message }
+fn admin(scopes: &[&str], noun: Option<Noun>, message: fn(&str, &str, &str) -> Value) -> Rpc {
+    Rpc { need: Need::scopes(scopes), noun, streams: false, message }
 }
 
 /// How a procedure is called. A new one needs a line here and one in `docs/access.md`.
@@ -46,22 +46,22 @@ pub(crate) fn rpc(procedure: &str) -> Rpc {
     let about_agent: fn(&str, &str, &str) -> Value = |id, _, _| json!({ "agentId": id });
     match (service.trim_start_matches('/'), method) {
         ("agentadmin.v1.AgentAdminService", "CreateEnrollmentCode") => {
-            admin("tokens:create", None, |_, name, _| json!({ "name": name }))
+            admin(&["tokens:create"], None, |_, name, _| json!({ "name": name }))
         }
         ("agentadmin.v1.AgentAdminService", "ListEnrollmentCodes") => {
-            admin("tokens:read", None, |_, _, _| json!({}))
+            admin(&["tokens:read"], None, |_, _, _| json!({}))
         }
         ("agentadmin.v1.AgentAdminService", "RevokeEnrollmentCode") => {
-            admin("tokens:revoke", Some(Noun::Token), |id, _, _| json!({ "id": id }))
+            admin(&["tokens:revoke"], Some(Noun::Token), |id, _, _| json!({ "id": id }))
         }
         ("agentadmin.v1.AgentAdminService", "ListAgents") => {
-            admin("agents:read", None, |_, _, _| json!({}))
+            admin(&["agents:read", "discovery:read"], None, |_, _, _| json!({}))
         }
         ("agentadmin.v1.AgentAdminService", "ConfirmAgent" | "RejectAgent") => {
-            admin("agents:approve", Some(Noun::Agent), about_agent)
+            admin(&["agents:approve"], Some(Noun::Agent), about_agent)
         }
         ("agentadmin.v1.AgentAdminService", "RevokeAgent") => {
-            admin("agents:revoke", Some(Noun::Agent), about_agent)
+            admin(&["agents:revoke"], Some(Noun::Agent), about_agent)
         }
         ("agentgateway.v1.AgentGatewayService", "Register") => {
             open(|_, name, token| json!({ "name": name, "enrollmentToken": token }), false)
@@ -70,7 +70,7 @@ pub(crate) fn rpc(procedure: &str) -> Rpc {
             open(|_, _, _| json!({}), false)
         }
         ("agentgateway.v1.AgentGatewayService", "UploadHeartbeat") => {
-            admin("discovery:create", None, |_, _, _| json!({ "sentAt": AT }))
+            admin(&["discovery:create"], None, |_, _, _| json!({ "sentAt": AT }))
         }
         ("agentgateway.v1.AgentGatewayService", "UploadInventory") => agents(
             |_, _, _| json!({ "subsystem": "storage", "capturedAt": AT, "error": "x", "breaker": "closed" }),

@@ -5,4 +5,6 @@ mod csrf;
 mod guessing;
 mod keys;
 mod life;
+mod limits;
+mod organisations;
 mod sessions;

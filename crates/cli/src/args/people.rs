@@ -1,8 +1,77 @@
-//! `argosy settings …` as it is written.
+//! `argosy user|organisation|settings …` as it is written.
 
 use clap::Subcommand;
 
-use super::pair;
+use super::{Limit, Role, pair};
+
+/// `argosy user …`
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Make a user; the generated password is shown this once
+    Create {
+        /// The name at login
+        name: String,
+        /// What the user may do
+        #[arg(long, value_enum)]
+        role: Role,
+    },
+    /// Users in a table
+    List {
+        /// See [`Limit`].
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Give a user another role; ends the user's sessions
+    Role {
+        /// Name or id
+        user: String,
+        /// What the user may do from now on
+        #[arg(value_enum)]
+        role: Role,
+    },
+    /// Shut a user out, with every session and key
+    Disable {
+        /// Name or id
+        user: String,
+    },
+    /// Let a user log in again
+    Enable {
+        /// Name or id
+        user: String,
+    },
+    /// Replace a password by a generated one, which is shown this once
+    ResetPassword {
+        /// Name or id
+        user: String,
+    },
+    /// Delete a user, with every session and key
+    Delete {
+        /// Name or id
+        user: String,
+    },
+}
+
+/// `argosy organisation …`
+#[derive(Debug, Subcommand)]
+pub enum OrganisationCommand {
+    /// Make an organisation with an account and a first administrator
+    Create {
+        /// Names it wherever it is named
+        id: String,
+        /// For people; the id unless said
+        #[arg(long)]
+        name: Option<String>,
+        /// Name of the first administrator
+        #[arg(long)]
+        admin: String,
+    },
+    /// Organisations in a table
+    List {
+        /// See [`Limit`].
+        #[command(flatten)]
+        limit: Limit,
+    },
+}
 
 /// `argosy settings …`
 #[derive(Debug, Subcommand)]

@@ -64,6 +64,8 @@ pub async fn run(context: &Context<'_>, command: Online) -> Result<(), CliError>
         Online::Key(command) => admin::key(context, command).await,
         Online::Audit(command) => admin::audit(context, command).await,
         Online::Security(command) => security::run(context, command).await,
+        Online::User(command) => people::user(context, command).await,
+        Online::Organisation(command) => people::organisation(context, command).await,
         Online::Settings(command) => people::settings(context, command).await,
     }
 }

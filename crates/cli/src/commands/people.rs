@@ -1,12 +1,101 @@
-//! `argosy settings …`
+//! `argosy user|organisation|settings …`
 
-use argosy_wire::rest::settings::Settings;
-use serde_json::{Map, Value};
+use argosy_wire::rest::{
+    organisations::{CreateOrganisation, CreatedOrganisation, Organisation},
+    settings::Settings,
+    users::{CreateUser, UpdateUser, User, UserWithPassword},
+};
+use reqwest::Method;
+use serde_json::{Map, Value, json};
 
 use super::Context;
-use crate::{args::SettingsCommand, error::CliError, output::people};
+use crate::{
+    args::{OrganisationCommand, Role, SettingsCommand, UserCommand},
+    error::CliError,
+    output::people,
+};
 
 const SETTINGS: &str = "/api/v1/settings";
+const USERS: &str = "/api/v1/users";
+const ORGANISATIONS: &str = "/api/v1/organisations";
+
+fn role_name(role: Role) -> String {
+    match role {
+        Role::Admin => "admin",
+        Role::Operator => "operator",
+        Role::Viewer => "viewer",
+    }
+    .to_owned()
+}
+
+/// The path of the user of that name or id.
+async fn path_of(context: &Context<'_>, wanted: &str) -> Result<String, CliError> {
+    let listed = context.client.list::<User>(USERS, &[], u32::MAX).await?;
+    let name = wanted.to_lowercase();
+    let found = listed.items.iter().find(|user| user.id == wanted || user.name == name);
+    match found {
+        Some(user) => Ok(format!("{USERS}/{}", user.id)),
+        None => Err(CliError::Missing {
+            message: format!("there is no user {wanted:?}"),
+            hint: "see them with `argosy user list`".to_owned(),
+        }),
+    }
+}
+
+/// `argosy user …`
+pub async fn user(context: &Context<'_>, command: UserCommand) -> Result<(), CliError> {
+    let Context { client, printer, .. } = context;
+    let change =
+        |role, disabled, reset_password| UpdateUser { name: None, role, disabled, reset_password };
+    let (wanted, change) = match command {
+        UserCommand::List { limit } => {
+            let listed = client.list::<User>(USERS, &[], limit.limit).await?;
+            printer.show(&listed.items, |view| people::users(view, &listed.items))?;
+            context.note_more(&listed);
+            return Ok(());
+        }
+        UserCommand::Create { name, role } => {
+            let body = CreateUser { name, role: role_name(role) };
+            let made: UserWithPassword = client.post(USERS, &body).await?;
+            return printer.show(&made, |view| people::user(view, &made));
+        }
+        UserCommand::Delete { user } => {
+            let path = path_of(context, &user).await?;
+            client.tell::<()>(Method::DELETE, &path, None).await?;
+            return printer.show(&json!({ "user": user, "deleted": true }), |_| {
+                format!("{user} is deleted, with every session and key.")
+            });
+        }
+        UserCommand::Role { user, role } => (user, change(Some(role_name(role)), None, None)),
+        UserCommand::Disable { user } => (user, change(None, Some(true), None)),
+        UserCommand::Enable { user } => (user, change(None, Some(false), None)),
+        UserCommand::ResetPassword { user } => (user, change(None, None, Some(true))),
+    };
+    let path = path_of(context, &wanted).await?;
+    let changed: UserWithPassword = client.patch(&path, &change).await?;
+    printer.show(&changed, |view| people::user(view, &changed))
+}
+
+/// `argosy organisation …`
+pub async fn organisation(
+    context: &Context<'_>,
+    command: OrganisationCommand,
+) -> Result<(), CliError> {
+    let Context { client, printer, .. } = context;
+    match command {
+        OrganisationCommand::Create { id, name, admin } => {
+            let body = CreateOrganisation { name: name.unwrap_or_else(|| id.clone()), id, admin };
+            let made: CreatedOrganisation = client.post(ORGANISATIONS, &body).await?;
+            printer.show(&made, |view| people::created_organisation(view, &made))
+        }
+        OrganisationCommand::List { limit } => {
+            let listed = client.list::<Organisation>(ORGANISATIONS, &[], limit.limit).await?;
+            printer.show(&listed.items, |view| people::organisations(view, &listed.items))?;
+            context.note_more(&listed);
+            Ok(())
+        }
+    }
+}
 
 /// `argosy settings …`
 pub async fn settings(context: &Context<'_>, command: SettingsCommand) -> Result<(), CliError> {

@@ -106,6 +106,7 @@ impl App {
     pub async fn authenticate_key(&self, origin: &Origin, text: &str) -> AppResult<Caller> {
         self.sight().clear().await?;
         let outcome = self.caller_of_key(origin, text).await;
+        let outcome = outcome.and_then(|caller| self.counted(caller));
         let counted = |code| [Code::Unauthenticated, Code::ProofRequired].contains(&code);
         self.judged(origin, outcome, counted)
     }

@@ -67,7 +67,7 @@ fn resource(index: usize, sent: IngestResource) -> AppResult<Resource> {
 }
 
 /// The account that the caller may write to. An agent has exactly one.
-fn account_of(caller: &Caller, asked: Option<i64>) -> AppResult<AccountId> {
+async fn account_of(app: &App, caller: &Caller, asked: Option<i64>) -> AppResult<AccountId> {
     let asked = asked.map(AccountId);
     match caller {
         Caller::Agent { account, .. } if asked.is_none_or(|asked| asked == *account) => {
@@ -76,9 +76,11 @@ fn account_of(caller: &Caller, asked: Option<i64>) -> AppResult<AccountId> {
         Caller::Agent { .. } => {
             Err(AppError::because(Code::Forbidden, "account_id is not this agent's account"))
         }
-        Caller::Key { .. } | Caller::User { .. } | Caller::Server => {
-            Ok(asked.unwrap_or(AccountId::DEFAULT))
-        }
+        Caller::Key { .. } | Caller::User { .. } | Caller::Server => match (asked, caller.org()) {
+            (Some(asked), _) => Ok(asked),
+            (None, Some(org)) => app.first_account(org).await,
+            (None, None) => Ok(AccountId::DEFAULT),
+        },
     }
 }
 
@@ -104,7 +106,7 @@ impl App {
         };
         let target = Target { org, agent: agent.as_ref() };
         Self::authorize(caller, Permission::DiscoveryCreate, target, "organisation")?;
-        let account = account_of(caller, ingest.account_id)?;
+        let account = account_of(self, caller, ingest.account_id).await?;
         let sent = ingest.resources.unwrap_or_default();
         if sent.len() > INGEST_RESOURCES_MAX {
             let limit = format!("must hold at most {INGEST_RESOURCES_MAX} items");

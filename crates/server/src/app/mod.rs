@@ -25,7 +25,9 @@ pub mod keyring;
 pub mod keys;
 pub mod limits;
 pub mod login;
+pub mod organisations;
 pub mod paging;
+pub mod principals;
 pub mod proofs;
 pub mod records;
 pub mod refusals;
@@ -69,6 +71,7 @@ use self::{
     heartbeat::PresenceWriter,
     keyring::Keyring,
     limits::FailureLimiter,
+    principals::Principals,
     proofs::ReplayGuard,
     refusals::RecentRefusals,
     replica::Replica,
@@ -103,6 +106,8 @@ pub struct Rules {
     pub auto_approve_agents: bool,
     /// Seconds between heartbeats that agents are asked for.
     pub heartbeat_interval_s: u32,
+    /// Who is believed about the addresses of others.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
 }
 
 /// The parts that every use case works with.
@@ -146,6 +151,7 @@ struct Inner {
     presence: PresenceWriter,
     settings: SharedSettings,
     guesses: Guesses,
+    principals: Principals,
     blocked_names: RecentRefusals<String>,
     foreign_calls: RecentRefusals<UserSessionId>,
     uses: Uses,
@@ -177,6 +183,7 @@ impl App {
             presence,
             settings: SharedSettings::default(),
             guesses: Guesses::default(),
+            principals: Principals::default(),
             blocked_names: RecentRefusals::default(),
             foreign_calls: RecentRefusals::default(),
             uses: Uses::default(),
@@ -259,6 +266,11 @@ impl App {
         &self.inner.misuses
     }
 
+    /// Calls by principal.
+    pub fn principals(&self) -> &Principals {
+        &self.inner.principals
+    }
+
     /// Passwords that are being tried.
     pub(crate) fn guesses(&self) -> &Guesses {
         &self.inner.guesses
@@ -308,23 +320,44 @@ impl App {
         target: Target<'_>,
         what: &str,
     ) -> AppResult<()> {
-        match decide(caller, permission, target) {
-            Decision::Allow => Ok(()),
-            Decision::Hide => Err(AppError::not_found(what)),
-            Decision::Forbid if caller.owes_password() => {
-                Err(AppError::new(Code::PasswordChangeRequired))
-            }
-            Decision::Forbid => Err(AppError::because(
-                Code::Forbidden,
-                format!("this needs the scope {}", permission.scope()),
-            )),
+        Self::authorize_by(caller, &[permission], target, what)
+    }
+
+    /// [`Self::authorize`] where any one of several permissions is enough.
+    fn authorize_by(
+        caller: &Caller,
+        permissions: &[Permission],
+        target: Target<'_>,
+        what: &str,
+    ) -> AppResult<()> {
+        let decisions = || permissions.iter().map(|permission| decide(caller, *permission, target));
+        if decisions().any(|decision| decision == Decision::Allow) {
+            return Ok(());
         }
+        if decisions().any(|decision| decision == Decision::Hide) {
+            return Err(AppError::not_found(what));
+        }
+        if caller.owes_password() {
+            return Err(AppError::new(Code::PasswordChangeRequired));
+        }
+        let scopes: Vec<&str> = permissions.iter().map(|permission| permission.scope()).collect();
+        let detail = format!("this needs the scope {}", scopes.join(" or "));
+        Err(AppError::because(Code::Forbidden, detail))
     }
 
     /// The caller's own organisation, after checking `permission` in it.
     pub(crate) fn own_org(caller: &Caller, permission: Permission) -> AppResult<&OrgId> {
+        Self::own_org_by(caller, &[permission])
+    }
+
+    /// [`Self::own_org`] where any one of several permissions is enough.
+    pub(crate) fn own_org_by<'c>(
+        caller: &'c Caller,
+        permissions: &[Permission],
+    ) -> AppResult<&'c OrgId> {
         let org = caller.org().ok_or_else(|| AppError::new(Code::Forbidden))?;
-        Self::authorize(caller, permission, Target { org, agent: None }, "organisation")?;
+        let target = Target { org, agent: None };
+        Self::authorize_by(caller, permissions, target, "organisation")?;
         Ok(org)
     }
 }

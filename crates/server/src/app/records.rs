@@ -3,6 +3,6 @@
 pub use argosy_store::{
     AgentEventRow as AgentEventRecord, ApiKey as KeyRecord, AuditRow as AuditRecord,
     BucketRow as BucketRecord, CheckpointRow as CheckpointRecord, InventoryRow as ReportRecord,
-    ResourceRow as ResourceRecord, SealedRow as SealedRecord, SecurityRow as SecurityRecord,
-    SeriesRow as SeriesRecord,
+    Organisation as OrganisationRecord, ResourceRow as ResourceRecord, SealedRow as SealedRecord,
+    SecurityRow as SecurityRecord, SeriesRow as SeriesRecord,
 };

@@ -182,6 +182,7 @@ impl App {
         if let Err(error) = self.remember_proof(&agent.id, &proof, call.opens_stream, now).await {
             return Err(self.note_misuse(origin, &claims, error).await);
         }
+        self.counted_agent(&agent.id)?;
         self.check_machine(origin, &agent, call.machine_id).await?;
         self.check_version(origin, &agent, call.version).await?;
         let expires_at = Timestamp::from_seconds(claims.exp);

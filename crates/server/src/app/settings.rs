@@ -82,6 +82,7 @@ fn wanted(request: UpdateSettings) -> Vec<(Setting, String)> {
         (Setting::UserSessionIdleS, number(request.user_session_idle_s)),
         (Setting::UserSessionMaxS, number(request.user_session_max_s)),
         (Setting::LoginFailuresPerMinute, number(request.login_failures_per_minute)),
+        (Setting::RequestsPerMinute, number(request.requests_per_minute)),
     ]
     .into_iter()
     .filter_map(|(setting, value)| Some((setting, value?)))
@@ -109,8 +110,8 @@ impl App {
         self.shared_settings().get()
     }
 
-    /// Only administrators of the installation see and change its settings.
-    fn of_installation(caller: &Caller, permission: Permission) -> AppResult<()> {
+    /// Only callers of organisation `default` see and change what belongs to the installation.
+    pub(crate) fn of_installation(caller: &Caller, permission: Permission) -> AppResult<()> {
         let org = OrgId::default_org();
         Self::authorize(caller, permission, Target { org: &org, agent: None }, "route")
     }

@@ -195,7 +195,7 @@ impl App {
             return Err(refused);
         }
         self.uses().of_session(&session.id, seen_at, self.now());
-        Ok(user_caller(user, session.id))
+        self.counted(user_caller(user, session.id))
     }
 
     /// Whether a session still stands. Whatever a user loses ends the sessions, so nothing else is asked.

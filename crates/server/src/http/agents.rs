@@ -57,7 +57,7 @@ pub(super) struct Wanted {
 /// Lists agents, newest first.
 #[utoipa::path(
     get, path = "/agents", tag = "agents", params(Wanted),
-    security(("api_key" = ["agents:read"])),
+    security(("api_key" = ["agents:read"]), ("api_key" = ["discovery:read"])),
     responses((status = 200, body = Page<Agent>), Problems)
 )]
 pub(super) async fn list(
@@ -105,7 +105,7 @@ pub(super) async fn config_template(
 /// Shows an agent.
 #[utoipa::path(
     get, path = "/agents/{id}", tag = "agents", params(("id" = String, Path)),
-    security(("api_key" = ["agents:read"])),
+    security(("api_key" = ["agents:read"]), ("api_key" = ["discovery:read"])),
     responses((status = 200, body = Agent), Problems)
 )]
 pub(super) async fn show(

@@ -15,6 +15,8 @@ mod events;
 mod extract;
 mod inventory;
 mod metrics;
+mod organisations;
+mod proxy;
 mod security;
 mod server_keys;
 mod settings;
@@ -124,6 +126,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(user_sessions::list))
         .routes(routes!(user_sessions::end))
         .routes(routes!(users::create, users::list))
+        .routes(routes!(organisations::create, organisations::list))
         .routes(routes!(users::update, users::delete))
         .routes(routes!(auth::create_key, auth::list_keys))
         .routes(routes!(auth::revoke_key))

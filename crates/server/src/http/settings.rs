@@ -17,6 +17,7 @@ fn shown(settings: &InForce) -> Settings {
         user_session_idle_s: settings.user_session_idle_s.get(),
         user_session_max_s: settings.user_session_max_s.get(),
         login_failures_per_minute: settings.login_failures_per_minute.get(),
+        requests_per_minute: settings.requests_per_minute.get(),
     }
 }
 

@@ -1,9 +1,9 @@
 //! A trace id for each request: in the log, in the answer, in problems and audit entries.
 
-use std::{panic::AssertUnwindSafe, time::Instant};
+use std::{net::SocketAddr, panic::AssertUnwindSafe, time::Instant};
 
 use axum::{
-    extract::{MatchedPath, Request, State},
+    extract::{ConnectInfo, MatchedPath, Request, State},
     http::{HeaderName, HeaderValue, Method},
     middleware::Next,
     response::{IntoResponse as _, Response},
@@ -51,6 +51,13 @@ pub(super) async fn around(State(app): State<App>, mut request: Request, next: N
         .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
     let method = known_method(request.method());
     request.extensions_mut().insert(TraceId(id.clone()));
+    if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>().copied()
+    {
+        let proxies = &app.rules().trusted_proxies;
+        let client = super::proxy::client(peer.ip(), request.headers(), proxies);
+        let client = SocketAddr::new(client, peer.port());
+        request.extensions_mut().insert(ConnectInfo(client));
+    }
     let span = tracing::info_span!("request", trace_id = %id, %method, %route);
     let started = Instant::now();
     let served = AssertUnwindSafe(CURRENT.scope(id.clone(), next.run(request)));

@@ -41,6 +41,7 @@ async fn sweep(app: App, shutdown: CancellationToken) {
             _ = ticks.tick() => {}
         }
         app.failures().tidy();
+        app.principals().tidy();
         if !app.leads() {
             continue;
         }

@@ -12,6 +12,7 @@ pub mod enrolment;
 pub mod events;
 pub mod inventory;
 pub mod keys;
+pub mod organisations;
 pub mod security;
 pub mod server_keys;
 pub mod settings;

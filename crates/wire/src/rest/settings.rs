@@ -16,6 +16,8 @@ pub struct Settings {
     pub user_session_max_s: u32,
     /// Failed logins of one user name in a minute before 429.
     pub login_failures_per_minute: u32,
+    /// Calls of one user, key or agent in a minute before 429.
+    pub requests_per_minute: u32,
 }
 
 /// Body of `PATCH /api/v1/settings`: what is absent stays as it is.
@@ -41,4 +43,8 @@ pub struct UpdateSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100_000))]
     pub login_failures_per_minute: Option<u32>,
+    /// 60 to 10,000,000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 60, maximum = 10_000_000))]
+    pub requests_per_minute: Option<u32>,
 }

@@ -30,6 +30,9 @@ use super::{
 pub use hosts::Replacement;
 pub use rulings::{ApprovedAgent, Ruling};
 
+/// Who reads what agents discover also needs to see the agents.
+const SEES_AGENTS: [Permission; 2] = [Permission::AgentsRead, Permission::DiscoveryRead];
+
 /// An agent with what is known of its presence, at a moment.
 #[derive(Debug, Clone)]
 pub struct AgentSnapshot {
@@ -100,7 +103,7 @@ impl App {
         query: &AgentQuery,
         page: &PageQuery,
     ) -> AppResult<Page<AgentSnapshot>> {
-        let org = Self::own_org(caller, Permission::AgentsRead)?;
+        let org = Self::own_org_by(caller, &SEES_AGENTS)?;
         let (filter, request) = (self.filter(query)?, page.request()?);
         let mut reader = self.store().read("agents.list").await?;
         let page = reader.agents().list(org, &filter, &request).await?;
@@ -119,7 +122,7 @@ impl App {
 
     /// One agent.
     pub async fn show_agent(&self, caller: &Caller, id: &AgentId) -> AppResult<AgentSnapshot> {
-        let org = Self::own_org(caller, Permission::AgentsRead)?;
+        let org = Self::own_org_by(caller, &SEES_AGENTS)?;
         let mut reader = self.store().read("agents.show").await?;
         let view = reader.agents().view(org, id).await?;
         let view = view.ok_or_else(|| AppError::not_found("agent"))?;

@@ -127,7 +127,7 @@ impl App {
                 return Err(AppError::new(Code::AccountMismatch));
             }
             (Some(account), _) | (None, Some(account)) => account,
-            (None, None) => AccountId::DEFAULT,
+            (None, None) => self.first_account(&token.org).await?,
         };
         match earlier {
             Some(agent) => self.repeat(origin, agent, registration).await,

@@ -1,0 +1,99 @@
+//! Organisations, made by administrators of the installation: those of organisation `default`.
+//!
+//! *Invariant:* who made an organisation has no way into it but the first password of its first
+//! administrator, which must be replaced at the first login.
+
+use argosy_domain::{
+    access::{Caller, Permission, Role},
+    audit::AuditAction,
+    id::OrgId,
+    text,
+};
+use argosy_store::{Organisation, Page, StoreError};
+use argosy_wire::rest::organisations::CreateOrganisation;
+use serde_json::json;
+
+use super::{
+    App, Origin,
+    audit::Event,
+    error::{AppError, AppResult},
+    paging::PageQuery,
+    users::MadeUser,
+};
+
+/// Characters of an organisation's id.
+const ID_CHARS_MAX: usize = 64;
+/// The account that every organisation begins with.
+const FIRST_ACCOUNT: &str = "default";
+
+/// What was made with an organisation.
+pub struct MadeOrganisation {
+    /// The organisation.
+    pub organisation: Organisation,
+    /// Number of its first account.
+    pub account_id: i64,
+    /// Its first administrator.
+    pub admin: MadeUser,
+}
+
+fn id_of(text: &str) -> AppResult<OrgId> {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let fits = text.len() <= ID_CHARS_MAX && text.bytes().all(plain) && !text.starts_with('-');
+    let id = Some(text).filter(|_| fits).and_then(|text| text.parse().ok());
+    id.ok_or_else(|| {
+        let rule = "must be 1 to 64 of a-z 0-9 - and begin with a letter or digit";
+        AppError::field("id", rule)
+    })
+}
+
+fn taken(error: StoreError) -> AppError {
+    if matches!(error, StoreError::Conflict { what: "organisation_id" }) {
+        return AppError::wrong_state("there is such an organisation");
+    }
+    error.into()
+}
+
+impl App {
+    /// Makes an organisation with an account and a first administrator.
+    pub async fn create_organisation(
+        &self,
+        caller: &Caller,
+        origin: &Origin,
+        request: &CreateOrganisation,
+    ) -> AppResult<MadeOrganisation> {
+        Self::of_installation(caller, Permission::OrganisationsCreate)?;
+        let id = id_of(&request.id)?;
+        let name = text::name(&request.name).map_err(|error| AppError::field("name", error))?;
+        let admin = request.admin.parse().map_err(|error| AppError::field("admin", error))?;
+        let (new, password) = self.fresh_user(&id, admin, Role::Admin, "server".to_owned()).await?;
+        let (now, actor) = (self.now(), caller.actor());
+        let mut tx = self.store().write("organisations.create").await?;
+        tx.orgs().create(&id, &name, now).await.map_err(taken)?;
+        let account = tx.accounts().create(&id, FIRST_ACCOUNT, None, None, &[], now).await?;
+        self.store_user(&mut tx, "server", origin, &new).await?;
+        let event = Event {
+            action: AuditAction::OrganisationCreated,
+            org: &OrgId::default_org(),
+            target: Some(format!("organisation:{id}")),
+            detail: json!({ "name": name }),
+        };
+        self.record(&mut tx, &actor, origin, event).await?;
+        tx.commit().await?;
+        Ok(MadeOrganisation {
+            organisation: Organisation { id, name, created_at: now },
+            account_id: account.id.0,
+            admin: MadeUser { user: new.user, password: Some(password) },
+        })
+    }
+
+    /// The organisations of the installation, newest first.
+    pub async fn list_organisations(
+        &self,
+        caller: &Caller,
+        page: &PageQuery,
+    ) -> AppResult<Page<Organisation>> {
+        Self::of_installation(caller, Permission::OrganisationsRead)?;
+        let mut reader = self.store().read("organisations.list").await?;
+        Ok(reader.orgs().list(&page.request()?).await?)
+    }
+}
