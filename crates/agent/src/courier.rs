@@ -16,6 +16,7 @@ use futures::FutureExt as _;
 
 use crate::{
     backoff::Backoff,
+    blocking::blocking,
     journal::JournalError,
     spool::{Entry, Kind, Load, Measured, Spool, Told},
     status::StatusBoard,
@@ -158,15 +159,7 @@ impl Courier {
         &self,
         work: impl FnOnce(&Spool) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, Stopped> {
-        let spool = Arc::clone(&self.spool);
-        match tokio::task::spawn_blocking(move || work(&spool)).await {
-            Ok(done) => Ok(done?),
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is ending.
-                Err(_) => std::future::pending().await,
-            },
-        }
+        Ok(blocking(&self.spool, work).await?)
     }
 }
 

@@ -69,6 +69,27 @@ impl Crew {
         });
     }
 
+    /// Starts a task that works with `part` for ever: until the crew is told to stop, and again after
+    /// a panic.
+    pub fn keep<P, W>(
+        &mut self,
+        name: &'static str,
+        part: P,
+        work: impl Fn(Arc<P>) -> W + Send + 'static,
+    ) where
+        P: Send + Sync + 'static,
+        W: Future + Send,
+    {
+        let (part, stop) = (Arc::new(part), self.stop.clone());
+        self.start(name, AfterPanic::Restart, move || {
+            let (work, stop) = (work(Arc::clone(&part)), stop.clone());
+            async move {
+                stop.run_until_cancelled(work).await;
+                Ok(())
+            }
+        });
+    }
+
     /// Waits until a task fails, or until the crew is told to stop. Then all leave.
     pub async fn wait(mut self) -> Result<(), AgentError> {
         let outcome = loop {

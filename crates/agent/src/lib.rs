@@ -13,6 +13,7 @@
 //! obeys only what that server signed and the host's policy allows, and logs no token, key or body.
 
 pub mod backoff;
+mod blocking;
 pub mod boot;
 pub mod cli;
 pub mod command;

@@ -23,7 +23,7 @@ use crate::{
     journal::Journal,
     keys::Keys,
     policy_file::PolicyFile,
-    recorder::Recorder,
+    recorder::{Clerk, Recorder},
     scheduler::{Scheduler, SchedulerParts},
     server_url::ServerUrl,
     session::{Place, Refusals, SessionKeeper, Sessions},
@@ -265,7 +265,7 @@ async fn work(
         board: Arc::clone(&home.board),
         deps: deps.clone(),
     };
-    tasks::start_sessions(&mut crew, keeper, &stop);
+    crew.keep("session keeper", keeper, |keeper| async move { keeper.keep().await });
     let way = Way {
         link: link.clone(),
         prover: Arc::clone(&prover),
@@ -275,8 +275,10 @@ async fn work(
     let board = &home.board;
     let uploader = Uploader { way: way.clone(), mailbox, board: Arc::clone(board) };
     let courier = Courier { way, spool: Arc::clone(&spool), board: Arc::clone(board) };
-    tasks::start_uploads(&mut crew, uploader, courier, &stop);
-    tasks::start_recorder(&mut crew, inbox, spool, home, deps, &stop);
+    let clerk = Clerk::new(inbox, spool, Arc::clone(&deps.clock), Arc::clone(board));
+    crew.keep("uploader", uploader, |uploader| async move { uploader.keep().await });
+    crew.keep("courier", courier, |courier| async move { courier.keep().await });
+    crew.keep("recorder", clerk, |clerk| async move { clerk.keep().await });
     let stream = StreamParts {
         link,
         prover,

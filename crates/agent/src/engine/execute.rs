@@ -16,13 +16,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    EngineEvent, Inner, blocking,
+    EngineEvent, Inner,
     books::{Next, Readiness, readiness},
     outcome::{Ending, RunOutcome},
     receive::{admitted, expired},
     recover::interrupted,
 };
 use crate::{
+    blocking::blocking,
     journal::{CommandRecord, JournalError, Received, RecordState},
     policy_file::LoadedPolicy,
 };

@@ -39,6 +39,7 @@ pub(crate) use verify::good_at;
 pub use verify::{ServerIdentity, Untrusted};
 
 use crate::{
+    blocking::blocking,
     boot::BootId,
     journal::{CommandRecord, Finished, Journal, JournalError, NotAcknowledged, RecordState},
     keys::Keys,
@@ -380,20 +381,6 @@ impl Inner {
         parts.journal.update(&record)?;
         self.books().forget(record.sequence);
         Ok(record.id)
-    }
-}
-
-/// Runs `work` where it may block.
-async fn blocking<T: Send + 'static>(
-    inner: &Arc<Inner>,
-    work: impl FnOnce(&Inner) -> T + Send + 'static,
-) -> T {
-    let inner = Arc::clone(inner);
-    match tokio::task::spawn_blocking(move || work(&inner)).await {
-        Ok(value) => value,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // The runtime is going down: whoever waits is dropped before it could notice.
-        Err(_) => std::future::pending().await,
     }
 }
 

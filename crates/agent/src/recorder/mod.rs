@@ -44,7 +44,7 @@ pub struct Inbox {
 }
 
 impl Recorder {
-    /// A recorder, and what [`keep`] needs to write down what it is told.
+    /// A recorder, and what a [`Clerk`] needs to write down what it is told.
     pub fn new() -> (Self, Inbox) {
         let (queue, items) = mpsc::channel(QUEUE_MAX);
         let missed = Arc::new(AtomicU64::new(0));
@@ -69,35 +69,52 @@ impl Recorder {
     }
 }
 
-/// Writes down what is told, for ever. A disk that refuses loses it, and the log says so.
-pub async fn keep(
-    inbox: &mut Inbox,
-    spool: &Arc<Spool>,
-    clock: &Arc<dyn Clock>,
-    board: &StatusBoard,
-) {
-    while let Some(item) = inbox.items.recv().await {
-        let now = clock.now();
-        let (at, values, mut news) = match item {
-            Item::Outcome(outcome) => {
-                let (values, news) = inbox.seen.look(&outcome);
-                (outcome.captured_at, values, news)
+/// Who writes down what is told.
+pub struct Clerk {
+    inbox: tokio::sync::Mutex<Inbox>,
+    spool: Arc<Spool>,
+    clock: Arc<dyn Clock>,
+    board: Arc<StatusBoard>,
+}
+
+impl Clerk {
+    /// Writes into `spool`, and shows on `board` that there is more.
+    pub fn new(
+        inbox: Inbox,
+        spool: Arc<Spool>,
+        clock: Arc<dyn Clock>,
+        board: Arc<StatusBoard>,
+    ) -> Self {
+        Self { inbox: tokio::sync::Mutex::new(inbox), spool, clock, board }
+    }
+
+    /// Writes down what is told, for ever. A disk that refuses loses it, and the log says so.
+    pub async fn keep(&self) {
+        let mut inbox = self.inbox.lock().await;
+        while let Some(item) = inbox.items.recv().await {
+            let now = self.clock.now();
+            let (at, values, mut news) = match item {
+                Item::Outcome(outcome) => {
+                    let (values, news) = inbox.seen.look(&outcome);
+                    (outcome.captured_at, values, news)
+                }
+                Item::News(news) => (now, Vec::new(), vec![news]),
+            };
+            let missed = inbox.missed.swap(0, Ordering::Relaxed);
+            if missed > 0 {
+                let message =
+                    format!("{missed} outcomes or events found no room and were not recorded");
+                news.push(News::new("recorder.missed", Severity::Warning, &message));
             }
-            Item::News(news) => (now, Vec::new(), vec![news]),
-        };
-        let missed = inbox.missed.swap(0, Ordering::Relaxed);
-        if missed > 0 {
-            let message =
-                format!("{missed} outcomes or events found no room and were not recorded");
-            news.push(News::new("recorder.missed", Severity::Warning, &message));
+            let spool = Arc::clone(&self.spool);
+            let written =
+                tokio::task::spawn_blocking(move || write(&spool, at, now, values, &news));
+            if let Ok(Err(error)) = written.await {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "telemetry and events could not be written down");
+            }
+            self.board.touch();
         }
-        let spool = Arc::clone(spool);
-        let written = tokio::task::spawn_blocking(move || write(&spool, at, now, values, &news));
-        if let Ok(Err(error)) = written.await {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, "telemetry and events could not be written down");
-        }
-        board.touch();
     }
 }
 

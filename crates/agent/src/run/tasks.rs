@@ -9,33 +9,15 @@ use super::{Deps, Home};
 use crate::{
     boot::BootId,
     config::AgentConfig,
-    courier::Courier,
     credentials::Registered,
     crew::{AfterPanic, Crew},
     engine::{CAPACITY_DEFAULT, CONCURRENCY_DEFAULT, Engine, EngineEvent, EngineParts},
     error::AgentError,
     journal::Journal,
     policy_file::PolicyFile,
-    recorder::{self, Inbox},
     scheduler::{Scheduler, SubsystemRunner},
-    session::SessionKeeper,
-    spool::Spool,
     stream::StreamParts,
-    upload::Uploader,
 };
-
-pub(super) fn start_sessions(crew: &mut Crew, keeper: SessionKeeper, stop: &CancellationToken) {
-    let (keeper, until) = (Arc::new(keeper), stop.clone());
-    crew.start("session keeper", AfterPanic::Restart, move || {
-        let (keeper, stop) = (Arc::clone(&keeper), until.clone());
-        async move {
-            match stop.run_until_cancelled(keeper.keep()).await {
-                None => Ok(()),
-                Some(never) => match never {},
-            }
-        }
-    });
-}
 
 pub(super) fn start_engine(
     config: &AgentConfig,
@@ -59,52 +41,6 @@ pub(super) fn start_engine(
         concurrency: CONCURRENCY_DEFAULT,
     };
     Ok(Engine::new(parts)?)
-}
-
-pub(super) fn start_uploads(
-    crew: &mut Crew,
-    uploader: Uploader,
-    courier: Courier,
-    stop: &CancellationToken,
-) {
-    let (uploader, until) = (Arc::new(uploader), stop.clone());
-    crew.start("uploader", AfterPanic::Restart, move || {
-        let (uploader, stop) = (Arc::clone(&uploader), until.clone());
-        async move {
-            stop.run_until_cancelled(uploader.keep()).await;
-            Ok(())
-        }
-    });
-    let (courier, until) = (Arc::new(courier), stop.clone());
-    crew.start("courier", AfterPanic::Restart, move || {
-        let (courier, stop) = (Arc::clone(&courier), until.clone());
-        async move {
-            stop.run_until_cancelled(courier.keep()).await;
-            Ok(())
-        }
-    });
-}
-
-pub(super) fn start_recorder(
-    crew: &mut Crew,
-    inbox: Inbox,
-    spool: Arc<Spool>,
-    home: &Home,
-    deps: &Deps,
-    stop: &CancellationToken,
-) {
-    let board = Arc::clone(&home.board);
-    let inbox = Arc::new(tokio::sync::Mutex::new(inbox));
-    let (clock, stop) = (Arc::clone(&deps.clock), stop.clone());
-    crew.start("recorder", AfterPanic::Restart, move || {
-        let (inbox, spool) = (Arc::clone(&inbox), Arc::clone(&spool));
-        let (clock, board, stop) = (Arc::clone(&clock), Arc::clone(&board), stop.clone());
-        async move {
-            let mut inbox = inbox.lock().await;
-            stop.run_until_cancelled(recorder::keep(&mut inbox, &spool, &clock, &board)).await;
-            Ok(())
-        }
-    });
 }
 
 pub(super) fn start_stream(
