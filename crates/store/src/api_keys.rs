@@ -9,10 +9,10 @@ use argosy_domain::{
 
 use crate::{
     authorities::AuthorityChange,
-    dialect::JsonType,
     error::StoreError,
     handle::{ReadWrite, aggregate},
     page::{Page, PageRequest, Select, page_of},
+    times::{TIMES, newest_times},
     value::{Row, Value},
 };
 
@@ -195,7 +195,7 @@ impl ApiKeys<'_, ReadWrite> {
             AND id IN (SELECT key_id FROM api_key_owners WHERE org_id = $1 AND user_id = $2)";
         let query = self.conn.query(TABLE, sql).bind(org).bind(user).bind(now);
         let own = query.execute().await?;
-        self.conn.authority_changed(AuthorityChange::Anybody);
+        self.conn.authority_changed(AuthorityChange::People);
         Ok(own + self.void_orphans(org, now).await?)
     }
 
@@ -211,7 +211,7 @@ impl ApiKeys<'_, ReadWrite> {
             if generation == 0 {
                 return Ok(all);
             }
-            self.conn.authority_changed(AuthorityChange::Anybody);
+            self.conn.authority_changed(AuthorityChange::People);
             all += generation;
         }
     }
@@ -248,24 +248,15 @@ impl ApiKeys<'_, ReadWrite> {
 
     /// Notes uses, in one statement however many they are. Earlier uses change nothing.
     pub async fn touch(&mut self, uses: &[(ApiKeyId, Timestamp)]) -> Result<(), StoreError> {
-        let rows =
-            self.conn.dialect().rows_of_json(1, &[("id", JsonType::Text), ("at", JsonType::Int)]);
-        let mut newest = std::collections::BTreeMap::new();
-        for (id, at) in uses {
-            let kept = newest.entry(id.as_str()).or_insert(*at);
-            *kept = (*kept).max(*at);
-        }
-        let uses: serde_json::Value = newest
-            .iter()
-            .map(|(id, at)| serde_json::json!({ "id": id, "at": at.as_micros() }))
-            .collect();
+        let rows = self.conn.dialect().rows_of_json(1, TIMES);
+        let uses = newest_times(uses.iter().map(|(id, at)| (id.as_str(), *at)));
         let select = Select::dynamic([
             "UPDATE api_keys SET last_used_at = r.at FROM ",
             &rows,
             " WHERE api_keys.id = r.id
               AND (api_keys.last_used_at IS NULL OR api_keys.last_used_at < r.at)",
         ]);
-        self.conn.select(TABLE, select).bind(uses.to_string()).execute().await?;
+        self.conn.select(TABLE, select).bind(uses).execute().await?;
         Ok(())
     }
 }

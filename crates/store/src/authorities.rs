@@ -30,6 +30,8 @@ pub enum AuthorityChange {
     Agent(AgentId),
     /// An API key's.
     Key(ApiKeyId),
+    /// That of users: their sessions, or keys of theirs that nobody lists. No agent's.
+    People,
     /// Somebody's, and nobody can say whose.
     Anybody,
 }
@@ -39,6 +41,7 @@ impl AuthorityChange {
         match self {
             Self::Agent(id) => ("agent", id.as_str()),
             Self::Key(id) => ("key", id.as_str()),
+            Self::People => ("people", ""),
             Self::Anybody => ("anybody", ""),
         }
     }
@@ -49,6 +52,7 @@ impl AuthorityChange {
         Ok(match (kind.as_str(), subject.parse(), subject.parse()) {
             ("agent", Ok(id), _) => Self::Agent(id),
             ("key", _, Ok(id)) => Self::Key(id),
+            ("people", _, _) => Self::People,
             (_, _, _) => Self::Anybody,
         })
     }

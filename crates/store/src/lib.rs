@@ -38,6 +38,7 @@ mod store;
 mod subsystems;
 mod sync_jobs;
 mod telemetry;
+mod times;
 mod tokens;
 mod uploads;
 mod user_sessions;

@@ -1,16 +1,14 @@
 //! Presence: when an agent was last seen, and whether a stream of it is open. Kept apart from the
 //! agents because every heartbeat changes it.
 
-use std::collections::BTreeMap;
-
 use argosy_domain::{id::AgentId, time::Timestamp};
 
 use crate::{
     authorities::AuthorityChange,
-    dialect::JsonType,
     error::StoreError,
     handle::{ReadWrite, aggregate},
     page::Select,
+    times::{TIMES, newest_times},
 };
 
 const TABLE: &str = "agent_presence";
@@ -39,30 +37,18 @@ impl Presence<'_, ReadWrite> {
     /// Notes signs of life, in one statement however many they are. Earlier ones change nothing,
     /// and agents that do not exist are passed over. Answers how many rows changed.
     pub async fn touch_many(&mut self, seen: &[(AgentId, Timestamp)]) -> Result<u64, StoreError> {
-        // In the order of their ids, so that two servers never wait for each other.
-        let mut newest = BTreeMap::new();
-        for (agent, at) in seen {
-            let kept = newest.entry(agent.as_str()).or_insert(*at);
-            *kept = (*kept).max(*at);
-        }
-        let rows = self
-            .conn
-            .dialect()
-            .rows_of_json(1, &[("agent_id", JsonType::Text), ("at", JsonType::Int)]);
-        let seen: serde_json::Value = newest
-            .iter()
-            .map(|(agent, at)| serde_json::json!({ "agent_id": agent, "at": at.as_micros() }))
-            .collect();
+        let rows = self.conn.dialect().rows_of_json(1, TIMES);
+        let seen = newest_times(seen.iter().map(|(agent, at)| (agent.as_str(), *at)));
         let select = Select::dynamic([
             "INSERT INTO agent_presence (agent_id, org_id, last_seen, connected)
              SELECT a.id, a.org_id, r.at, FALSE FROM ",
             &rows,
-            " JOIN agents AS a ON a.id = r.agent_id WHERE TRUE ORDER BY a.id
+            " JOIN agents AS a ON a.id = r.id WHERE TRUE ORDER BY a.id
              ON CONFLICT (agent_id) DO UPDATE SET last_seen = excluded.last_seen
              WHERE agent_presence.last_seen IS NULL
              OR agent_presence.last_seen < excluded.last_seen",
         ]);
-        self.conn.select(TABLE, select).bind(seen.to_string()).execute().await
+        self.conn.select(TABLE, select).bind(seen).execute().await
     }
 
     /// A stream of the agent was opened at `at` on a server; answers its number, by which the

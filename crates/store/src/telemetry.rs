@@ -165,7 +165,7 @@ impl Telemetry<'_, ReadWrite> {
         series_max: u32,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let newest = newest_of(samples);
+        let newest = newest_of(samples).to_string();
         let columns = [
             ("metric", JsonType::Text),
             ("label", JsonType::Text),
@@ -173,11 +173,11 @@ impl Telemetry<'_, ReadWrite> {
             ("at", JsonType::Int),
         ];
         let table = self.conn.dialect().rows_of_json(1, &columns);
-        let known = "(SELECT 1 FROM telemetry_series AS s WHERE s.agent_id = $3
+        let known = "(SELECT 1 FROM telemetry_series AS s WHERE s.agent_id = $2
              AND s.metric = r.metric AND s.label = r.label)";
         let insert = Select::dynamic([
             "INSERT INTO telemetry_series (org_id, agent_id, metric, label, value, at)
-             SELECT $2, $3, r.metric, r.label, r.value, r.at FROM ",
+             SELECT $3, $2, r.metric, r.label, r.value, r.at FROM ",
             &table,
             " WHERE TRUE ORDER BY CASE WHEN EXISTS ",
             known,
@@ -186,19 +186,17 @@ impl Telemetry<'_, ReadWrite> {
              value = excluded.value, at = excluded.at WHERE telemetry_series.at <= excluded.at",
         ]);
         let room = Select::dynamic([
-            "SELECT (SELECT COUNT(*) FROM telemetry_series WHERE agent_id = $3) AS held,
+            "SELECT (SELECT COUNT(*) FROM telemetry_series WHERE agent_id = $2) AS held,
              COUNT(CASE WHEN EXISTS ",
             known,
             " THEN 1 END) AS known FROM ",
             &table,
-            " WHERE $2 = $2",
         ]);
-        let newest = newest.to_string();
-        let query = self.conn.select(SERIES, room).bind(newest.as_str()).bind(org).bind(agent);
+        let query = self.conn.select(SERIES, room).bind(newest.as_str()).bind(agent);
         let row = query.fetch_one().await?;
         let (held, known): (u32, u32) = (row.get("held")?, row.get("known")?);
         let taken = known + series_max.saturating_sub(held);
-        let query = self.conn.select(SERIES, insert).bind(newest).bind(org).bind(agent);
+        let query = self.conn.select(SERIES, insert).bind(newest).bind(agent).bind(org);
         query.bind(taken).execute().await?;
         self.count(org, agent, &buckets_of(samples, now).to_string()).await
     }

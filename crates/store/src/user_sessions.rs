@@ -8,10 +8,10 @@ use argosy_domain::{
 
 use crate::{
     authorities::AuthorityChange,
-    dialect::JsonType,
     error::StoreError,
     handle::{ReadWrite, aggregate},
     page::Select,
+    times::{TIMES, newest_times},
     value::Row,
 };
 
@@ -114,7 +114,7 @@ impl UserSessions<'_, ReadWrite> {
         id: &UserSessionId,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.conn.authority_changed(AuthorityChange::Anybody);
+        self.conn.authority_changed(AuthorityChange::People);
         let sql = "UPDATE user_sessions SET ended_at = $4 WHERE org_id = $1 AND user_id = $2
             AND id = $3 AND ended_at IS NULL AND expires_at > $4";
         self.conn.query(TABLE, sql).bind(org).bind(user).bind(id).bind(now).changed().await
@@ -127,7 +127,7 @@ impl UserSessions<'_, ReadWrite> {
         user: &UserId,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        self.conn.authority_changed(AuthorityChange::Anybody);
+        self.conn.authority_changed(AuthorityChange::People);
         let sql = "UPDATE user_sessions SET ended_at = $3
             WHERE org_id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3";
         self.conn.query(TABLE, sql).bind(org).bind(user).bind(now).execute().await
@@ -135,18 +135,14 @@ impl UserSessions<'_, ReadWrite> {
 
     /// Notes uses, in one statement however many they are. Earlier uses change nothing.
     pub async fn touch(&mut self, uses: &[(UserSessionId, Timestamp)]) -> Result<(), StoreError> {
-        let rows =
-            self.conn.dialect().rows_of_json(1, &[("id", JsonType::Text), ("at", JsonType::Int)]);
-        let uses: serde_json::Value = uses
-            .iter()
-            .map(|(id, at)| serde_json::json!({ "id": id.as_str(), "at": at.as_micros() }))
-            .collect();
+        let rows = self.conn.dialect().rows_of_json(1, TIMES);
+        let uses = newest_times(uses.iter().map(|(id, at)| (id.as_str(), *at)));
         let select = Select::dynamic([
             "UPDATE user_sessions SET seen_at = r.at FROM ",
             &rows,
             " WHERE user_sessions.id = r.id AND user_sessions.seen_at < r.at",
         ]);
-        self.conn.select(TABLE, select).bind(uses.to_string()).execute().await?;
+        self.conn.select(TABLE, select).bind(uses).execute().await?;
         Ok(())
     }
 

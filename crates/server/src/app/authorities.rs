@@ -55,7 +55,7 @@ impl Authorities {
         for change in changes {
             match change {
                 AuthorityChange::Agent(id) => drop(known.agents.remove(id)),
-                AuthorityChange::Key(_) => keys = true,
+                AuthorityChange::Key(_) | AuthorityChange::People => keys = true,
                 AuthorityChange::Anybody => {
                     known.agents.clear();
                     keys = true;
@@ -161,7 +161,7 @@ impl App {
                             self.recheck_stream(&agent).await;
                         }
                     }
-                    AuthorityChange::Key(_) => {}
+                    AuthorityChange::Key(_) | AuthorityChange::People => {}
                 }
             }
         }
