@@ -7,7 +7,7 @@
 use argosy_config::failpoint::failpoint;
 use argosy_domain::{
     access::Caller,
-    agent::{Agent, AgentStatus, Assurance},
+    agent::{Agent, Assurance},
     audit::AuditAction,
     id::AgentId,
     limits::KEY_ROTATION_INTERVAL_MIN,
@@ -28,6 +28,7 @@ use super::{
     App, Origin,
     audit::Event,
     error::{AppError, AppResult},
+    heartbeat::still_approved,
     streams::CloseReason,
 };
 
@@ -71,7 +72,8 @@ impl App {
         }
         let now = self.now();
         let mut tx = self.store().write("agents.rotate_key").await?;
-        let agent = rotating_agent(&mut tx, id).await?;
+        // Two bearers of one identity are in quarantine: neither may shut the other out.
+        let agent = still_approved(&mut tx, id).await?;
         self.succeed_key(&mut tx, &agent, &statement, rotation, now).await?;
         let event = Event {
             action: AuditAction::AgentKeyRotated,
@@ -147,20 +149,5 @@ impl App {
         let former = reader.agent_keys().rotations(&agent.id).await?;
         let keys: Vec<Bytes32> = former.iter().map(|row| Fixed(row.replaced_key)).collect();
         Ok(verified(signed, &keys))
-    }
-}
-
-async fn rotating_agent(tx: &mut Tx, id: &AgentId) -> AppResult<Agent> {
-    let agent = tx.agents().find(id).await?;
-    let agent = agent.ok_or_else(|| AppError::new(Code::Unauthenticated))?;
-    match agent.state.status() {
-        AgentStatus::Approved => Ok(agent),
-        // Two bearers of one identity: neither may shut the other out.
-        AgentStatus::Quarantined => Err(AppError::new(Code::Quarantined)),
-        AgentStatus::Pending
-        | AgentStatus::Rejected
-        | AgentStatus::Expired
-        | AgentStatus::Cancelled
-        | AgentStatus::Revoked => Err(AppError::new(Code::Unauthenticated)),
     }
 }

@@ -5,7 +5,7 @@
 
 use argosy_domain::{
     access::Caller,
-    agent::{AgentStatus, Assurance},
+    agent::{Agent, AgentStatus, Assurance},
     id::{AccountId, AgentId, OrgId},
     limits::ID_BYTES_MAX,
     security::SecurityKind,
@@ -99,19 +99,19 @@ fn assurance_of(caller: &Caller) -> Assurance {
     }
 }
 
-/// Refuses what an agent began to send before it was revoked or quarantined.
-pub(crate) async fn still_approved(tx: &mut Tx, agent: &AgentId) -> AppResult<()> {
-    match tx.agents().find(agent).await?.map(|agent| agent.state.status()) {
-        Some(AgentStatus::Approved) => Ok(()),
-        Some(AgentStatus::Quarantined) => Err(AppError::new(Code::Quarantined)),
-        Some(
-            AgentStatus::Pending
-            | AgentStatus::Rejected
-            | AgentStatus::Expired
-            | AgentStatus::Cancelled
-            | AgentStatus::Revoked,
-        )
-        | None => Err(AppError::new(Code::Unauthenticated)),
+/// The agent as it stands in this transaction. Refuses what it began to send before it was revoked
+/// or quarantined.
+pub(crate) async fn still_approved(tx: &mut Tx, agent: &AgentId) -> AppResult<Agent> {
+    let agent = tx.agents().find(agent).await?;
+    let agent = agent.ok_or_else(|| AppError::new(Code::Unauthenticated))?;
+    match agent.state.status() {
+        AgentStatus::Approved => Ok(agent),
+        AgentStatus::Quarantined => Err(AppError::new(Code::Quarantined)),
+        AgentStatus::Pending
+        | AgentStatus::Rejected
+        | AgentStatus::Expired
+        | AgentStatus::Cancelled
+        | AgentStatus::Revoked => Err(AppError::new(Code::Unauthenticated)),
     }
 }
 

@@ -64,7 +64,7 @@ impl App {
         };
         let now = self.now();
         let mut tx = self.store().write("inventory.put").await?;
-        still_approved(&mut tx, agent).await?;
+        let known = still_approved(&mut tx, agent).await?;
         let error = run.report.as_ref().err().map(|error| clip(error, ERROR_TEXT_CHARS_MAX));
         tx.subsystems()
             .save_report(org, agent, subsystem, &run.breaker, now, error.as_deref())
@@ -84,7 +84,9 @@ impl App {
             tx.inventory().put(&row).await?;
         }
         tx.presence().touch_many(&[(agent.clone(), now)]).await?;
-        tx.agents().save_reported(agent, None, hostname.as_deref(), None).await?;
+        if hostname.is_some() && hostname != known.hostname {
+            tx.agents().save_reported(agent, None, hostname.as_deref(), None).await?;
+        }
         Ok(tx.commit().await?)
     }
 

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use argosy_domain::{
     access::{Caller, Permission},
-    id::{AgentId, BatchId, EventId},
+    id::{AgentId, BatchId, EventId, OrgId},
     limits::{
         BATCHES_REMEMBERED, EVENT_MESSAGE_CHARS_MAX, EVENTS_BATCH_MAX, EVENTS_KEPT,
         EVENTS_KEPT_MAX, NAME_CHARS_MAX, PURGE_ROWS_MAX, TELEMETRY_POINTS_MAX,
@@ -176,6 +176,19 @@ fn events(agent: &AgentId, batch: EventBatch, now: Timestamp) -> AppResult<Vec<A
     batch.events.into_iter().map(event).collect()
 }
 
+/// What every batch begins with: its agent may still deliver, was seen, and has not delivered this
+/// one.
+async fn begin_batch(
+    tx: &mut Tx,
+    (org, agent): (&OrgId, &AgentId),
+    id: &BatchId,
+    now: Timestamp,
+) -> AppResult<bool> {
+    still_approved(tx, agent).await?;
+    tx.presence().touch_many(&[(agent.clone(), now)]).await?;
+    Ok(tx.uploads().remember(org, agent, id, now).await?)
+}
+
 impl App {
     /// Takes a batch of measured values. Answers once it is durable: whether it was new.
     pub async fn take_telemetry(&self, caller: &Caller, batch: TelemetryBatch) -> AppResult<bool> {
@@ -184,7 +197,7 @@ impl App {
         let mut samples = samples(batch, now)?;
         samples.retain(|sample| now.since(sample.at) < Resolution::Day.kept());
         let mut tx = self.store().write("telemetry.put").await?;
-        let new = self.begin_batch(&mut tx, caller, &id).await?;
+        let new = begin_batch(&mut tx, (org, agent), &id, now).await?;
         if new && !samples.is_empty() {
             tx.telemetry().add(org, agent, &samples, TELEMETRY_SERIES_MAX, now).await?;
         }
@@ -198,22 +211,12 @@ impl App {
         let (id, now) = (batch.id.clone(), self.now());
         let events = events(agent, batch, now)?;
         let mut tx = self.store().write("events.put").await?;
-        let new = self.begin_batch(&mut tx, caller, &id).await?;
+        let new = begin_batch(&mut tx, (org, agent), &id, now).await?;
         if new {
             tx.agent_events().add(org, agent, &events, EVENTS_KEPT_MAX).await?;
         }
         tx.commit().await?;
         Ok(new)
-    }
-
-    /// What every batch begins with: its agent may still deliver, was seen, and has not delivered
-    /// this one.
-    async fn begin_batch(&self, tx: &mut Tx, caller: &Caller, id: &BatchId) -> AppResult<bool> {
-        let (org, agent) = self.approved_agent(caller)?;
-        still_approved(tx, agent).await?;
-        let now = self.now();
-        tx.presence().touch_many(&[(agent.clone(), now)]).await?;
-        Ok(tx.uploads().remember(org, agent, id, now).await?)
     }
 
     /// An agent's measured values.

@@ -85,10 +85,10 @@ impl Uses {
 
 impl App {
     /// Writes what was noted.
-    pub async fn flush_uses(&self) -> AppResult<u64> {
+    pub async fn flush_uses(&self) -> AppResult<()> {
         let (keys, sessions) = (self.uses().keys.all(), self.uses().sessions.all());
         if keys.is_empty() && sessions.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
         let mut tx = self.store().write("uses").await?;
         tx.api_keys().touch(&keys).await?;
@@ -96,7 +96,6 @@ impl App {
         tx.commit().await?;
         self.uses().keys.forget(&keys);
         self.uses().sessions.forget(&sessions);
-        // Routine: nothing that a log should tell.
-        Ok(0)
+        Ok(())
     }
 }

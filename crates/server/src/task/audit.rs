@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::Ticks;
 use crate::app::{App, audit::Sealed, error::AppResult};
 
 /// How often entries without a place are looked for: two reads of an index that holds only those.
@@ -12,20 +12,13 @@ const EVERY: Duration = Duration::from_millis(500);
 
 /// Runs until `shutdown`, and once more then. What is left is sealed after the next start.
 pub(super) async fn run(app: App, shutdown: CancellationToken) {
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut failing = false;
-    loop {
-        let over = tokio::select! {
-            () = shutdown.cancelled() => true,
-            _ = ticks.tick() => false,
-        };
+    let mut ticks = Ticks::every(EVERY, shutdown.clone());
+    let (mut failing, mut over) = (false, false);
+    while !over {
+        over = !ticks.next().await;
         if app.leads() {
             let done = catch_up(&app, &shutdown).await;
             report(&done, &mut failing);
-        }
-        if over {
-            return;
         }
     }
 }

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::report;
+use super::{Ticks, report};
 use crate::app::App;
 
 /// How often rotations by other processes are looked for: well within the time for which a new
@@ -14,13 +13,8 @@ const EVERY: Duration = Duration::from_secs(2);
 
 /// Runs until `shutdown`.
 pub(super) async fn run(app: App, shutdown: CancellationToken) {
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
+    let mut ticks = Ticks::every(EVERY, shutdown);
+    while ticks.next().await {
         report("take up rotated keys", app.refresh_keys().await);
         report("renew keys", app.renew_keys().await);
         report("forget old keys", app.retire_keys().await);

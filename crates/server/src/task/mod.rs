@@ -9,10 +9,32 @@ mod uses;
 
 use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, error::AppResult};
+
+/// The beat of a task: at once, then every so often, until the server shuts down.
+struct Ticks {
+    interval: Interval,
+    shutdown: CancellationToken,
+}
+
+impl Ticks {
+    fn every(period: Duration, shutdown: CancellationToken) -> Self {
+        let mut interval = tokio::time::interval(period);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { interval, shutdown }
+    }
+
+    /// Waits for the next beat; false once the server shuts down.
+    async fn next(&mut self) -> bool {
+        tokio::select! {
+            () = self.shutdown.cancelled() => false,
+            _ = self.interval.tick() => true,
+        }
+    }
+}
 
 /// How often what is over is looked for.
 const EVERY: Duration = Duration::from_secs(30);
@@ -33,13 +55,8 @@ pub(crate) async fn run(app: App, shutdown: CancellationToken) {
 
 /// Ends what is over.
 async fn sweep(app: App, shutdown: CancellationToken) {
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
+    let mut ticks = Ticks::every(EVERY, shutdown);
+    while ticks.next().await {
         app.failures().tidy();
         app.principals().tidy();
         if !app.leads() {

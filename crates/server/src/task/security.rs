@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::Ticks;
 use crate::app::App;
 
 /// How often what waits is written.
@@ -12,14 +12,10 @@ const EVERY: Duration = Duration::from_millis(500);
 
 /// Runs until `shutdown`, and once more then.
 pub(super) async fn run(app: App, shutdown: CancellationToken) {
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = Ticks::every(EVERY, shutdown);
     let mut over = false;
     while !over {
-        over = tokio::select! {
-            () = shutdown.cancelled() => true,
-            _ = ticks.tick() => false,
-        };
+        over = !ticks.next().await;
         // What could not be written waits on, and the store itself has said why.
         if let Err(error) = app.flush_security().await {
             tracing::debug!(%error, "security events wait on");
