@@ -39,6 +39,12 @@ impl Answer {
     }
 }
 
+/// A client that looks at nothing and asks no proxy.
+pub fn plain() -> reqwest::Client {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
 /// A client that speaks HTTP/2 from the first byte and looks at nothing.
 pub fn raw_http2() -> reqwest::Client {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -55,9 +61,7 @@ pub struct Client {
 impl Client {
     /// A client of the server at `base`.
     pub fn new(base: &str) -> Self {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { base: base.to_owned(), http }
+        Self { base: base.to_owned(), http: plain() }
     }
 
     /// Sends a request with headers and, where given, a JSON body without a content type.

@@ -12,5 +12,6 @@ pub mod http;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod rpc;
 pub mod server;
 pub mod user;

@@ -8,6 +8,8 @@ use std::{
 
 use tokio::process::{Child, Command};
 
+use crate::http::plain;
+
 /// How long a condition is waited for. Wide: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -117,6 +119,15 @@ pub async fn until<T, F: Future<Output = Option<T>>>(
         Ok(value) => value,
         Err(_) => panic!("waited in vain for {what}"),
     }
+}
+
+/// Waits until the server at `url` is ready.
+pub async fn ready(url: &str) {
+    let (http, address) = (plain(), format!("{url}/ready"));
+    until("the server to be ready", || async {
+        http.get(&address).send().await.ok()?.status().is_success().then_some(())
+    })
+    .await;
 }
 
 /// A port of loopback that was free a moment ago.

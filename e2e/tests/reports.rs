@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use argosy_agent::{
-    server_url::ServerUrl,
-    transport::{CallError, Link},
-};
 use argosy_domain::time::Clock as _;
-use argosy_e2e::{agent::TestAgent, database::Place, on_both, server::TestServer};
+use argosy_e2e::{
+    agent::TestAgent,
+    database::Place,
+    on_both,
+    rpc::{code, link, session},
+    server::TestServer,
+};
 use argosy_wire::{
     problem::Code,
     rpc::gateway::{
@@ -15,22 +17,11 @@ use argosy_wire::{
         UploadTelemetryResponse,
     },
 };
-use connectrpc::{ConnectError, client::CallOptions};
+use connectrpc::ConnectError;
 use serde_json::{Value, json};
 
 const TELEMETRY: &str = "/agentgateway.v1.AgentGatewayService/UploadTelemetry";
 const EVENTS: &str = "/agentgateway.v1.AgentGatewayService/UploadEvents";
-
-fn link(server: &TestServer) -> Link {
-    let url: ServerUrl = server.url.parse().unwrap();
-    Link::new(url, None).unwrap()
-}
-
-fn session(agent: &TestAgent, server: &TestServer, path: &str) -> CallOptions {
-    CallOptions::default()
-        .with_header("authorization", format!("DPoP {}", agent.session))
-        .with_header("dpop", agent.proof(server, "POST", path))
-}
 
 fn measured(batch: &str, at: &str, values: &[(&str, &str, f64)]) -> UploadTelemetryRequest {
     let measurement = |(metric, label, value): &(&str, &str, f64)| Measurement {
@@ -86,10 +77,6 @@ async fn tell(
     let answer = link.rpc().upload_events_with_options(batches, options).await?;
     let UploadEventsResponse { accepted_count, duplicates, .. } = answer.into_owned();
     Ok((accepted_count, duplicates))
-}
-
-fn code(error: &ConnectError) -> Code {
-    CallError::from(error.clone()).code().unwrap()
 }
 
 async fn telemetry(server: &TestServer, agent: &TestAgent, query: &str) -> Value {

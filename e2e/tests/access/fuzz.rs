@@ -11,7 +11,7 @@ use std::{
 use argosy_e2e::{
     database::{Place, on_sqlite},
     http::Client,
-    process::{Process, free_port, until},
+    process::{Process, free_port, ready, until},
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -56,13 +56,7 @@ impl Inhabited {
         let variables = [("ARGOSY_FAILURES_PER_MINUTE", "1000000")];
         let log = folder.join("server.log");
         let server = Process::start("argosyd", &arguments, &variables, &log);
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let ready = format!("{url}/ready");
-        until("the server to be ready", async || {
-            let answer = http.get(&ready).send().await.ok()?;
-            answer.status().is_success().then_some(())
-        })
-        .await;
+        ready(&url).await;
         let key = std::fs::read_to_string(place.data_dir.join("admin.key")).unwrap();
         let key = key.trim().to_owned();
         let agent = enrolling(&client, &url, &key, &folder).await;

@@ -132,7 +132,8 @@ async fn guessing_and_reaching_across_are_seen(place: Place) {
     // Whoever reached across learns nothing of it: not from its own events, not from the counts.
     let own = server.client.get("/api/v1/security/events", &other.admin_key).await.expect(200);
     assert_eq!(own["items"], json!([]), "{own}");
-    let metrics = reqwest::get(format!("{}/metrics", server.url)).await.unwrap();
+    let metrics =
+        argosy_e2e::http::plain().get(format!("{}/metrics", server.url)).send().await.unwrap();
     assert!(!metrics.text().await.unwrap().contains("cross_tenant"));
     for _ in 0..10 {
         server.client.get("/api/v1/agents", "argosy_guess").await;

@@ -25,7 +25,7 @@ impl Watcher {
     /// Watches, and returns once the server does.
     async fn start(server: &TestServer, key: &str, kinds: &str, after: Option<&str>) -> Self {
         let url = format!("{}/api/v1/events/stream?kinds={kinds}", server.url);
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = argosy_e2e::http::plain();
         let mut request = http.get(url).bearer_auth(key);
         if let Some(after) = after {
             request = request.header("last-event-id", after);

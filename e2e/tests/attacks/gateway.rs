@@ -1,9 +1,6 @@
 //! The agents' RPC service, called with whatever credentials a test wants to show.
 
-use argosy_agent::{
-    server_url::ServerUrl,
-    transport::{CallError, Link, Rpc},
-};
+use argosy_agent::transport::Rpc;
 use argosy_domain::digest::Sha256;
 use argosy_e2e::{agent::TestAgent, server::TestServer};
 use argosy_wire::{
@@ -27,6 +24,7 @@ use connectrpc::{
 };
 use ed25519_dalek::SigningKey;
 
+pub(crate) use argosy_e2e::rpc::{code, link, proved, session};
 pub(crate) use argosy_wire::rpc::gateway::control_stream_response::Frame as Down;
 
 /// Path of the control stream.
@@ -42,12 +40,6 @@ pub(crate) type Stream = BidiStream<
     ControlStreamRequest,
     ControlStreamResponseView<'static>,
 >;
-
-/// The way to a server.
-pub(crate) fn link(server: &TestServer) -> Link {
-    let url: ServerUrl = server.url.parse().unwrap();
-    Link::new(url, None).unwrap()
-}
 
 /// A client on a connection of its own.
 pub(crate) fn rpc(server: &TestServer) -> Rpc {
@@ -65,26 +57,6 @@ pub(crate) fn admin(server: &TestServer) -> AgentAdminServiceClient<SharedHttp2C
 /// A bare API key.
 pub(crate) fn bearer(key: &str) -> CallOptions {
     CallOptions::default().with_header("authorization", format!("Bearer {key}"))
-}
-
-/// A session token with a proof.
-pub(crate) fn proved(token: &str, proof: &str) -> CallOptions {
-    let options = CallOptions::default().with_header("authorization", format!("DPoP {token}"));
-    options.with_header("dpop", proof)
-}
-
-/// The agent's session with a fresh proof for `path`.
-pub(crate) fn session(agent: &TestAgent, server: &TestServer, path: &str) -> CallOptions {
-    proved(&agent.session, &agent.proof(server, "POST", path))
-}
-
-/// The server's code for a refusal; the gRPC status must be the code's.
-pub(crate) fn code(error: &ConnectError) -> Code {
-    let CallError::Refused { code, .. } = CallError::from(error.clone()) else {
-        panic!("not a refusal of the server: {error:?}");
-    };
-    assert_eq!(error.code.grpc_code(), code.rpc() as u32, "{error:?}");
-    code
 }
 
 /// A heartbeat.

@@ -121,7 +121,7 @@ async fn the_agent_reads_the_configuration_that_the_server_fills_in(place: Place
     let path = "/api/v1/agents/config-template";
     for format in ["yaml", "toml"] {
         let address = format!("{}{path}?account_id=1&format={format}", server.url);
-        let request = reqwest::Client::builder().no_proxy().build().unwrap().get(address);
+        let request = argosy_e2e::http::plain().get(address);
         let answer = request.header("authorization", &bearer).send().await.unwrap();
         let text = answer.error_for_status().unwrap().text().await.unwrap();
         let folder = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use argosy_e2e::{
     database::Place,
     http::Client,
-    process::{Process, free_port, until},
+    process::{Process, free_port, ready, until},
 };
 use serde_json::{Value, json};
 
@@ -54,7 +54,7 @@ impl Fleet {
     /// Starts the server process (again).
     pub(crate) async fn start_server(&mut self) {
         self.spawn_server(None);
-        self.ready().await;
+        ready(&self.url).await;
     }
 
     /// Starts the server process with a failpoint at which it dies, once somebody comes there.
@@ -63,7 +63,7 @@ impl Fleet {
             self.kill_server().await;
         }
         self.spawn_server(Some(at));
-        self.ready().await;
+        ready(&self.url).await;
     }
 
     /// Waits until the server has died of its failpoint, and starts it again without one.
@@ -91,16 +91,6 @@ impl Fleet {
         }
         let log = self.folder.join("server.log");
         self.server = Some(Process::start("argosyd", &arguments, &variables, &log));
-    }
-
-    async fn ready(&self) {
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let ready = format!("{}/ready", self.url);
-        until("the server to be ready", || async {
-            let answer = http.get(&ready).send().await.ok()?;
-            answer.status().is_success().then_some(())
-        })
-        .await;
     }
 
     /// `kill -9` of the server process.

@@ -228,7 +228,8 @@ async fn no_secret_is_written_down(place: Place) {
     for (what, text) in &said {
         holds_none(what, text, &secrets);
     }
-    let metrics = reqwest::get(format!("{}/metrics", fleet.url)).await.unwrap();
+    let metrics =
+        argosy_e2e::http::plain().get(format!("{}/metrics", fleet.url)).send().await.unwrap();
     holds_none("/metrics", &metrics.text().await.unwrap(), &secrets);
     for log in ["server.log", "agent.log"] {
         let text = file(&fleet.folder.join(log));

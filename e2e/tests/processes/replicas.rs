@@ -11,7 +11,7 @@ use argosy_e2e::{
     database::{Place, on_sqlite},
     http::Client,
     on_shared,
-    process::{Process, free_port, until},
+    process::{Process, free_port, ready, until},
     proxy::Proxy,
 };
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ impl Replicas {
     /// How many streams a server holds.
     async fn streams(&self, server: usize) -> u64 {
         let url = format!("{}/metrics", self.servers[server].url);
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = argosy_e2e::http::plain();
         let text = http.get(url).send().await.unwrap().text().await.unwrap();
         let line = text.lines().find(|line| line.starts_with("argosy_streams_open ")).unwrap();
         line.rsplit(' ').next().unwrap().parse().unwrap()
@@ -126,12 +126,7 @@ impl Replica {
         let process = Process::start("argosyd", &arguments, &variables, &log);
         let url = format!("http://{listen}");
         let client = Client::new(&url);
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let ready = format!("{url}/ready");
-        until("a server to be ready", || async {
-            http.get(&ready).send().await.ok()?.status().is_success().then_some(())
-        })
-        .await;
+        ready(&url).await;
         Self { client, url, process }
     }
 }
