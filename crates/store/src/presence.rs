@@ -5,6 +5,7 @@ use argosy_domain::{id::AgentId, time::Timestamp};
 
 use crate::{
     authorities::AuthorityChange,
+    dialect::JsonType,
     error::StoreError,
     handle::{ReadWrite, aggregate},
     page::Select,
@@ -74,6 +75,32 @@ impl Presence<'_, ReadWrite> {
             THEN agent_presence.last_seen ELSE excluded.last_seen END RETURNING stream";
         let query = self.conn.query(TABLE, sql).bind(agent).bind(at).bind(replica);
         query.fetch_optional().await?.map(|row| row.get("stream")).transpose()
+    }
+
+    /// Streams that a server holds are open after all: others took it for dead. Those that are not
+    /// the newest of their agents any more are passed over. Answers how many are open.
+    pub async fn reopen_streams(
+        &mut self,
+        replica: &str,
+        held: &[(AgentId, i64)],
+    ) -> Result<u64, StoreError> {
+        let columns = [("agent_id", JsonType::Text), ("stream", JsonType::Int)];
+        let rows = self.conn.dialect().rows_of_json(1, &columns);
+        let held: serde_json::Value = held
+            .iter()
+            .map(|(agent, stream)| serde_json::json!({ "agent_id": agent, "stream": stream }))
+            .collect();
+        // In the order of their ids, so that two servers never wait for each other.
+        let select = Select::dynamic([
+            "INSERT INTO agent_presence (agent_id, org_id, connected, replica, stream)
+             SELECT p.agent_id, p.org_id, TRUE, $2, p.stream FROM ",
+            &rows,
+            " JOIN agent_presence AS p ON p.agent_id = r.agent_id AND p.stream = r.stream
+             WHERE TRUE ORDER BY p.agent_id
+             ON CONFLICT (agent_id) DO UPDATE SET connected = TRUE, replica = excluded.replica
+             WHERE agent_presence.stream = excluded.stream",
+        ]);
+        self.conn.select(TABLE, select).bind(held.to_string()).bind(replica).execute().await
     }
 
     /// A stream was closed at `at`, which also is a sign of life. False when a newer one was opened

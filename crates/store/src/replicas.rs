@@ -34,9 +34,14 @@ impl<A> Replicas<'_, A> {
 }
 
 impl Replicas<'_, ReadWrite> {
-    /// A server says that it runs.
-    pub async fn beat(&mut self, id: &str) -> Result<(), StoreError> {
+    /// A server says that it runs. False when it was not known: it has just started, or others
+    /// have buried it.
+    pub async fn beat(&mut self, id: &str) -> Result<bool, StoreError> {
         let now = self.conn.dialect().now_micros();
+        let select = Select::dynamic(["UPDATE replicas SET seen_at = ", now, " WHERE id = $1"]);
+        if self.conn.select(REPLICAS, select).bind(id).execute().await? > 0 {
+            return Ok(true);
+        }
         let select = Select::dynamic([
             "INSERT INTO replicas (id, started_at, seen_at) VALUES ($1, ",
             now,
@@ -45,7 +50,7 @@ impl Replicas<'_, ReadWrite> {
             ") ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
         ]);
         self.conn.select(REPLICAS, select).bind(id).execute().await?;
-        Ok(())
+        Ok(false)
     }
 
     /// A server ends, and holds no stream and no lease any more.

@@ -5,6 +5,7 @@
 //! spares the work, conditional statements keep it right.
 
 use std::{
+    collections::BTreeMap,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -108,17 +109,41 @@ impl App {
     /// for all, if it is free.
     pub(crate) async fn beat(&self) -> AppResult<()> {
         let began = Instant::now();
-        let mut tx = self.store().write("replica.beat").await?;
-        tx.replicas().beat(self.replica().id()).await?;
         let holder = self.replica().id();
+        let mut tx = self.store().write("replica.beat").await?;
+        let mut reopened = Vec::new();
+        if !tx.replicas().beat(holder).await? {
+            reopened = self.hub().recorded();
+            tx.presence().reopen_streams(holder, &reopened).await?;
+        }
         let lease = tx.replicas().lease(HOUSEKEEPING, holder, LEASE_LIFE).await?;
         if lease.is_some() {
             tx.replicas().bury(DEAD_AFTER).await?;
         }
         tx.commit().await?;
-        let mut leads = self.replica().leads_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *leads = lease.map(|_| began + LEASE_LIFE);
-        Ok(())
+        let leads_until = lease.map(|_| began + LEASE_LIFE);
+        *self.replica().leads_until.lock().unwrap_or_else(PoisonError::into_inner) = leads_until;
+        self.close_ended(&reopened).await
+    }
+
+    /// Closes the streams that ended while they were opened anew; those that end later say so.
+    async fn close_ended(&self, reopened: &[(AgentId, i64)]) -> AppResult<()> {
+        if reopened.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(streams = reopened.len(), "others took this server for dead");
+        let open: BTreeMap<_, _> = self.hub().recorded().into_iter().collect();
+        let ended: Vec<_> =
+            reopened.iter().filter(|(agent, stream)| open.get(agent) != Some(stream)).collect();
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let now = self.now();
+        let mut tx = self.store().write("replica.close_ended").await?;
+        for (agent, stream) in ended {
+            tx.presence().close_stream(agent, *stream, now).await?;
+        }
+        Ok(tx.commit().await?)
     }
 
     /// Whether this server does what one does for all.

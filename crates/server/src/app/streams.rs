@@ -116,6 +116,14 @@ impl Hub {
         self.lock().open.get(agent).map(|entry| entry.held)
     }
 
+    /// The streams that are recorded, by their agents and numbers.
+    pub fn recorded(&self) -> Vec<(AgentId, i64)> {
+        let streams = self.lock();
+        let recorded =
+            |(agent, entry): (&AgentId, &Entry)| Some((agent.clone(), entry.held.stream?));
+        streams.open.iter().filter_map(recorded).collect()
+    }
+
     /// Agents with an open stream.
     pub fn agents(&self) -> Vec<AgentId> {
         self.lock().open.keys().cloned().collect()

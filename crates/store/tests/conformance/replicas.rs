@@ -18,6 +18,7 @@ const LIFE: Duration = Duration::from_secs(600);
 conformance!(
     the_newest_stream_is_the_one_that_counts,
     streams_of_the_dead_are_nobodys,
+    who_was_taken_for_dead_opens_its_streams_again,
     a_lease_has_one_holder_and_its_epoch_rises,
     changes_are_heard_here_and_seen_elsewhere,
     what_is_undone_is_not_heard_of,
@@ -74,6 +75,25 @@ async fn streams_of_the_dead_are_nobodys(db: Db) {
     db.write(async |tx| tx.replicas().beat("one").await).await;
     open(&db, "a", "one", 2).await;
     assert_eq!(db.write(async |tx| tx.replicas().bury(Duration::ZERO).await).await, 1);
+}
+
+async fn who_was_taken_for_dead_opens_its_streams_again(db: Db) {
+    insert_agents(&db, &["a", "b", "c"]).await;
+    let beat = async || db.write(async |tx| tx.replicas().beat("one").await).await;
+    assert!(!beat().await, "nobody knew it");
+    assert!(beat().await);
+    for name in ["a", "b", "c"] {
+        open(&db, name, "one", 1).await;
+    }
+    assert_eq!(db.write(async |tx| tx.replicas().bury(Duration::ZERO).await).await, 3);
+    assert_eq!(open(&db, "b", "two", 2).await, Some(2));
+    assert!(!beat().await, "it was buried");
+    let held = [(id("a"), 1), (id("b"), 1), (id("ghost"), 1)];
+    let reopened = db.write(async |tx| tx.presence().reopen_streams("one", &held).await).await;
+    assert_eq!(reopened, 1, "what went elsewhere stays there");
+    assert!(connected(&db, "a").await && connected(&db, "b").await && !connected(&db, "c").await);
+    db.write(async |tx| tx.replicas().leave("two").await).await;
+    assert!(connected(&db, "a").await && !connected(&db, "b").await);
 }
 
 async fn a_lease_has_one_holder_and_its_epoch_rises(db: Db) {

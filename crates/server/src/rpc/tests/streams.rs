@@ -59,6 +59,29 @@ async fn the_newest_stream_wins_and_a_revoked_agent_loses_it() {
 }
 
 #[tokio::test]
+async fn a_server_that_was_taken_for_dead_has_its_streams_back_with_its_next_beat() {
+    let server = server().await;
+    let agent = TestAgent::ready(&server).await;
+    let mut stream = agent.stream(&server).await;
+    stream.send(up(Heartbeat::default())).await.unwrap();
+    assert!(matches!(down(&mut stream).await, Some(Frame::HeartbeatAck(_))));
+    let app = &server.test.app;
+    let connected = async || {
+        let mut reader = app.store().read("count").await.unwrap();
+        reader.presence().count_connected().await.unwrap()
+    };
+    app.beat().await.unwrap();
+    assert_eq!(connected().await, 1);
+    let mut other = app.store().write("bury").await.unwrap();
+    assert_eq!(other.replicas().bury(std::time::Duration::ZERO).await.unwrap(), 1);
+    other.commit().await.unwrap();
+    assert_eq!(connected().await, 0);
+    app.beat().await.unwrap();
+    assert_eq!(connected().await, 1);
+    assert!(app.hub().has(&agent.id()), "the stream itself lived on");
+}
+
+#[tokio::test]
 async fn an_empty_frame_ends_the_stream_and_so_does_a_hello_that_does_not_verify() {
     let server = server().await;
     let agent = TestAgent::ready(&server).await;
