@@ -170,27 +170,29 @@ impl App {
     /// Ends the stream of an agent that lost what it had, or that has a newer stream elsewhere;
     /// wakes it otherwise. What cannot be known ends it too: the agent comes back.
     pub(crate) async fn recheck_stream(&self, agent: &AgentId) {
-        let Some(held) = self.hub().held(agent) else { return };
+        let Some((number, held)) = self.hub().held(agent) else { return };
         let standing = async {
             let standing = self.standing(agent).await?;
             let newest =
                 self.store().read("stream.recheck").await?.presence().stream(agent).await?;
             Ok::<_, super::error::AppError>((standing, newest))
         };
+        // What was learnt meanwhile is of this stream; a newer one has proved itself since.
+        let close = |reason| self.hub().close_one(agent, number, reason);
         match standing.await {
             Ok((Some(standing), newest)) if standing.epoch == held.epoch => {
                 if held.stream.is_some_and(|own| newest.is_some_and(|newest| newest > own)) {
-                    self.hub().close(agent, CloseReason::Replaced);
+                    close(CloseReason::Replaced);
                 } else {
                     self.hub().wake(agent);
                 }
             }
             // Its sessions are over, and it may begin another one.
-            Ok((Some(_), _)) => self.hub().close(agent, CloseReason::SessionEnded),
-            Ok((None, _)) => self.hub().close(agent, CloseReason::Revoked),
+            Ok((Some(_), _)) => close(CloseReason::SessionEnded),
+            Ok((None, _)) => close(CloseReason::Revoked),
             Err(error) => {
                 tracing::warn!(%agent, %error, "a stream cannot be verified and is ended");
-                self.hub().close(agent, CloseReason::SessionEnded);
+                close(CloseReason::SessionEnded);
             }
         }
     }

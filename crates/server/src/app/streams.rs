@@ -111,9 +111,9 @@ impl Hub {
         }
     }
 
-    /// What the agent's open stream holds its place by.
-    pub fn held(&self, agent: &AgentId) -> Option<Held> {
-        self.lock().open.get(agent).map(|entry| entry.held)
+    /// The agent's open stream, by its number here, and what it holds its place by.
+    pub fn held(&self, agent: &AgentId) -> Option<(u64, Held)> {
+        self.lock().open.get(agent).map(|entry| (entry.number, entry.held))
     }
 
     /// The streams that are recorded, by their agents and numbers.
@@ -150,6 +150,16 @@ impl Hub {
     /// Ends the stream of an agent.
     pub fn close(&self, agent: &AgentId, reason: CloseReason) {
         if let Some(entry) = self.lock().open.remove(agent) {
+            let _ = entry.close.send(reason);
+        }
+    }
+
+    /// Ends this one stream of an agent; a newer one stays.
+    pub fn close_one(&self, agent: &AgentId, number: u64, reason: CloseReason) {
+        let mut streams = self.lock();
+        if streams.open.get(agent).is_some_and(|entry| entry.number == number)
+            && let Some(entry) = streams.open.remove(agent)
+        {
             let _ = entry.close.send(reason);
         }
     }
@@ -200,6 +210,22 @@ mod tests {
         assert!(!hub.leave(&older));
         assert_eq!(hub.len(), 1);
         assert!(hub.leave(&newer));
+        assert!(hub.is_empty());
+    }
+
+    #[test]
+    fn what_was_learnt_of_an_older_stream_does_not_end_the_newer_one() {
+        let hub = Hub::default();
+        let agent: AgentId = "a".parse().unwrap();
+        let _older = hub.enter(&agent, 1);
+        let (number, _) = hub.held(&agent).unwrap();
+        let mut newer = hub.enter(&agent, 2);
+        hub.close_one(&agent, number, CloseReason::Revoked);
+        assert!(newer.closed.try_recv().is_err(), "it stays");
+        let (number, held) = hub.held(&agent).unwrap();
+        assert_eq!(held.epoch, 2);
+        hub.close_one(&agent, number, CloseReason::Revoked);
+        assert_eq!(newer.closed.try_recv(), Ok(CloseReason::Revoked));
         assert!(hub.is_empty());
     }
 
