@@ -54,13 +54,18 @@ impl Presence<'_, ReadWrite> {
 
     /// A stream of the agent was opened at `at` on a server; answers its number, by which the
     /// newest is known. Where a server that runs holds an older one, it hears of it. None when
-    /// there is no such agent.
+    /// there is no such agent. Streams of one agent are opened one after the other.
     pub async fn open_stream(
         &mut self,
         agent: &AgentId,
         replica: &str,
         at: Timestamp,
     ) -> Result<Option<i64>, StoreError> {
+        // Its presence may not exist yet, so the agent is what is held.
+        let hold = self.conn.dialect().hold_agent();
+        if self.conn.query("agents", hold).bind(agent).fetch_optional().await?.is_none() {
+            return Ok(None);
+        }
         let sql = "SELECT 1 AS n FROM agent_presence AS p JOIN replicas AS r ON r.id = p.replica
             WHERE p.agent_id = $1 AND p.connected AND p.replica <> $2";
         let query = self.conn.query(TABLE, sql).bind(agent).bind(replica);

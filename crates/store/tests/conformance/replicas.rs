@@ -17,6 +17,7 @@ const LIFE: Duration = Duration::from_secs(600);
 
 conformance!(
     the_newest_stream_is_the_one_that_counts,
+    streams_that_open_at_once_know_of_each_other,
     streams_of_the_dead_are_nobodys,
     who_was_taken_for_dead_opens_its_streams_again,
     a_lease_has_one_holder_and_its_epoch_rises,
@@ -56,6 +57,22 @@ async fn the_newest_stream_is_the_one_that_counts(db: Db) {
     assert_eq!(open(&db, "a", "one", 80).await, Some(3), "numbers are not used again");
     assert_eq!(db.write(async |tx| tx.presence().clear_connected().await).await, 1);
     assert!(!connected(&db, "a").await);
+}
+
+async fn streams_that_open_at_once_know_of_each_other(db: Db) {
+    insert_agents(&db, &["a"]).await;
+    for replica in ["one", "two"] {
+        db.write(async |tx| tx.replicas().beat(replica).await).await;
+    }
+    let heard = ear(&db.store);
+    let mut first = db.store.write("first").await.unwrap();
+    assert_eq!(first.presence().open_stream(&id("a"), "one", at(1)).await.unwrap(), Some(1));
+    let mut second = std::pin::pin!(open(&db, "a", "two", 1));
+    let waits = tokio::time::timeout(Duration::from_millis(300), &mut second).await;
+    assert!(waits.is_err(), "the first one is not committed yet");
+    first.commit().await.unwrap();
+    assert_eq!(second.await, Some(2));
+    assert_eq!(heard(), [AuthorityChange::Agent(id("a"))], "the older holder hears of it");
 }
 
 async fn streams_of_the_dead_are_nobodys(db: Db) {
