@@ -7,6 +7,7 @@ use sqlx::{
     ConnectOptions as _, PgConnection,
     postgres::{PgConnectOptions, PgListener},
 };
+use tokio::time::timeout;
 
 use crate::{
     authorities::{self, Seen},
@@ -18,6 +19,8 @@ use crate::{
 pub(crate) const CHANNEL: &str = "argosy_wake";
 /// A look that takes longer is given up, and its connection with it.
 const LOOK_WITHIN: Duration = Duration::from_millis(500);
+/// To connect (TCP, TLS, login) takes longer than to look.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Changes that one look reads; more than that are anybody's.
 const CHANGES_MAX: i64 = 1_000;
 
@@ -33,28 +36,30 @@ impl Watch {
         Self { options, connection: None, last: None }
     }
 
-    /// What changed since the look before. The first look finds that anybody may have changed. A
-    /// look that fails, takes long, or is abandoned changes nothing: the next one finds the same.
+    /// What changed since the look before. The first look over a connection finds that anybody may
+    /// have changed: what answers now may not be what answered before. A look that fails, takes
+    /// long, or is abandoned gives its connection up.
     pub async fn look(&mut self) -> Result<Seen, StoreError> {
-        let (connection, last) = (self.connection.take(), self.last);
         let late = |_| StoreError::Unavailable(Cause::new("the database does not answer in time"));
-        let looked = look(connection, &self.options, last);
-        let (connection, seen) =
-            tokio::time::timeout(LOOK_WITHIN, looked).await.map_err(late)??;
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                self.last = None;
+                let connected = timeout(CONNECT_WITHIN, self.options.connect()).await;
+                connected.map_err(late)?.map_err(unavailable)?
+            }
+        };
+        let looked = timeout(LOOK_WITHIN, look(connection, self.last)).await;
+        let (connection, seen) = looked.map_err(late)??;
         (self.connection, self.last) = (Some(connection), Some(seen.last));
         Ok(seen)
     }
 }
 
 async fn look(
-    connection: Option<PgConnection>,
-    options: &PgConnectOptions,
+    mut connection: PgConnection,
     before: Option<i64>,
 ) -> Result<(PgConnection, Seen), StoreError> {
-    let mut connection = match connection {
-        Some(connection) => connection,
-        None => options.connect().await.map_err(unavailable)?,
-    };
     let sql = "SELECT n FROM authority_sequence WHERE name = 'last'";
     let last: i64 =
         sqlx::query_scalar(sql).fetch_one(&mut connection).await.map_err(unavailable)?;
@@ -107,5 +112,31 @@ impl Listener {
                 Ok(())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_is_slow_to_connect_has_longer_than_a_look() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(port);
+        let mut watch = Watch::new(options);
+        let looked = timeout(LOOK_WITHIN * 2, watch.look()).await;
+        assert!(looked.is_err(), "it still connects");
+    }
+
+    #[tokio::test]
+    async fn what_was_seen_over_a_connection_that_is_lost_is_forgotten() {
+        let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = gone.local_addr().unwrap().port();
+        drop(gone);
+        let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(port);
+        let mut watch = Watch { options, connection: None, last: Some(7) };
+        assert!(watch.look().await.is_err());
+        assert_eq!(watch.last, None, "the next look finds that anybody may have changed");
     }
 }
