@@ -110,18 +110,8 @@ impl EnrolError {
 
     /// How long the answer asks to wait.
     pub fn retry_after(&self) -> Option<std::time::Duration> {
-        match self {
-            Self::Server(TrustedCallError::Call(error)) => error.retry_after(),
-            Self::Server(TrustedCallError::Distrust(_))
-            | Self::Fetch(_)
-            | Self::NoToken
-            | Self::NoServer
-            | Self::Credentials(_)
-            | Self::KeyLost
-            | Self::NotRegistered
-            | Self::AwaitsKey
-            | Self::Stale => None,
-        }
+        let Self::Server(TrustedCallError::Call(error)) = self else { return None };
+        error.retry_after()
     }
 }
 
@@ -189,8 +179,7 @@ impl Enrolment<'_> {
             let pin = self.pin(link).await?;
             self.begin(state, link, token, &pin)?
         };
-        let Credentials::Enrolling(begun) = &state else { return Err(EnrolError::Stale) };
-        let begun = begun.clone();
+        let Credentials::Enrolling(begun) = state.clone() else { return Err(EnrolError::Stale) };
         match self.register(link, &begun).await {
             Ok((registered, approved)) => {
                 let awaits_key = registered.api_key.expose().is_empty();
@@ -327,9 +316,16 @@ impl Enrolment<'_> {
         }
         let approved = approved(&answer)?;
         let given = answer.api_key.filter(|key| !key.is_empty()).map(SecretText::new);
-        let given = given.or_else(|| self.config.api_key.clone());
-        let by_hand = begun.key_by_hand.then(|| SecretText::new(String::new()));
-        let api_key = given.or(by_hand).ok_or(EnrolError::KeyLost)?;
+        let awaited = begun.key_by_hand || self.config.api_key.is_some();
+        let api_key = match given {
+            Some(_) if begun.key_by_hand => {
+                return Err(protocol("an API key where an operator was to hand it over"));
+            }
+            Some(key) => key,
+            // A key in the settings is kept once a handshake has proved it, not before.
+            None if awaited => SecretText::new(String::new()),
+            None => return Err(EnrolError::KeyLost),
+        };
         let registered = Registered {
             server_url: link.url().to_string(),
             server_thumbprint: begun.server_thumbprint,

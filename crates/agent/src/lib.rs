@@ -27,6 +27,7 @@ pub mod enrol;
 pub mod error;
 mod failpoint;
 pub mod forget;
+mod hand_over;
 pub mod host;
 pub mod journal;
 pub mod key_rotation;

@@ -6,7 +6,7 @@
 mod tasks;
 mod writer;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use argosy_domain::id::IdSource;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,7 @@ use crate::{
     crew::Crew,
     enrol::{EnrolError, Enrolled, Enrolment},
     error::AgentError,
+    hand_over::bring_key,
     host,
     journal::Journal,
     keys::Keys,
@@ -132,7 +133,12 @@ async fn live(
             }
             registered
         }
-        state @ Credentials::AwaitingKey(_) => bring_key(&config, home, state)?,
+        Credentials::AwaitingKey(_) => {
+            tokio::select! {
+                brought = bring_key(&config, home, deps) => brought?,
+                () = shutdown.cancelled() => return Ok(()),
+            }
+        }
         state @ (Credentials::NotEnrolled | Credentials::Enrolling(_)) => {
             tokio::select! {
                 enrolled = enrol(&config, home, deps, state) => enrolled?,
@@ -144,23 +150,6 @@ async fn live(
     let url = server_of(&config, &registered)?;
     let link = Link::new(url, config.ca_file.as_deref())?;
     work(&config, home, deps, shutdown.child_token(), writer, registered, link).await
-}
-
-/// The key that an operator handed over in the settings, durable before it is used.
-fn bring_key(
-    config: &AgentConfig,
-    home: &Home,
-    state: Credentials,
-) -> Result<Registered, AgentError> {
-    let key = config.api_key.clone().ok_or(EnrolError::AwaitsKey)?;
-    let state = state.keyed(key).map_err(|_| EnrolError::Stale)?;
-    state.save(&home.dir)?;
-    match state {
-        Credentials::Registered(registered) => Ok(registered),
-        Credentials::NotEnrolled | Credentials::Enrolling(_) | Credentials::AwaitingKey(_) => {
-            Err(EnrolError::Stale.into())
-        }
-    }
 }
 
 /// Where the agent's server is: a setting may say that it has moved; its pin stays.
@@ -180,6 +169,38 @@ pub(crate) fn server_of(
     kept.check()?.server.ok_or(AgentError::Enrol(EnrolError::NoServer))
 }
 
+/// How long to wait before the next attempt to belong to a server.
+pub(crate) struct Patience {
+    /// Where something is in the way.
+    pub(crate) backoff: Backoff,
+    /// Where the answer was no.
+    pub(crate) refusals: Refusals,
+}
+
+impl Patience {
+    /// Says why there is no success yet, and answers when to try again.
+    pub(crate) fn delay(
+        &mut self,
+        home: &Home,
+        error: &AgentError,
+        is_refusal: bool,
+        asked: Option<Duration>,
+    ) -> Duration {
+        let (why, advice) = (chain(error), error.advice());
+        if is_refusal {
+            let delay = self.refusals.next_delay();
+            tracing::error!(retry_in_ms = delay.as_millis(), "{why}: {advice}");
+            home.board.connection(Connection::Refused { said: why, advice: advice.to_owned() });
+            delay
+        } else {
+            let delay = self.backoff.next_delay_after(asked);
+            tracing::warn!(retry_in_ms = delay.as_millis(), "{why}");
+            home.board.connection(Connection::Enrolling(why));
+            delay
+        }
+    }
+}
+
 /// Registers this machine, as often as it takes.
 async fn enrol(
     config: &AgentConfig,
@@ -189,8 +210,10 @@ async fn enrol(
 ) -> Result<Registered, AgentError> {
     let enrolment = Enrolment { dir: &home.dir, keys: &home.keys, config, deps };
     let link = Link::new(enrolment.server(&state)?, config.ca_file.as_deref())?;
-    let mut backoff = Backoff::new(Arc::clone(&deps.entropy));
-    let mut refusals = Refusals::new(Arc::clone(&deps.entropy));
+    let mut patience = Patience {
+        backoff: Backoff::new(Arc::clone(&deps.entropy)),
+        refusals: Refusals::new(Arc::clone(&deps.entropy)),
+    };
     loop {
         let error = match enrolment.attempt(&link, state).await {
             Ok(Enrolled { registered, approved, awaits_key, first_contact }) => {
@@ -200,26 +223,17 @@ async fn enrol(
                 }
                 let (id, fingerprint) = (&registered.agent_id, registered.fingerprint);
                 tracing::info!(agent = %id, %fingerprint, approved, "registered");
-                return if awaits_key { Err(EnrolError::AwaitsKey.into()) } else { Ok(registered) };
+                if awaits_key {
+                    return bring_key(config, home, deps).await;
+                }
+                return Ok(registered);
             }
             Err(error) if error.is_transient() || error.is_refusal() => error,
             Err(error) => return Err(error.into()),
         };
         let (is_refusal, asked) = (error.is_refusal(), error.retry_after());
         let error = AgentError::from(error);
-        let (why, advice) = (chain(&error), error.advice());
-        let delay = if is_refusal {
-            let delay = refusals.next_delay();
-            tracing::error!(retry_in_ms = delay.as_millis(), "{why}: {advice}");
-            home.board.connection(Connection::Refused { said: why, advice: advice.to_owned() });
-            delay
-        } else {
-            let delay = backoff.next_delay_after(asked);
-            tracing::warn!(retry_in_ms = delay.as_millis(), "{why}");
-            home.board.connection(Connection::Enrolling(why));
-            delay
-        };
-        tokio::time::sleep(delay).await;
+        tokio::time::sleep(patience.delay(home, &error, is_refusal, asked)).await;
         state = Credentials::load(&home.dir)?;
     }
 }

@@ -30,7 +30,11 @@ async fn the_key_is_carried_and_a_wrong_one_changes_nothing(place: Place) {
     let fleet = Fleet::start(&place, "server").await;
     let state = fleet.folder.join("by-hand");
     let token = fleet.token(json!({})).await;
-    let variables = [("ARGOSY_BOOTSTRAP_TOKEN", token.as_str())];
+    let body = json!({ "name": "other", "bootstrap_token": fleet.token(json!({ "require_proof": false })).await });
+    let other = fleet.client.post_anonymous("/api/v1/agents/register", &body).await;
+    // A key that was left in the settings is not taken for this agent's.
+    let left = other.text("api_key");
+    let variables = [("ARGOSY_BOOTSTRAP_TOKEN", token.as_str()), ("ARGOSY_API_KEY", left.as_str())];
     let arguments = ["enroll", "--server", &fleet.url, "--state-dir", state.to_str().unwrap()];
     let enrol = [&arguments[..], &["--name", "by-hand", "--key-delivery", "operator"]].concat();
     let said = run("argosy-agent", &enrol, &variables).await;
@@ -49,8 +53,6 @@ async fn the_key_is_carried_and_a_wrong_one_changes_nothing(place: Place) {
     // No key at all, and a key of another agent.
     let (code, said) = refresh(&state, "boot_not_a_key").await;
     assert!(code == 1 && said.contains("agent_"), "{said}");
-    let body = json!({ "name": "other", "bootstrap_token": fleet.token(json!({ "require_proof": false })).await });
-    let other = fleet.client.post_anonymous("/api/v1/agents/register", &body).await;
     let (code, said) = refresh(&state, &other.text("api_key")).await;
     assert!(code == 77, "{code} {said}");
     assert!(!said.contains(&other.text("api_key")), "a key is never said");

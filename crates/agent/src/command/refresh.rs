@@ -1,7 +1,6 @@
 //! `argosy-agent refresh`: brings the API key that an operator was shown at approval.
 //!
-//! *Invariant:* the key is never an argument, and is kept only after a handshake has proved it: a
-//! wrong one changes nothing. A crash before it is kept leaves everything as it was.
+//! *Invariant:* the key is never an argument, and is kept only after a handshake has proved it.
 
 use std::{
     io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _},
@@ -20,10 +19,9 @@ use crate::{
     deps::Deps,
     enrol::EnrolError,
     error::AgentError,
+    hand_over::{failure, prove},
     host,
-    run::{Home, server_of},
-    session::{Applicant, Verdict, handshake, judge},
-    transport::Link,
+    run::Home,
 };
 
 /// Bytes of a key file at most.
@@ -42,30 +40,13 @@ pub(super) async fn refresh(
         return Err(EnrolError::NotRegistered.into());
     }
     let key = checked(&key(arguments, &config)?)?;
-    let state = state.keyed(key).map_err(|_| EnrolError::Stale)?;
-    let Credentials::Registered(registered) = &state else {
-        return Err(EnrolError::Stale.into());
-    };
-    let link = Link::new(server_of(&config, registered)?, config.ca_file.as_deref())?;
-    let machine_id =
-        registered.machine_id.and_then(|_| host::machine_id(&registered.server_thumbprint));
-    let applicant = Applicant { registered, keys: &home.keys, machine_id };
-    let opened =
-        handshake(&link, &applicant, &deps).await.map_err(|error| match judge(&error) {
-            Verdict::Wait | Verdict::Doubt | Verdict::Refused => AgentError::Refused(error),
-            Verdict::Retry => AgentError::Enrol(error.into()),
-        })?;
-    let finished = finished(&config, &applicant);
-    // Key and continuation together: whoever finds the one finds the other.
-    state.continued(opened.continuation).map_err(|_| EnrolError::Stale)?.save(&home.dir)?;
-    say(&finished);
-    Ok(ExitCode::SUCCESS)
-}
-
-fn finished(config: &AgentConfig, applicant: &Applicant<'_>) -> String {
-    let Registered { name, agent_id, .. } = applicant.registered;
+    let proved = prove(&config, &home, &deps, state, key).await?;
+    let Registered { name, agent_id, .. } = proved.map_err(failure)?;
     let run = host::invocation(&config.state_dir, "run");
-    format!("The server took the key: {name} ({agent_id}) is enrolled. Start the agent: {run}")
+    say(&format!(
+        "The server took the key: {name} ({agent_id}) is enrolled. Start the agent: {run}"
+    ));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Where the key is: in a file, in the settings, at the terminal, or on standard input.
