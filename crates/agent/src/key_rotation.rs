@@ -7,7 +7,7 @@
 //! *Invariant:* at each moment a key that the server knows is durable here. After a crash the server
 //! is asked by a handshake which of the two it knows, and the rotation goes on or is over.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use argosy_config::failpoint::failpoint;
 use argosy_domain::time::Timestamp;
@@ -49,6 +49,16 @@ pub enum RotationError {
     /// The state directory cannot be written.
     #[error(transparent)]
     StateDir(#[from] StateDirError),
+}
+
+impl RotationError {
+    /// How long the answer asks to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Later(error) | Self::Refused(error) => error.retry_after(),
+            Self::Keys(_) | Self::StateDir(_) => None,
+        }
+    }
 }
 
 /// Asks the agent that holds a directory, or the next one that does, for a new identity key.

@@ -6,6 +6,7 @@ use argosy_wire::{bytes::Bytes32, problem::Code};
 
 use super::{Applicant, OpenError, Opened, SessionKeeper, handshake};
 use crate::{
+    backoff::Backoff,
     credentials::Registered,
     key_rotation::{Rotation, RotationError},
     trust::TrustedCallError,
@@ -13,8 +14,6 @@ use crate::{
 
 /// How often somebody is looked for who asks for a new identity key.
 const ASKED_EVERY: Duration = Duration::from_secs(2);
-/// How long to wait after a rotation that failed.
-const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 impl SessionKeeper {
     /// A handshake with the present key, or, where the server does not know that one any more, with
@@ -51,21 +50,25 @@ impl SessionKeeper {
         }
     }
 
-    /// Ends once the identity key was replaced, where that is asked for.
+    /// Ends once the identity key was replaced, where that is asked for. What fails is tried again as
+    /// a handshake would be: until it is over, the server may have a key that is not the present one.
     pub(super) async fn rotated(&self) {
         let rotation = self.rotation();
+        let mut backoff = Backoff::new(Arc::clone(&self.deps.entropy));
         loop {
-            if rotation.is_due() {
-                match self.rotate(&rotation).await {
-                    Ok(()) => return,
-                    Err(error) => tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "the identity key was not replaced"
-                    ),
-                }
-                tokio::time::sleep(RETRY_AFTER).await;
+            if !rotation.is_due() {
+                backoff.reset();
+                tokio::time::sleep(ASKED_EVERY).await;
+                continue;
             }
-            tokio::time::sleep(ASKED_EVERY).await;
+            let Err(error) = self.rotate(&rotation).await else { return };
+            let delay = backoff.next_delay_after(error.retry_after());
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                retry_in_ms = delay.as_millis(),
+                "the identity key was not replaced"
+            );
+            tokio::time::sleep(delay).await;
         }
     }
 
