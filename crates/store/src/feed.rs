@@ -104,4 +104,18 @@ impl<A> Feed<'_, A> {
         let query = self.conn.query("agents", sql).bind(org).bind(since).bind(limit);
         query.fetch_all().await?.iter().map(agent_now).collect()
     }
+
+    /// Agents whose status began at `since` or later, the oldest change first, at most `limit`.
+    pub async fn changed_agents(
+        &mut self,
+        org: &OrgId,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<AgentNow>, StoreError> {
+        let sql = "SELECT a.id, a.name, a.status, a.status_at, p.last_seen, p.connected
+            FROM agents AS a LEFT JOIN agent_presence AS p ON p.agent_id = a.id
+            WHERE a.org_id = $1 AND a.status_at >= $2 ORDER BY a.status_at, a.id LIMIT $3";
+        let query = self.conn.query("agents", sql).bind(org).bind(since).bind(limit);
+        query.fetch_all().await?.iter().map(agent_now).collect()
+    }
 }

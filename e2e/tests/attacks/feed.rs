@@ -158,6 +158,29 @@ async fn watchers_are_counted(place: Place) {
     drop(Watcher::start(&server, &server.admin_key, "", None).await);
 }
 
+async fn an_organisation_takes_its_share_of_places_and_no_more(place: Place) {
+    use argosy_server::app::feed::{WATCHERS_PER_CALLER_MAX, WATCHERS_PER_ORG_MAX};
+    let server = TestServer::start(&place).await;
+    let other = server.other_organisation().await;
+    // A caller is whoever owns a key: here one service after the other.
+    let service = async |name: String| {
+        let body = json!({ "name": name, "service": name, "scopes": ["events:read"] });
+        let made = server.client.post("/api/v1/auth/keys", &server.admin_key, &body).await;
+        made.expect(201)["key"].as_str().unwrap().to_owned()
+    };
+    let mut watchers = Vec::new();
+    while watchers.len() < WATCHERS_PER_ORG_MAX {
+        let key = service(format!("watcher-{}", watchers.len())).await;
+        for _ in 0..WATCHERS_PER_CALLER_MAX.min(WATCHERS_PER_ORG_MAX - watchers.len()) {
+            watchers.push(Watcher::start(&server, &key, "", None).await);
+        }
+    }
+    let key = service("one-more".to_owned()).await;
+    let one_more = server.client.get("/api/v1/events/stream", &key).await;
+    one_more.refused(429, "rate_limited");
+    drop(Watcher::start(&server, &other.admin_key, "", None).await);
+}
+
 async fn a_feed_ends_with_its_key(place: Place) {
     let server = TestServer::start(&place).await;
     ends_with_its_key(&server, &server).await;
@@ -190,6 +213,7 @@ on_both!(
     what_changes_is_told,
     a_watcher_sees_what_it_may_read_and_nothing_else,
     watchers_are_counted,
+    an_organisation_takes_its_share_of_places_and_no_more,
     a_feed_ends_with_its_key,
 );
 

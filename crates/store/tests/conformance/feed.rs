@@ -59,4 +59,8 @@ async fn who_left_is_told_for_a_while(db: Db) {
     let gone = ("b".to_owned(), AgentStatus::Rejected, false);
     assert_eq!(told(900).await, [live.clone(), gone]);
     assert_eq!(told(901).await, [live]);
+    let mut reader = db.store.read("feed").await.unwrap();
+    let changed = reader.feed().changed_agents(&org(), at(900), 10).await.unwrap();
+    assert_eq!(changed.iter().map(|agent| agent.id.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(reader.feed().changed_agents(&org(), at(901), 10).await.unwrap(), []);
 }

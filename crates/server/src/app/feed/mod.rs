@@ -30,8 +30,12 @@ pub use self::watcher::{FeedWatcher, Told};
 pub const WATCHERS_MAX: usize = 200;
 /// Watchers of one caller at most, on one server.
 pub const WATCHERS_PER_CALLER_MAX: usize = 20;
-/// Events that a watcher may fall behind; then it is cut off.
+/// Watchers of one organisation at most, on one server.
+pub const WATCHERS_PER_ORG_MAX: usize = 100;
+/// Events that a watcher may fall behind; then it is told to read the lists anew.
 const BEHIND_MAX: usize = 4_096;
+/// Events of one organisation that are told at once; more than that are one `reset`.
+const AT_ONCE_MAX: usize = 2_000;
 /// How often the store is read.
 const READ_EVERY: Duration = Duration::from_millis(500);
 
@@ -132,6 +136,23 @@ pub struct FeedItem {
     pub event: FeedEvent,
 }
 
+/// What the reader says to every watcher.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Said {
+    /// Something happened.
+    Item(Arc<FeedItem>),
+    /// More happened in this organisation than can be told.
+    Reset(OrgId),
+}
+
+/// What is new in an organisation.
+#[derive(Debug, Default)]
+struct News {
+    items: Vec<FeedItem>,
+    /// Whether there may be more than was read.
+    incomplete: bool,
+}
+
 #[derive(Default)]
 struct Watched {
     orgs: BTreeMap<OrgId, usize>,
@@ -144,7 +165,7 @@ struct Watched {
 /// Who watches, and what they are told.
 pub struct Feed {
     watched: Mutex<Watched>,
-    items: broadcast::Sender<Arc<FeedItem>>,
+    items: broadcast::Sender<Said>,
     wanted: Notify,
     is_ready: Notify,
     closing: CancellationToken,
@@ -190,10 +211,58 @@ impl Feed {
         orgs.keys().cloned().collect()
     }
 
+    /// Tells the watchers of an organisation what is new, or that it is too much to tell.
+    fn say(&self, org: &OrgId, news: News) {
+        let too_many = news.items.len() > AT_ONCE_MAX;
+        // Nobody may be listening any more.
+        if too_many || news.incomplete {
+            let _ = self.items.send(Said::Reset(org.clone()));
+        }
+        if !too_many {
+            for item in news.items {
+                let _ = self.items.send(Said::Item(Arc::new(item)));
+            }
+        }
+    }
+
     /// The reader knows the present state of an organisation.
     fn knows(&self, org: &OrgId) {
         if self.lock().ready.insert(org.clone()) {
             self.is_ready.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn news(count: usize, incomplete: bool) -> News {
+        let org: OrgId = "o".parse().unwrap();
+        let change = AgentChange {
+            id: "a".parse().unwrap(),
+            name: "a".into(),
+            status: "approved",
+            health: "online",
+            connected: true,
+            changed: vec!["status"],
+        };
+        let (at, event) = (Timestamp::from_seconds(1), FeedEvent::Agent(change));
+        News { items: vec![FeedItem { org, at, event }; count], incomplete }
+    }
+
+    #[test]
+    fn what_is_too_much_to_tell_is_one_reset_and_no_other_organisation_falls_behind() {
+        let feed = Feed::default();
+        let mut heard = feed.items.subscribe();
+        let org: OrgId = "o".parse().unwrap();
+        feed.say(&org, news(AT_ONCE_MAX + 1, false));
+        assert_eq!(heard.try_recv(), Ok(Said::Reset(org.clone())));
+        assert!(heard.is_empty());
+        feed.say(&org, news(1, true));
+        assert_eq!(heard.try_recv(), Ok(Said::Reset(org.clone())));
+        assert!(matches!(heard.try_recv(), Ok(Said::Item(_))));
+        feed.say(&org, news(AT_ONCE_MAX, false));
+        assert_eq!(heard.len(), AT_ONCE_MAX);
     }
 }

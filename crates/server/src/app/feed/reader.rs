@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::Duration,
 };
 
@@ -13,13 +12,13 @@ use argosy_domain::{
 use argosy_store::{AgentNow, PageRequest, SecurityFilter};
 use tokio::time::sleep;
 
-use super::{AgentChange, FeedEvent, FeedItem, READ_EVERY};
+use super::{AgentChange, FeedEvent, FeedItem, News, READ_EVERY};
 use crate::app::{App, error::AppResult};
 
 /// How far back each reading looks: for what was committed late, and for clocks of other servers.
-const LOOK_BACK: Duration = Duration::from_secs(5);
+pub(super) const LOOK_BACK: Duration = Duration::from_secs(5);
 /// Rows of each sort that one reading takes.
-pub(super) const ROWS_MAX: u32 = 5_000;
+const ROWS_MAX: u32 = 5_000;
 /// Agents of an organisation that are watched.
 const AGENTS_MAX: u32 = 100_000;
 
@@ -92,7 +91,7 @@ impl App {
             for org in &orgs {
                 let known = known.entry(org.clone()).or_default();
                 match self.read_changes(org, known).await {
-                    Ok(items) => self.tell(org, known, items),
+                    Ok(news) => self.tell(org, known, news),
                     Err(error) => tracing::debug!(%error, "the feed could not be read"),
                 }
             }
@@ -108,18 +107,15 @@ impl App {
     }
 
     /// Tells what is new. The first reading only says what there is.
-    fn tell(&self, org: &OrgId, known: &mut Known, items: Vec<FeedItem>) {
+    fn tell(&self, org: &OrgId, known: &mut Known, news: News) {
         if known.passes > 0 {
-            for item in items {
-                // Nobody may be listening any more.
-                let _ = self.feed().items.send(Arc::new(item));
-            }
+            self.feed().say(org, news);
         }
         known.passes += 1;
         self.feed().knows(org);
     }
 
-    async fn read_changes(&self, org: &OrgId, known: &mut Known) -> AppResult<Vec<FeedItem>> {
+    async fn read_changes(&self, org: &OrgId, known: &mut Known) -> AppResult<News> {
         let now = self.now();
         let since = now.minus(LOOK_BACK);
         let mut reader = self.store().read("feed").await?;
@@ -132,6 +128,8 @@ impl App {
         let filter = SecurityFilter { since: Some(since), ..SecurityFilter::default() };
         let events = reader.security().list(org, &filter, &PageRequest::first(ROWS_MAX)).await?;
         drop(reader);
+        let full = usize::try_from(ROWS_MAX).is_ok_and(|full| commands.len() >= full);
+        let incomplete = full || events.next.is_some();
         known.forget_before(since);
         let item = |at, event| FeedItem { org: org.clone(), at, event };
         let mut items = Vec::new();
@@ -149,7 +147,7 @@ impl App {
             }
         }
         items.sort_by_key(|item| item.at);
-        Ok(items)
+        Ok(News { items, incomplete })
     }
 }
 

@@ -18,7 +18,10 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{AgentChange, FeedEvent, FeedItem, FeedKind, WATCHERS_MAX, WATCHERS_PER_CALLER_MAX};
+use super::{
+    AgentChange, FeedEvent, FeedItem, FeedKind, Said, WATCHERS_MAX, WATCHERS_PER_CALLER_MAX,
+    WATCHERS_PER_ORG_MAX, reader::LOOK_BACK,
+};
 use crate::app::{
     App,
     error::{AppError, AppResult},
@@ -74,7 +77,7 @@ pub struct FeedWatcher {
     caller: Caller,
     kinds: BTreeSet<FeedKind>,
     backlog: VecDeque<Told>,
-    items: broadcast::Receiver<Arc<FeedItem>>,
+    items: broadcast::Receiver<Said>,
     keys: watch::Receiver<u64>,
     look_again_at: Instant,
 }
@@ -111,7 +114,9 @@ impl App {
     fn take_seat(&self, org: &OrgId, caller: String) -> AppResult<Seat> {
         let mut watched = self.feed().lock();
         let own = watched.callers.get(&caller).copied().unwrap_or_default();
-        if watched.watchers >= WATCHERS_MAX || own >= WATCHERS_PER_CALLER_MAX {
+        let of_org = watched.orgs.get(org).copied().unwrap_or_default();
+        let full = watched.watchers >= WATCHERS_MAX || of_org >= WATCHERS_PER_ORG_MAX;
+        if full || own >= WATCHERS_PER_CALLER_MAX {
             return Err(AppError::rate_limited(10));
         }
         watched.watchers += 1;
@@ -168,8 +173,8 @@ fn chosen(kinds: Option<&str>) -> AppResult<BTreeSet<FeedKind>> {
 }
 
 impl FeedWatcher {
-    /// What is told next; none when it is over: the credential ended, the watcher fell behind, the
-    /// server is blind or shuts down.
+    /// What is told next; none when it is over: the credential ended, the server is blind or
+    /// shuts down. Who fell behind reads the lists anew.
     pub async fn next(&mut self) -> Option<Told> {
         let app = self.seat.app.clone();
         loop {
@@ -191,9 +196,11 @@ impl FeedWatcher {
                     }
                 }
                 item = self.items.recv() => match item {
-                    Ok(item) if item.org != self.seat.org => {}
-                    Ok(item) if !self.kinds.contains(&item.event.kind()) => {}
-                    Ok(item) => {
+                    Ok(Said::Reset(org)) if org == self.seat.org => return Some(Told::Reset),
+                    Ok(Said::Reset(_)) => {}
+                    Ok(Said::Item(item)) if item.org != self.seat.org => {}
+                    Ok(Said::Item(item)) if !self.kinds.contains(&item.event.kind()) => {}
+                    Ok(Said::Item(item)) => {
                         if app.sight().clear().await.is_err() {
                             return None;
                         }
@@ -204,7 +211,7 @@ impl FeedWatcher {
                         }
                         return Some(Told::Item(item));
                     }
-                    Err(broadcast::error::RecvError::Lagged(_)) => return None,
+                    Err(broadcast::error::RecvError::Lagged(_)) => return Some(Told::Reset),
                     Err(broadcast::error::RecvError::Closed) => return None,
                 }
             }
@@ -225,15 +232,17 @@ impl FeedWatcher {
             self.backlog.push_back(Told::Reset);
             return Ok(());
         };
+        // What was committed late carries an earlier time.
+        let since = since.minus(LOOK_BACK);
         let org = self.seat.org.clone();
         let mut reader = app.store().read("feed.resume").await?;
         let commands = reader.feed().commands(&org, since, RESUME_MAX).await?;
         let filter = SecurityFilter { since: Some(since), ..SecurityFilter::default() };
         let events = reader.security().list(&org, &filter, &PageRequest::first(RESUME_MAX)).await?;
-        let agents = reader.feed().agents(&org, since, super::reader::ROWS_MAX).await?;
+        let agents = reader.feed().changed_agents(&org, since, RESUME_MAX).await?;
         drop(reader);
         let all = usize::try_from(RESUME_MAX).unwrap_or(usize::MAX);
-        if commands.len() >= all || events.next.is_some() {
+        if commands.len() >= all || agents.len() >= all || events.next.is_some() {
             self.backlog.push_back(Told::Reset);
         }
         let mut items: Vec<FeedItem> = Vec::new();
@@ -244,7 +253,7 @@ impl FeedWatcher {
         for event in events.items {
             add(event.last_at, FeedEvent::Security(event));
         }
-        for agent in agents.into_iter().filter(|agent| agent.status_at >= since) {
+        for agent in agents {
             add(agent.status_at, FeedEvent::Agent(AgentChange::of(now, agent, vec!["status"])));
         }
         items.retain(|item| self.kinds.contains(&item.event.kind()));
