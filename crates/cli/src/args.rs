@@ -18,7 +18,7 @@ pub use admin::{
 };
 pub use agent::{Agent, AgentList, LabelChange, OneAgent, Revoke, Successor, WithReason};
 pub use instruction::{Instruction, Send};
-pub use people::{OrganisationCommand, SettingsCommand, UserCommand};
+pub use people::{Login, OrganisationCommand, Passwd, SettingsCommand, UserCommand};
 pub use telemetry::{AgentEvents, Telemetry};
 
 /// Most items of a list unless `--limit` says otherwise.
@@ -90,12 +90,12 @@ pub enum Format {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Check a key and keep it for the next commands
-    Login,
+    /// Log in with a key, or with name and password, and keep that for the next commands
+    Login(Login),
     /// What a server is asked to do.
     #[command(flatten)]
     Online(Online),
-    /// Forget a stored key
+    /// End a stored login, or forget a stored key
     Logout,
     /// Completions for a shell, to standard output
     Completions {

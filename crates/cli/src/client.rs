@@ -1,19 +1,22 @@
 //! The REST interface as this program uses it: one place that sends, pages, retries and reads
 //! problems.
 //!
-//! *Invariant:* the key travels in the `Authorization` header and nowhere else; redirects are not
-//! followed; only questions (GET) are ever sent twice.
+//! *Invariant:* a key travels in the `Authorization` header and nowhere else, a login in its cookie;
+//! redirects are not followed; only questions (GET) are ever sent twice.
 
 use std::{error::Error as _, fs, io::ErrorKind, time::Duration};
 
-use argosy_wire::{problem::Problem, rest::Page};
+use argosy_wire::{
+    problem::Problem,
+    rest::{Page, users::LoggedIn},
+};
 use backon::{ExponentialBuilder, Retryable as _};
 use reqwest::{Certificate, Method, RequestBuilder, Response, Url, header, redirect::Policy};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     error::{CliError, Silence},
-    key::Key,
+    key::{Credential, Session},
     target::{Target, show_server},
 };
 
@@ -44,12 +47,12 @@ pub struct Listed<T> {
     pub more: bool,
 }
 
-/// A server that answers to a key.
+/// A server, and what it is shown.
 #[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
     server: Url,
-    key: Key,
+    credential: Credential,
 }
 
 impl Client {
@@ -75,7 +78,8 @@ impl Client {
         let http = builder
             .build()
             .map_err(|error| CliError::Local(format!("cannot prepare TLS: {error}")))?;
-        Ok(Self { http, server: target.server.clone(), key: target.key.clone() })
+        let (server, credential) = (target.server.clone(), target.credential.clone());
+        Ok(Self { http, server, credential })
     }
 
     /// The server's URL.
@@ -209,7 +213,42 @@ impl Client {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        self.http.request(method, url).bearer_auth(self.key.expose())
+        let writes = !method.is_safe();
+        let request = self.http.request(method, url);
+        match &self.credential {
+            Credential::Nothing => request,
+            Credential::Key(key) => request.bearer_auth(key.expose()),
+            Credential::Session(session) => {
+                let request = request.header(header::COOKIE, &session.cookie);
+                if !writes {
+                    return request;
+                }
+                request
+                    .header("x-csrf-token", &session.csrf_token)
+                    .header("sec-fetch-site", "same-origin")
+                    .header(header::CONTENT_TYPE, "application/json")
+            }
+        }
+    }
+
+    /// Makes a call that begins a session, and takes its cookie.
+    pub async fn begin<B: Serialize>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<(LoggedIn, Session), CliError> {
+        let answer = self.answer(Method::POST, path, &[], Some(body)).await?;
+        let set = answer.headers().get(header::SET_COOKIE);
+        let set = set.and_then(|value| value.to_str().ok()).and_then(|set| set.split(';').next());
+        let cookie = set.map(str::to_owned);
+        let body = answer.bytes().await.map_err(|error| self.silent(&error))?;
+        let begun: LoggedIn = self.read(&body)?;
+        let (Some(cookie), Some(user)) = (cookie, &begun.me.user) else {
+            return Err(CliError::Foreign { server: self.server(), status: 200 });
+        };
+        let csrf_token = user.csrf_token.clone();
+        let session = Session { cookie, csrf_token, expires_at: begun.expires_at.clone() };
+        Ok((begun, session))
     }
 
     async fn send<B: Serialize>(
@@ -219,17 +258,25 @@ impl Client {
         query: &Query<'_>,
         body: Option<&B>,
     ) -> Result<Vec<u8>, CliError> {
+        let answer = self.answer(method, path, query, body).await?;
+        let body = answer.bytes().await.map_err(|error| self.silent(&error))?;
+        Ok(body.to_vec())
+    }
+
+    /// The answer to a call, if it is a good one.
+    async fn answer<B: Serialize>(
+        &self,
+        method: Method,
+        path: &str,
+        query: &Query<'_>,
+        body: Option<&B>,
+    ) -> Result<Response, CliError> {
         let mut request = self.request(method, path, query);
         if let Some(body) = body {
             request = request.json(body);
         }
         let answer = request.send().await.map_err(|error| self.silent(&error))?;
-        if answer.status().is_success() {
-            let body = answer.bytes().await.map_err(|error| self.silent(&error))?;
-            Ok(body.to_vec())
-        } else {
-            Err(self.refused(answer).await)
-        }
+        if answer.status().is_success() { Ok(answer) } else { Err(self.refused(answer).await) }
     }
 
     fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, CliError> {

@@ -178,6 +178,11 @@ impl CliError {
         matches!(self, Self::Refused { problem, .. } if problem.code == Code::NotFound.as_str())
     }
 
+    /// Whether the server does not accept what it was shown.
+    pub fn is_unauthenticated(&self) -> bool {
+        matches!(self, Self::Refused { problem, .. } if problem.status == 401)
+    }
+
     /// Whether the same question may well be answered a moment later.
     pub fn is_passing(&self) -> bool {
         match self {
@@ -274,18 +279,14 @@ fn next_step(code: Code, problem: &Problem, retry_after_s: Option<u64>) -> Optio
     let wait = retry_after_s.map_or("wait a moment".to_owned(), |s| format!("wait {s} s"));
     match code {
         Code::Unauthenticated => Some(
-            "the key was not accepted: check --key or ARGOSY_KEY if you set one, or log in again \
-             with `argosy login`"
-                .into(),
+            "check --key or ARGOSY_KEY if you set one, or log in again with `argosy login`".into(),
         ),
         Code::Forbidden | Code::AccountMismatch => Some(
             "your key may not do this; use one that may (`argosy login --profile NAME`), or ask \
              an admin"
                 .into(),
         ),
-        Code::PasswordChangeRequired => {
-            Some("choose one first: `POST /api/v1/auth/password`".into())
-        }
+        Code::PasswordChangeRequired => Some("choose one first: `argosy user passwd`".into()),
         Code::CsrfRefused => Some(
             "log in again with `argosy login`; if that does not help, the server's public_url is \
              not the address that you use"

@@ -1,4 +1,5 @@
-//! An API key in memory: usable in a header, invisible everywhere else.
+//! What a call shows: an API key, or the login of a user. Usable in headers, invisible everywhere
+//! else.
 
 use std::fmt;
 
@@ -66,6 +67,36 @@ impl Typed {
 impl From<&str> for Typed {
     fn from(text: &str) -> Self {
         Self(text.to_owned())
+    }
+}
+
+/// The login of a user: its cookie and what goes with it. Never shown by `Debug`; serialised only
+/// into the profile file.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Session {
+    /// `name=value` of the cookie.
+    pub cookie: String,
+    /// Goes with every call that changes something.
+    pub csrf_token: String,
+    /// When the login ends, used or not.
+    pub expires_at: String,
+}
+
+/// What a call shows of whoever makes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// Nothing yet: for logging in.
+    Nothing,
+    /// An API key.
+    Key(Key),
+    /// The login of a user.
+    Session(Session),
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Session(…)")
     }
 }
 

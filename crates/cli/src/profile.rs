@@ -13,22 +13,62 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{error::CliError, key::Key};
+use crate::{
+    error::CliError,
+    key::{Credential, Key, Session},
+};
 
 /// The profile that is used when none is named.
 pub const DEFAULT_PROFILE: &str = "default";
 
 /// One stored login.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Stored", into = "Stored")]
 pub struct Profile {
     /// The server's URL.
     pub server: String,
-    /// The key for this server and no other.
-    pub key: Key,
+    /// What this server is shown, and no other.
+    pub credential: Credential,
     /// Extra certificate authority of the server.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+}
+
+/// A profile as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    server: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<Key>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ca_file: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    session: Option<Session>,
+}
+
+impl TryFrom<Stored> for Profile {
+    type Error = &'static str;
+    fn try_from(stored: Stored) -> Result<Self, &'static str> {
+        let Stored { server, key, session, ca_file } = stored;
+        let credential = match (key, session) {
+            (Some(key), None) => Credential::Key(key),
+            (None, Some(session)) => Credential::Session(session),
+            (None, None) | (Some(_), Some(_)) => return Err("a profile has a key or a session"),
+        };
+        Ok(Self { server, credential, ca_file })
+    }
+}
+
+impl From<Profile> for Stored {
+    fn from(profile: Profile) -> Self {
+        let Profile { server, credential, ca_file } = profile;
+        let (key, session) = match credential {
+            Credential::Nothing => (None, None),
+            Credential::Key(key) => (Some(key), None),
+            Credential::Session(session) => (None, Some(session)),
+        };
+        Self { server, key, ca_file, session }
+    }
 }
 
 /// Every stored login, by name.
@@ -104,7 +144,7 @@ mod tests {
     fn profiles(key: &str) -> Profiles {
         let profile = Profile {
             server: "http://localhost:8080".into(),
-            key: Key::parse(key).unwrap(),
+            credential: Credential::Key(Key::parse(key).unwrap()),
             ca_file: None,
         };
         Profiles { profiles: [("default".to_owned(), profile)].into() }
@@ -123,6 +163,31 @@ mod tests {
         assert_eq!(mode(&file), 0o600);
         assert_eq!(mode(file.parent().unwrap()), 0o700);
         assert!(!is_exposed(&file));
+    }
+
+    #[test]
+    fn a_login_is_kept_like_a_key_and_never_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.toml");
+        let session = Session {
+            cookie: "argosy_session=id.secret".into(),
+            csrf_token: "token".into(),
+            expires_at: "2026-11-22T08:00:00Z".into(),
+        };
+        let mut kept = profiles("argosy_a");
+        let ca_file = Some(PathBuf::from("/etc/ca.pem"));
+        let profile = Profile {
+            server: "https://a.example".into(),
+            credential: Credential::Session(session),
+            ca_file,
+        };
+        kept.profiles.insert("ada".into(), profile);
+        kept.save(&file).unwrap();
+        assert_eq!(Profiles::load(&file).unwrap(), kept);
+        assert!(!format!("{kept:?}").contains("secret"));
+        fs::write(&file, "[profiles.default]\nserver = \"x\"\n").unwrap();
+        let error = Profiles::load(&file).unwrap_err().to_string();
+        assert!(error.contains("a key or a session"), "{error}");
     }
 
     #[test]

@@ -13,7 +13,10 @@ use clap::{CommandFactory as _, Parser as _};
 use crate::{
     args::{Args, Audit, Command, Online, Verify},
     client::Client,
-    commands::{self, Context, audit, login},
+    commands::{
+        self, Context, audit,
+        login::{self, Desk},
+    },
     error::CliError,
     output::{Printer, clean},
     profile::{self, Profiles},
@@ -80,10 +83,16 @@ async fn run(args: Args) -> Result<(), CliError> {
             clap_complete::generate(shell, &mut Args::command(), "argosy", &mut script);
             io::stdout().write_all(&script).map_err(CliError::Output)
         }
-        Command::Login => {
-            login::login(&global, &environment, &profile_file()?, &printer, &Terminal).await
+        Command::Login(how) => {
+            let file = profile_file()?;
+            let desk = Desk { global: &global, environment: &environment, file: &file };
+            login::login(&desk, &printer, &Terminal, &how).await
         }
-        Command::Logout => login::logout(&global, &environment, &profile_file()?, &printer),
+        Command::Logout => {
+            let file = profile_file()?;
+            let desk = Desk { global: &global, environment: &environment, file: &file };
+            login::logout(&desk, &printer).await
+        }
         // A file is checked without any server, so without a login.
         Command::Online(Online::Audit(Audit::Verify(Verify {
             file: Some(file),
@@ -99,7 +108,9 @@ async fn run(args: Args) -> Result<(), CliError> {
                 ));
             }
             let target = resolve(&global, &environment, &Profiles::load(&file)?)?;
-            let context = Context { client: Client::new(&target)?, printer, ask: &Terminal };
+            let desk = Desk { global: &global, environment: &environment, file: &file };
+            let client = Client::new(&target)?;
+            let context = Context { client, target: &target, desk, printer, ask: &Terminal };
             commands::run(&context, command).await
         }
     }

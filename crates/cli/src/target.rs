@@ -1,7 +1,7 @@
-//! Which server to talk to, and with which key.
+//! Which server to talk to, and as whom.
 //!
-//! *Invariant:* a stored key goes to the server that it was stored for and to no other, whatever
-//! `--server` or `ARGOSY_SERVER` say.
+//! *Invariant:* a stored key or login goes to the server that it was stored for and to no other,
+//! whatever `--server` or `ARGOSY_SERVER` say.
 
 use std::{fs, path::PathBuf};
 
@@ -10,7 +10,7 @@ use reqwest::Url;
 use crate::{
     args::Global,
     error::CliError,
-    key::{Key, Typed},
+    key::{Credential, Key, Typed},
     profile::{DEFAULT_PROFILE, Profile, Profiles},
 };
 
@@ -28,13 +28,13 @@ pub struct Environment {
     pub profile: Option<String>,
 }
 
-/// A server and the key for it.
+/// A server and what it is shown.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// Its URL.
     pub server: Url,
-    /// The key.
-    pub key: Key,
+    /// Who asks.
+    pub credential: Credential,
     /// Extra certificate authority.
     pub ca_file: Option<PathBuf>,
 }
@@ -121,17 +121,21 @@ pub fn resolve(
     let url = parse_server(server.unwrap_or(DEFAULT_SERVER))?;
     let stored = |profile: &Profile| {
         let same = parse_server(&profile.server).is_ok_and(|stored| stored == url);
-        same.then(|| profile.key.clone())
+        same.then(|| profile.credential.clone())
     };
-    let key = match flag_key(global)?.or_else(|| asked.and_then(stored)) {
-        Some(key) => Some(key),
-        None => environment_key(environment)?.or_else(|| profile.and_then(stored)),
+    let flag = flag_key(global)?.map(Credential::Key);
+    let credential = match flag.or_else(|| asked.and_then(stored)) {
+        Some(credential) => Some(credential),
+        None => {
+            let key = environment_key(environment)?.map(Credential::Key);
+            key.or_else(|| profile.and_then(stored))
+        }
     };
-    let Some(key) = key else {
+    let Some(credential) = credential else {
         return Err(CliError::NotLoggedIn { server: server.map(|_| show_server(&url)) });
     };
     let ca_file = global.ca_file.clone().or_else(|| profile.and_then(|p| p.ca_file.clone()));
-    Ok(Target { server: url, key, ca_file })
+    Ok(Target { server: url, credential, ca_file })
 }
 
 #[cfg(test)]
@@ -141,7 +145,7 @@ mod tests {
     fn profiles() -> Profiles {
         let profile = |server: &str, key: &str| Profile {
             server: server.into(),
-            key: Key::parse(key).unwrap(),
+            credential: Credential::Key(Key::parse(key).unwrap()),
             ca_file: None,
         };
         Profiles {
@@ -159,7 +163,8 @@ mod tests {
 
     fn found(global: &Global, environment: &Environment) -> (String, String) {
         let target = resolve(global, environment, &profiles()).unwrap();
-        (show_server(&target.server), target.key.expose().to_owned())
+        let Credential::Key(key) = &target.credential else { panic!("{target:?}") };
+        (show_server(&target.server), key.expose().to_owned())
     }
 
     fn pair(server: &str, key: &str) -> (String, String) {

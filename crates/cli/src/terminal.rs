@@ -12,7 +12,9 @@ pub trait Ask {
     fn present(&self) -> bool;
     /// Asks, with everything that is needed to answer in `question`; true for `y` and `yes` only.
     fn confirm(&self, question: &str) -> io::Result<bool>;
-    /// Asks for something that must not show.
+    /// Asks for a line.
+    fn line(&self, question: &str) -> io::Result<String>;
+    /// Asks for something that must not show. Spaces around it belong to it.
     fn secret(&self, question: &str) -> io::Result<String>;
 }
 
@@ -31,21 +33,32 @@ impl Ask for Terminal {
         Ok(matches!(answer.as_str(), "y" | "yes"))
     }
 
-    fn secret(&self, question: &str) -> io::Result<String> {
+    fn line(&self, question: &str) -> io::Result<String> {
         write!(io::stderr(), "{question}: ")?;
+        line()
+    }
+
+    fn secret(&self, question: &str) -> io::Result<String> {
         let before = tcgetattr(io::stdin())?;
         let mut silent = before.clone();
         silent.local_modes.remove(LocalModes::ECHO);
         silent.local_modes.insert(LocalModes::ECHONL);
+        // Before the question: whoever types at once is not shown either.
         tcsetattr(io::stdin(), OptionalActions::Flush, &silent)?;
-        let answer = line();
+        let asked = write!(io::stderr(), "{question}: ");
+        let answer = asked.and_then(|()| whole_line());
         tcsetattr(io::stdin(), OptionalActions::Flush, &before)?;
         answer
     }
 }
 
 fn line() -> io::Result<String> {
+    Ok(whole_line()?.trim().to_owned())
+}
+
+/// The next line of standard input, with everything but its end.
+pub fn whole_line() -> io::Result<String> {
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
-    Ok(answer.trim().to_owned())
+    Ok(answer.trim_end_matches(['\r', '\n']).to_owned())
 }

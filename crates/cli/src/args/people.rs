@@ -1,8 +1,30 @@
-//! `argosy user|organisation|settings …` as it is written.
+//! `argosy login` and `argosy user|organisation|settings …` as they are written.
 
-use clap::Subcommand;
+use clap::{Args as Group, Subcommand};
 
 use super::{Limit, Role, pair};
+
+/// `argosy login`
+#[derive(Debug, Default, Group)]
+pub struct Login {
+    /// Log in as this user, with a password that is asked for
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// The user's organisation; `default` unless said
+    #[arg(long, value_name = "ID", requires = "user")]
+    pub organisation: Option<String>,
+    /// Read the password from standard input
+    #[arg(long, requires = "user")]
+    pub password_stdin: bool,
+}
+
+/// `argosy user passwd`
+#[derive(Debug, Clone, Copy, Group)]
+pub struct Passwd {
+    /// Read two lines from standard input: the present password and the new one
+    #[arg(long)]
+    pub password_stdin: bool,
+}
 
 /// `argosy user …`
 #[derive(Debug, Subcommand)]
@@ -21,8 +43,16 @@ pub enum UserCommand {
         #[command(flatten)]
         limit: Limit,
     },
+    /// Everything about a user
+    Show {
+        /// Name or id
+        user: String,
+    },
+    /// Choose another password for yourself; ends every other session of yours
+    Passwd(Passwd),
     /// Give a user another role; ends the user's sessions
-    Role {
+    #[command(alias = "role")]
+    SetRole {
         /// Name or id
         user: String,
         /// What the user may do from now on

@@ -16,6 +16,9 @@ fn the_definition_is_sound() {
 fn every_command_of_the_manual_parses() {
     for line in [
         "argosy login --server http://localhost:8080 --key-file admin.key",
+        "argosy login --user ada --organisation acme --password-stdin",
+        "argosy user passwd --password-stdin",
+        "argosy user set-role ada operator",
         "argosy --profile prod status --output json",
         "argosy agents list --status pending --label env=prod -q web --limit 5",
         "argosy agent approve web-1 --yes",

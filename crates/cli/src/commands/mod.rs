@@ -23,8 +23,10 @@ use argosy_wire::rest::{
 use crate::{
     args::Online,
     client::{Client, Listed},
+    commands::login::Desk,
     error::CliError,
     output::{Printer, fleet, inventory},
+    target::Target,
     terminal::Ask,
 };
 
@@ -32,6 +34,10 @@ use crate::{
 pub struct Context<'a> {
     /// The server.
     pub client: Client,
+    /// Its address, and what it is shown.
+    pub target: &'a Target,
+    /// Where logins are kept.
+    pub desk: Desk<'a>,
     /// Where answers go.
     pub printer: Printer,
     /// Who can be asked.

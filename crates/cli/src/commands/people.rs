@@ -8,7 +8,7 @@ use argosy_wire::rest::{
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::Context;
+use super::{Context, login};
 use crate::{
     args::{OrganisationCommand, Role, SettingsCommand, UserCommand},
     error::CliError,
@@ -28,18 +28,19 @@ fn role_name(role: Role) -> String {
     .to_owned()
 }
 
-/// The path of the user of that name or id.
-async fn path_of(context: &Context<'_>, wanted: &str) -> Result<String, CliError> {
+/// The user of that name or id.
+async fn find(context: &Context<'_>, wanted: &str) -> Result<User, CliError> {
     let listed = context.client.list::<User>(USERS, &[], u32::MAX).await?;
     let name = wanted.to_lowercase();
-    let found = listed.items.iter().find(|user| user.id == wanted || user.name == name);
-    match found {
-        Some(user) => Ok(format!("{USERS}/{}", user.id)),
-        None => Err(CliError::Missing {
-            message: format!("there is no user {wanted:?}"),
-            hint: "see them with `argosy user list`".to_owned(),
-        }),
-    }
+    let found = listed.items.into_iter().find(|user| user.id == wanted || user.name == name);
+    found.ok_or_else(|| CliError::Missing {
+        message: format!("there is no user {wanted:?}"),
+        hint: "see them with `argosy user list`".to_owned(),
+    })
+}
+
+async fn path_of(context: &Context<'_>, wanted: &str) -> Result<String, CliError> {
+    find(context, wanted).await.map(|user| format!("{USERS}/{}", user.id))
 }
 
 /// `argosy user …`
@@ -66,7 +67,12 @@ pub async fn user(context: &Context<'_>, command: UserCommand) -> Result<(), Cli
                 format!("{user} is deleted, with every session and key.")
             });
         }
-        UserCommand::Role { user, role } => (user, change(Some(role_name(role)), None, None)),
+        UserCommand::Show { user } => {
+            let user = find(context, &user).await?;
+            return printer.show(&user, |view| people::about(view, &user));
+        }
+        UserCommand::Passwd(how) => return login::passwd(context, how).await,
+        UserCommand::SetRole { user, role } => (user, change(Some(role_name(role)), None, None)),
         UserCommand::Disable { user } => (user, change(None, Some(true), None)),
         UserCommand::Enable { user } => (user, change(None, Some(false), None)),
         UserCommand::ResetPassword { user } => (user, change(None, None, Some(true))),

@@ -8,7 +8,7 @@ use argosy_wire::rest::{
 
 use super::{
     View, clean,
-    table::{Sheet, plain},
+    table::{Facts, Sheet, plain},
     units::age_of,
 };
 
@@ -38,6 +38,20 @@ pub fn users(view: &View, users: &[User]) -> String {
         ]);
     }
     sheet.finish()
+}
+
+/// `argosy user show`
+pub fn about(view: &View, user: &User) -> String {
+    let heading = view.heading(&format!("User {}", clean(&user.name)));
+    let login = user.last_login_at.as_ref();
+    let facts = Facts::new(view)
+        .fact("role", plain(&user.role))
+        .fact("state", plain(standing(user)))
+        .fact("last login", plain(login.map_or("never".into(), |at| age_of(Some(at), view.now))))
+        .fact("made", plain(age_of(Some(&user.created_at), view.now)))
+        .fact("by", plain(&user.created_by))
+        .fact("id", plain(&user.id));
+    format!("{heading}\n\n{}", facts.finish())
 }
 
 /// A user who was made or changed, and the password, the only time that it is shown.
