@@ -18,7 +18,10 @@ use ed25519_dalek::SigningKey;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{http::Answer, server::TestServer};
+use crate::{
+    http::Answer,
+    server::{OtherOrganisation, TestServer},
+};
 
 /// An agent's keys and what the server told it.
 #[derive(Clone)]
@@ -116,6 +119,24 @@ impl TestAgent {
     /// Admitted, with a session.
     pub async fn in_session(server: &TestServer, name: &str) -> Self {
         let mut agent = Self::admitted(server, name).await;
+        agent.handshake(server).await.expect(200);
+        agent
+    }
+
+    /// Admitted to another organisation, with a session.
+    pub async fn in_session_of(server: &TestServer, other: &OtherOrganisation, name: &str) -> Self {
+        let mut agent = Self::new(name);
+        let (client, key) = (&server.client, other.admin_key.as_str());
+        let token = client.post("/api/v1/bootstrap-tokens", key, &json!({ "name": "t" })).await;
+        let token = TokenString::parse(&token.text("token")).unwrap();
+        let account_id = AccountId(other.account_id);
+        let statement = EnrolmentStatement { account_id, ..agent.statement(&token) };
+        let signed = Signed::new(&agent.key, &statement);
+        let body = registration_body(name, &token.prove(&signed.payload).to_text(), &signed);
+        let made = client.post_anonymous("/api/v1/agents/register", &body).await;
+        (agent.agent_id, agent.api_key) = (made.text("agent_id"), made.text("api_key"));
+        let path = format!("/api/v1/agents/{}/approve", agent.agent_id);
+        client.post(&path, key, &json!({})).await.expect(200);
         agent.handshake(server).await.expect(200);
         agent
     }

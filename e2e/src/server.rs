@@ -11,6 +11,7 @@ use argosy_server::{
     start::{Server, target},
 };
 use argosy_store::{Options, Store};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,9 @@ use crate::{
     database::Place,
     http::{Answer, Client},
 };
+
+/// The id of [`OtherOrganisation`].
+pub const OTHER: &str = "other";
 
 /// A running server.
 pub struct TestServer {
@@ -140,6 +144,15 @@ impl TestServer {
         page["items"].as_array().unwrap().clone()
     }
 
+    /// Shuts [`OtherOrganisation`] out, or lets it in again.
+    pub async fn shut_out(&self, disabled: bool) -> Answer {
+        let path = format!("/api/v1/organisations/{OTHER}");
+        let bearer = format!("Bearer {}", self.admin_key);
+        let headers = [("authorization", bearer.as_str())];
+        let body = json!({ "disabled": disabled });
+        self.client.send(Method::PATCH, &path, &headers, Some(&body)).await
+    }
+
     /// Audit entries of one action, newest first.
     pub async fn audit(&self, action: &str) -> Vec<Value> {
         let path = format!("/api/v1/audit?limit=500&action={action}");
@@ -154,7 +167,7 @@ impl TestServer {
         };
         use argosy_wire::token::{ApiKeyOf, ApiKeyString, Secret32};
         let (store, now) = (self.store().await, self.clock.now());
-        let org: OrgId = "other".parse().unwrap();
+        let org: OrgId = OTHER.parse().unwrap();
         let secret = ApiKeyString {
             of: ApiKeyOf::Operator,
             id: "other-admin".parse().unwrap(),

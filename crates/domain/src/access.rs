@@ -58,6 +58,8 @@ pub enum Permission {
     OrganisationsRead,
     /// Make an organisation.
     OrganisationsCreate,
+    /// Rename an organisation, shut it out, let it in again.
+    OrganisationsUpdate,
     /// See the server's own keys: public parts, serials, validity.
     ServerRead,
     /// Rotate the server's own keys.
@@ -84,7 +86,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::AccountsRead,
         Self::AgentsRead,
         Self::AgentsApprove,
@@ -106,6 +108,7 @@ impl Permission {
         Self::SecurityRead,
         Self::OrganisationsRead,
         Self::OrganisationsCreate,
+        Self::OrganisationsUpdate,
         Self::ServerRead,
         Self::ServerRotate,
         Self::SettingsRead,
@@ -143,6 +146,7 @@ impl Permission {
             Self::SecurityRead => "security:read",
             Self::OrganisationsRead => "organisations:read",
             Self::OrganisationsCreate => "organisations:create",
+            Self::OrganisationsUpdate => "organisations:update",
             Self::ServerRead => "server:read",
             Self::ServerRotate => "server:rotate",
             Self::SettingsRead => "settings:read",

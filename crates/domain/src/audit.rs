@@ -69,6 +69,8 @@ pub enum AuditAction {
     AccountCreated,
     /// An organisation was made.
     OrganisationCreated,
+    /// An organisation was renamed, shut out, or let in again.
+    OrganisationUpdated,
     /// Settings of the installation changed.
     SettingsUpdated,
     /// A user was made.
@@ -132,6 +134,7 @@ impl AuditAction {
             Self::KeyRevoked => "key.revoked",
             Self::AccountCreated => "account.created",
             Self::OrganisationCreated => "organisation.created",
+            Self::OrganisationUpdated => "organisation.updated",
             Self::SettingsUpdated => "settings.updated",
             Self::UserCreated => "user.created",
             Self::SetupCodeMade => "user.setup_code_made",

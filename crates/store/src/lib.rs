@@ -62,7 +62,7 @@ pub use handle::{Handle, ReadOnly, ReadWrite, Reader, Tx};
 pub use handshakes::{Continuation, Handshakes};
 pub use inventory::{Inventory, InventoryRow};
 pub use migrations::MigrationStatus;
-pub use orgs::{Organisation, Orgs};
+pub use orgs::{Organisation, OrganisationChange, Orgs};
 pub use page::{Cursor, InvalidCursor, Page, PageRequest};
 pub use presence::Presence;
 pub use replicas::Replicas;

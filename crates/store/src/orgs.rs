@@ -6,6 +6,7 @@ use argosy_domain::{
 };
 
 use crate::{
+    authorities::AuthorityChange,
     error::StoreError,
     handle::{ReadWrite, aggregate},
     page::{Page, PageRequest, Select, page_of},
@@ -24,6 +25,17 @@ pub struct Organisation {
     pub name: String,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Since when everybody of it is shut out.
+    pub disabled_at: Option<Timestamp>,
+}
+
+/// What of an organisation changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrganisationChange {
+    /// For people.
+    pub name: String,
+    /// Since when everybody of it is shut out.
+    pub disabled_at: Option<Timestamp>,
 }
 
 fn organisation(row: &Row) -> Result<Organisation, StoreError> {
@@ -31,6 +43,7 @@ fn organisation(row: &Row) -> Result<Organisation, StoreError> {
         id: row.get("id")?,
         name: row.get("name")?,
         created_at: row.get("created_at")?,
+        disabled_at: row.optional("disabled_at")?,
     })
 }
 
@@ -45,6 +58,13 @@ impl<A> Orgs<'_, A> {
         let select = Select::new("SELECT * FROM organisations WHERE 1 = 1", []).page(ORDER, page);
         let rows = self.conn.select(TABLE, select).fetch_all().await?;
         page_of(rows, page, ORDER, organisation)
+    }
+
+    /// The organisations that are shut out.
+    pub async fn disabled(&mut self) -> Result<Vec<OrgId>, StoreError> {
+        let sql = "SELECT id FROM organisations WHERE disabled_at IS NOT NULL";
+        let rows = self.conn.query(TABLE, sql).fetch_all().await?;
+        rows.iter().map(|row| row.get("id")).collect()
     }
 
     /// Whether there is such an organisation.
@@ -72,6 +92,27 @@ impl Orgs<'_, ReadWrite> {
             .execute()
             .await?;
         Ok(())
+    }
+
+    /// The organisation, held until the end of the transaction: nothing else changes it meanwhile.
+    pub async fn hold(&mut self, org: &OrgId) -> Result<Option<Organisation>, StoreError> {
+        let sql = "UPDATE organisations SET name = name WHERE id = $1 RETURNING *";
+        let row = self.conn.query(TABLE, sql).bind(org).fetch_optional().await?;
+        row.as_ref().map(organisation).transpose()
+    }
+
+    /// Changes an organisation and answers what it is now; none when there is no such one.
+    pub async fn change(
+        &mut self,
+        org: &OrgId,
+        change: &OrganisationChange,
+    ) -> Result<Option<Organisation>, StoreError> {
+        let sql = "UPDATE organisations SET name = $2, disabled_at = $3 WHERE id = $1 RETURNING *";
+        let query = self.conn.query(TABLE, sql).bind(org).bind(change.name.as_str());
+        let row = query.bind(change.disabled_at).fetch_optional().await?;
+        // Of everybody in it.
+        self.conn.authority_changed(AuthorityChange::Anybody);
+        row.as_ref().map(organisation).transpose()
     }
 
     /// Makes an organisation. [`StoreError::Conflict`] `organisation_id` when it exists.

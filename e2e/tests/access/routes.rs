@@ -109,7 +109,7 @@ impl Route {
             ("POST", "/keys/rotate") => Some(json!({ "uses": [] })),
             ("POST", "/users") => Some(json!({ "name": name, "role": "viewer" })),
             ("POST", "/organisations") => Some(json!({ "id": name, "name": name, "admin": "ada" })),
-            ("PATCH", "/users/{id}") => Some(json!({})),
+            ("PATCH", "/users/{id}" | "/organisations/{id}") => Some(json!({})),
             // Which are refused behind the gate.
             ("POST", "/auth/login" | "/auth/setup") => Some(json!({})),
             ("POST", "/auth/password") => {

@@ -20,6 +20,7 @@ pub(crate) enum Noun {
     Agent,
     Command,
     Key,
+    Organisation,
     Resource,
     Session,
     Token,
@@ -27,6 +28,18 @@ pub(crate) enum Noun {
 }
 
 impl Noun {
+    /// Every noun.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Agent,
+        Self::Command,
+        Self::Key,
+        Self::Organisation,
+        Self::Resource,
+        Self::Session,
+        Self::Token,
+        Self::User,
+    ];
+
     /// What the `{id}` of a path names.
     pub(crate) fn of(template: &str) -> Option<Self> {
         let owner = template.split("/{id}").next().filter(|owner| *owner != template)?;
@@ -36,6 +49,7 @@ impl Noun {
             "/auth/sessions" => Self::Session,
             "/bootstrap-tokens" => Self::Token,
             "/commands" => Self::Command,
+            "/organisations" => Self::Organisation,
             "/resources" => Self::Resource,
             "/users" => Self::User,
             other => panic!("teach the tests to make a thing of {other}"),
@@ -80,6 +94,7 @@ impl Targets {
                 let key = key_with(server, &["agents:read"]).await;
                 key.split('_').nth(1).unwrap().to_owned()
             }
+            Noun::Organisation => OrgId::default_org().to_string(),
             Noun::Resource => resource(server).await,
             Noun::Session => {
                 let name = self.fresh_name();

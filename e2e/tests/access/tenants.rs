@@ -51,7 +51,7 @@ async fn an_id_of_another_tenant_is_an_unknown_id(place: Place) {
     let server = TestServer::start(&place).await;
     let other = server.other_organisation().await.admin_key;
     let mut targets = Targets::new(&server).await;
-    for noun in [Noun::Agent, Noun::Command, Noun::Key, Noun::Resource, Noun::Token, Noun::User] {
+    for noun in Noun::ALL {
         targets.id(&server, noun).await;
     }
     // The first use of a key is noted; then nothing may change any more.

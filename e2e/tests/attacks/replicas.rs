@@ -74,6 +74,25 @@ async fn a_key_that_is_revoked_here_is_dead_there(place: Place) {
     two.client.get("/api/v1/agents", key).await.refused(401, "unauthenticated");
 }
 
+async fn an_organisation_that_is_shut_out_here_is_shut_out_there(place: Place) {
+    let one = TestServer::start(&place).await;
+    let two = one.second().await;
+    let other = one.other_organisation().await;
+    let mut agent = TestAgent::in_session_of(&one, &other, "web-1").await;
+    let mut stream = open(&two, &agent).await;
+    agent.heartbeat(&two).await.expect(200);
+    two.client.get("/api/v1/agents", &other.admin_key).await.expect(200);
+    let began = Instant::now();
+    one.shut_out(true).await.expect(200);
+    assert_eq!(goaway(&mut stream).await, "revoked");
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    agent.heartbeat(&two).await.refused(401, "invalid_session");
+    two.client.get("/api/v1/agents", &other.admin_key).await.refused(401, "unauthenticated");
+    one.shut_out(false).await.expect(200);
+    let again = async || (agent.clone().heartbeat(&two).await.status == 200).then_some(());
+    until("the other server to let them in", again).await;
+}
+
 async fn a_command_reaches_an_agent_on_the_other_server(place: Place) {
     let one = TestServer::start(&place).await;
     let two = one.second().await;
@@ -264,6 +283,7 @@ async fn nothing_is_lost(one: &TestServer, mishap: Mishap) {
 on_shared!(
     what_is_revoked_here_is_dead_there,
     a_key_that_is_revoked_here_is_dead_there,
+    an_organisation_that_is_shut_out_here_is_shut_out_there,
     a_command_reaches_an_agent_on_the_other_server,
     the_newest_stream_wins_on_whichever_server,
     a_proof_that_opened_a_stream_opens_no_other_anywhere,

@@ -95,6 +95,23 @@ pub enum OrganisationCommand {
         #[arg(long)]
         admin: String,
     },
+    /// Shut everybody of an organisation out, its agents too
+    Disable {
+        /// Its id
+        id: String,
+    },
+    /// Let everybody of an organisation in again
+    Enable {
+        /// Its id
+        id: String,
+    },
+    /// Give an organisation another name
+    Rename {
+        /// Its id
+        id: String,
+        /// For people
+        name: String,
+    },
     /// Organisations in a table
     List {
         /// See [`Limit`].

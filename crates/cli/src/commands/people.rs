@@ -1,7 +1,7 @@
 //! `argosy user|organisation|settings …`
 
 use argosy_wire::rest::{
-    organisations::{CreateOrganisation, CreatedOrganisation, Organisation},
+    organisations::{CreateOrganisation, CreatedOrganisation, Organisation, UpdateOrganisation},
     settings::Settings,
     users::{CreateUser, UpdateUser, User, UserWithPassword},
 };
@@ -88,19 +88,28 @@ pub async fn organisation(
     command: OrganisationCommand,
 ) -> Result<(), CliError> {
     let Context { client, printer, .. } = context;
-    match command {
+    let disabled = |disabled| UpdateOrganisation { name: None, disabled: Some(disabled) };
+    let (id, change) = match command {
         OrganisationCommand::Create { id, name, admin } => {
             let body = CreateOrganisation { name: name.unwrap_or_else(|| id.clone()), id, admin };
             let made: CreatedOrganisation = client.post(ORGANISATIONS, &body).await?;
-            printer.show(&made, |view| people::created_organisation(view, &made))
+            return printer.show(&made, |view| people::created_organisation(view, &made));
         }
         OrganisationCommand::List { limit } => {
             let listed = client.list::<Organisation>(ORGANISATIONS, &[], limit.limit).await?;
             printer.show(&listed.items, |view| people::organisations(view, &listed.items))?;
             context.note_more(&listed);
-            Ok(())
+            return Ok(());
         }
-    }
+        OrganisationCommand::Disable { id } => (id, disabled(true)),
+        OrganisationCommand::Enable { id } => (id, disabled(false)),
+        OrganisationCommand::Rename { id, name } => {
+            (id, UpdateOrganisation { name: Some(name), disabled: None })
+        }
+    };
+    let path = format!("{ORGANISATIONS}/{id}");
+    let changed: Organisation = client.patch(&path, &change).await?;
+    printer.show(&changed, |view| people::organisation(view, &changed))
 }
 
 /// `argosy settings …`

@@ -69,13 +69,24 @@ pub fn user(view: &View, changed: &UserWithPassword) -> String {
     }
 }
 
+fn state_of(organisation: &Organisation) -> &'static str {
+    if organisation.disabled { "disabled" } else { "active" }
+}
+
+/// An organisation that was changed.
+pub fn organisation(view: &View, changed: &Organisation) -> String {
+    let heading = view.heading(&format!("Organisation {}", clean(&changed.id)));
+    format!("{heading}, {}: {}.", clean(&changed.name), state_of(changed))
+}
+
 /// `argosy organisation list`
 pub fn organisations(view: &View, organisations: &[Organisation]) -> String {
-    let mut sheet = Sheet::new(view, &["ID", "NAME", "CREATED"]);
+    let mut sheet = Sheet::new(view, &["ID", "NAME", "STATE", "CREATED"]);
     for organisation in organisations {
         sheet.row([
             plain(&organisation.id),
             plain(&organisation.name),
+            plain(state_of(organisation)),
             plain(age_of(Some(&organisation.created_at), view.now)),
         ]);
     }

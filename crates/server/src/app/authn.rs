@@ -55,7 +55,8 @@ impl App {
         let same = bool::from(digest.0.ct_eq(&key.secret_sha256.0));
         let alive = key.revoked_at.is_none() && key.expires_at.is_none_or(|at| self.now() < at);
         let own_kind = (presented.of == ApiKeyOf::Agent) == key.agent.is_some();
-        if same && alive && own_kind { Ok((presented, key)) } else { Err(refused()) }
+        let good = same && alive && own_kind && self.lets_in(&key.org).await?;
+        if good { Ok((presented, key)) } else { Err(refused()) }
     }
 
     /// The agent behind an API key, whatever its state; 401 for one that left.

@@ -6,13 +6,13 @@
 //! answered, on other servers with their next look.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use argosy_domain::{
     agent::{Agent, AgentStatus},
-    id::AgentId,
+    id::{AgentId, OrgId},
 };
 use argosy_store::AuthorityChange;
 use tokio::sync::{Notify, watch};
@@ -28,6 +28,7 @@ const CHANGES_MAX: usize = 10_000;
 struct Known {
     version: u64,
     agents: HashMap<AgentId, Arc<Agent>>,
+    shut_out: Option<BTreeSet<OrgId>>,
     changes: Vec<AuthorityChange>,
 }
 
@@ -58,6 +59,7 @@ impl Authorities {
                 AuthorityChange::Key(_) | AuthorityChange::People => keys = true,
                 AuthorityChange::Anybody => {
                     known.agents.clear();
+                    known.shut_out = None;
                     keys = true;
                 }
             }
@@ -105,6 +107,19 @@ impl Authorities {
         known.agents.insert(agent.id.clone(), Arc::clone(agent));
     }
 
+    /// Whether an organisation is let in.
+    fn lets_in(&self, org: &OrgId) -> Result<bool, u64> {
+        let known = self.lock();
+        known.shut_out.as_ref().map(|shut_out| !shut_out.contains(org)).ok_or(known.version)
+    }
+
+    fn keep_shut_out(&self, shut_out: BTreeSet<OrgId>, version: u64) {
+        let mut known = self.lock();
+        if known.version == version {
+            known.shut_out = Some(shut_out);
+        }
+    }
+
     /// Agents that are remembered.
     pub fn len(&self) -> usize {
         self.lock().agents.len()
@@ -144,10 +159,30 @@ impl App {
         };
         let agent = self.store().read("session").await?.agents().find(id).await?;
         let agent = agent.filter(|agent| stands(agent.state.status())).map(Arc::new);
-        if let Some(agent) = &agent {
-            self.authorities().keep(agent, version);
+        match agent {
+            Some(agent) if self.lets_in(&agent.org).await? => {
+                self.authorities().keep(&agent, version);
+                Ok(Some(agent))
+            }
+            Some(_) | None => Ok(None),
         }
-        Ok(agent)
+    }
+
+    /// Whether those of an organisation are let in; from memory where that is fresh. Organisation
+    /// `default` always is.
+    pub(crate) async fn lets_in(&self, org: &OrgId) -> AppResult<bool> {
+        if *org == OrgId::default_org() {
+            return Ok(true);
+        }
+        let version = match self.authorities().lets_in(org) {
+            Ok(lets_in) => return Ok(lets_in),
+            Err(version) => version,
+        };
+        let shut_out = self.store().read("authn.organisations").await?.orgs().disabled().await?;
+        let shut_out = BTreeSet::from_iter(shut_out);
+        let lets_in = !shut_out.contains(org);
+        self.authorities().keep_shut_out(shut_out, version);
+        Ok(lets_in)
     }
 
     /// Tells open streams of what changed, for as long as it is polled.
@@ -201,6 +236,25 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_shut_out_is_read_again_after_a_change() {
+        let authorities = Authorities::default();
+        let (acme, other): (OrgId, OrgId) = ("acme".parse().unwrap(), "other".parse().unwrap());
+        let version = authorities.lets_in(&acme).unwrap_err();
+        authorities.forget(&[AuthorityChange::Anybody]);
+        authorities.keep_shut_out(BTreeSet::new(), version);
+        let version = authorities.lets_in(&acme).unwrap_err();
+        authorities.keep_shut_out([acme.clone()].into(), version);
+        assert_eq!(
+            (authorities.lets_in(&acme), authorities.lets_in(&other)),
+            (Ok(false), Ok(true))
+        );
+        authorities.forget(&[AuthorityChange::Key("k".parse().unwrap())]);
+        assert_eq!(authorities.lets_in(&acme), Ok(false), "keys say nothing of organisations");
+        authorities.forget(&[AuthorityChange::Anybody]);
+        assert!(authorities.lets_in(&acme).is_err());
+    }
 
     #[test]
     fn what_was_read_before_a_change_is_not_kept_after_it() {

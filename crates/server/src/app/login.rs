@@ -103,7 +103,11 @@ impl App {
         let hash = found.as_ref().map(|(_, hash)| hash.as_str());
         let good = self.hasher().verify_password(&request.password, hash).await?;
         let user = found.map(|(user, _)| user);
-        let Some(user) = user.as_ref().filter(|user| good && user.disabled_at.is_none()) else {
+        let admitted = match &user {
+            Some(user) => good && user.disabled_at.is_none() && self.lets_in(&user.org).await?,
+            None => false,
+        };
+        let Some(user) = user.as_ref().filter(|_| admitted) else {
             self.record_refused(AuditAction::LoginRefused, origin, user.as_ref()).await?;
             return self.judged(origin, Err(wrong()), |code| code == Code::Unauthenticated);
         };

@@ -9,8 +9,8 @@ use argosy_domain::{
     id::OrgId,
     text,
 };
-use argosy_store::{Organisation, Page, StoreError};
-use argosy_wire::rest::organisations::CreateOrganisation;
+use argosy_store::{Organisation, OrganisationChange, Page, StoreError};
+use argosy_wire::rest::organisations::{CreateOrganisation, UpdateOrganisation};
 use serde_json::json;
 
 use super::{
@@ -80,10 +80,53 @@ impl App {
         self.record(&mut tx, &actor, origin, event).await?;
         tx.commit().await?;
         Ok(MadeOrganisation {
-            organisation: Organisation { id, name, created_at: now },
+            organisation: Organisation { id, name, created_at: now, disabled_at: None },
             account_id: account.id.0,
             admin: MadeUser { user: new.user, password: Some(password) },
         })
+    }
+
+    /// Renames an organisation, shuts everybody of it out, or lets them in again.
+    pub async fn update_organisation(
+        &self,
+        caller: &Caller,
+        origin: &Origin,
+        id: &OrgId,
+        request: &UpdateOrganisation,
+    ) -> AppResult<Organisation> {
+        Self::of_installation(caller, Permission::OrganisationsUpdate)?;
+        let name = request.name.as_deref().map(text::name).transpose();
+        let name = name.map_err(|error| AppError::field("name", error))?;
+        if request.disabled == Some(true) && *id == OrgId::default_org() {
+            let why = "organisation default administers the installation and cannot be disabled";
+            return Err(AppError::wrong_state(why));
+        }
+        let mut tx = self.store().write("organisations.update").await?;
+        let before = tx.orgs().hold(id).await?;
+        let before = before.ok_or_else(|| AppError::not_found("organisation"))?;
+        let change = OrganisationChange {
+            name: name.unwrap_or_else(|| before.name.clone()),
+            disabled_at: match request.disabled {
+                Some(true) => before.disabled_at.or(Some(self.now())),
+                Some(false) => None,
+                None => before.disabled_at,
+            },
+        };
+        if change.name == before.name && change.disabled_at == before.disabled_at {
+            tx.commit().await?;
+            return Ok(before);
+        }
+        let after = tx.orgs().change(id, &change).await?;
+        let after = after.ok_or_else(|| AppError::not_found("organisation"))?;
+        let event = Event {
+            action: AuditAction::OrganisationUpdated,
+            org: &OrgId::default_org(),
+            target: Some(format!("organisation:{id}")),
+            detail: json!({ "name": after.name, "disabled": after.disabled_at.is_some() }),
+        };
+        self.record(&mut tx, &caller.actor(), origin, event).await?;
+        tx.commit().await?;
+        Ok(after)
     }
 
     /// The organisations of the installation, newest first.

@@ -188,6 +188,9 @@ impl App {
         drop(reader);
         let standing = |user: &User| user.disabled_at.is_none() && user.epoch == session.epoch;
         let user = user.filter(standing).ok_or_else(over)?;
+        if !self.lets_in(&user.org).await? {
+            return Err(over());
+        }
         if call.writes
             && let Err(refused) = self.must_be_sent_by_user(&call)
         {

@@ -127,6 +127,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(user_sessions::end))
         .routes(routes!(users::create, users::list))
         .routes(routes!(organisations::create, organisations::list))
+        .routes(routes!(organisations::update))
         .routes(routes!(users::update, users::delete))
         .routes(routes!(auth::create_key, auth::list_keys))
         .routes(routes!(auth::revoke_key))

@@ -1,15 +1,16 @@
 //! Organisations of the installation.
 
+use argosy_domain::id::OrgId;
 use argosy_wire::rest::{
     Page,
-    organisations::{CreateOrganisation, CreatedOrganisation, Organisation},
+    organisations::{CreateOrganisation, CreatedOrganisation, Organisation, UpdateOrganisation},
 };
 use axum::{Json as Answered, extract::State, http::StatusCode};
 
 use super::{
     answer::{Answer, Problems},
     convert::{self, text},
-    extract::{By, From, Json, Paging, Params},
+    extract::{By, From, Id, Json, Paging, Params},
     users::with_password,
 };
 use crate::app::{App, records::OrganisationRecord};
@@ -19,6 +20,7 @@ fn shown(organisation: OrganisationRecord) -> Organisation {
         id: organisation.id.to_string(),
         name: organisation.name,
         created_at: text(organisation.created_at),
+        disabled: organisation.disabled_at.is_some(),
     }
 }
 
@@ -41,6 +43,22 @@ pub(super) async fn create(
         admin: with_password(made.admin),
     };
     Ok((StatusCode::CREATED, Answered(created)))
+}
+
+/// Renames an organisation, shuts everybody of it out, or lets them in again.
+#[utoipa::path(
+    patch, path = "/organisations/{id}", tag = "organisations", params(("id" = String, Path)),
+    request_body = UpdateOrganisation, security(("api_key" = ["organisations:update"])),
+    responses((status = 200, body = Organisation), Problems)
+)]
+pub(super) async fn update(
+    State(app): State<App>,
+    From(origin): From,
+    By(caller): By,
+    Id(id): Id<OrgId>,
+    Json(request): Json<UpdateOrganisation>,
+) -> Answer<Answered<Organisation>> {
+    Ok(Answered(shown(app.update_organisation(&caller, &origin, &id, &request).await?)))
 }
 
 /// Lists organisations, newest first.

@@ -8,13 +8,15 @@ use argosy_domain::{
     token::{EnrolmentToken, Seats, TokenStatus},
 };
 use argosy_store::{
-    ApiKey, Continuation, NewApiKey, PageRequest, Session, StoreError, TokenSecret,
+    ApiKey, Continuation, NewApiKey, Organisation, OrganisationChange, PageRequest, Session,
+    StoreError, TokenSecret,
 };
 
 use crate::common::{Db, at, conformance, id, insert_agents, labels, org};
 
 conformance!(
     the_default_organisation_is_made_once,
+    organisations_are_renamed_and_shut_out,
     accounts_are_numbered_over_all_organisations,
     keys_are_found_listed_and_revoked,
     uses_of_keys_are_noted_in_a_batch,
@@ -42,6 +44,32 @@ async fn the_default_organisation_is_made_once(db: Db) {
         created_at: at(1),
     };
     assert_eq!(reader.accounts().list(&org()).await.unwrap(), [account]);
+}
+
+async fn organisations_are_renamed_and_shut_out(db: Db) {
+    let other: OrgId = id("other");
+    db.write(async |tx| tx.orgs().create(&other, "Other", at(1)).await).await;
+    assert_eq!(db.store.read("test").await.unwrap().orgs().disabled().await.unwrap(), []);
+    let change = OrganisationChange { name: "Others".into(), disabled_at: Some(at(2)) };
+    let changed = db
+        .write(async |tx| {
+            assert!(tx.orgs().hold(&id("nobody")).await?.is_none());
+            assert_eq!(tx.orgs().hold(&other).await?.unwrap().disabled_at, None);
+            assert!(tx.orgs().change(&id("nobody"), &change).await?.is_none());
+            tx.orgs().change(&other, &change).await
+        })
+        .await;
+    let expected = Organisation {
+        id: other.clone(),
+        name: "Others".into(),
+        created_at: at(1),
+        disabled_at: Some(at(2)),
+    };
+    assert_eq!(changed.as_ref(), Some(&expected));
+    let mut reader = db.store.read("test").await.unwrap();
+    assert_eq!(reader.orgs().disabled().await.unwrap(), std::slice::from_ref(&other));
+    let page = PageRequest { limit: 10, after: None };
+    assert_eq!(reader.orgs().list(&page).await.unwrap().items[0], expected);
 }
 
 async fn accounts_are_numbered_over_all_organisations(db: Db) {

@@ -4,6 +4,20 @@ use serde::{Deserialize, Serialize};
 
 use super::users::UserWithPassword;
 
+/// Body of `PATCH /api/v1/organisations/{id}`: what is absent stays as it is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct UpdateOrganisation {
+    /// Another name, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
+    pub name: Option<String>,
+    /// Shuts everybody of the organisation out, its agents too, or lets them in again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<bool>,
+}
+
 /// Body of `POST /api/v1/organisations`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -30,6 +44,9 @@ pub struct Organisation {
     pub name: String,
     /// When it was made.
     pub created_at: String,
+    /// Everybody of it is shut out.
+    #[serde(default)]
+    pub disabled: bool,
 }
 
 /// Answer of `POST /api/v1/organisations`.

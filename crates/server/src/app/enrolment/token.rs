@@ -64,8 +64,9 @@ impl App {
                 proof.verifies(&key, bytes) && has_key && registration.signed.is_some()
             }
         };
-        let genuine = fits && presented.token_id().is_some() && found.is_some();
         let org = found.as_ref().map_or_else(OrgId::default_org, |(token, _)| token.org.clone());
+        let genuine = fits && presented.token_id().is_some() && found.is_some();
+        let genuine = genuine && self.lets_in(&org).await?;
         let earlier = match &registration.signed {
             Some(signed) => {
                 let digest = Sha256::of(&signed.payload);

@@ -142,6 +142,11 @@ impl App {
     /// Whether a caller is still who it was when it was authenticated.
     pub(crate) async fn still_stands(&self, caller: &Caller) -> AppResult<bool> {
         self.sight().clear().await?;
+        if let Some(org) = caller.org()
+            && !self.lets_in(org).await?
+        {
+            return Ok(false);
+        }
         match caller {
             Caller::Server => Ok(true),
             Caller::Agent { agent, .. } => Ok(self.standing(agent).await?.is_some()),
