@@ -301,7 +301,13 @@ fn next_step(code: Code, problem: &Problem, retry_after_s: Option<u64>) -> Optio
              with `argosy agent reject`"
                 .into(),
         ),
-        Code::IdempotencyConflict => Some("use a fresh --idempotency-key".into()),
+        Code::IdempotencyConflict | Code::IdempotencyKeyReused => {
+            Some("use a fresh --idempotency-key".into())
+        }
+        Code::IdempotencyInProgress => Some(format!("{wait}, then try again")),
+        Code::IdempotencyAnswerLost => {
+            Some("see with the matching `list` or `show` command".into())
+        }
         Code::RateLimited => Some(format!("{wait}, then try again")),
         Code::QueueFull => {
             Some("cancel commands that are no longer needed: `argosy command list`".into())

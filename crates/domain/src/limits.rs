@@ -103,6 +103,12 @@ pub const BATCHES_REMEMBERED: Duration = Duration::from_secs(8 * 24 * 3600);
 pub const TELEMETRY_SERIES_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Largest magnitude of a measured value: sums of such stay finite.
 pub const TELEMETRY_VALUE_MAX: f64 = 1e18;
+/// Characters of an idempotency key.
+pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
+/// Writes with an idempotency key that are remembered of one organisation.
+pub const IDEMPOTENT_WRITES_MAX: u32 = 20_000;
+/// Bytes of an answer that is given again; a larger one is given once.
+pub const IDEMPOTENT_ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// Rows that are forgotten in one transaction at most.
 pub const PURGE_ROWS_MAX: u32 = 5_000;
 /// How long the server keeps events.

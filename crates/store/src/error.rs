@@ -76,6 +76,11 @@ impl Error for Cause {
 /// [`StoreError::Conflict`] calls it. A test holds the list complete.
 pub const CONFLICTS: &[(&str, &str, &str)] = &[
     ("organisations.id", "organisations_pkey", "organisation_id"),
+    (
+        "idempotent_writes.org_id, idempotent_writes.caller, idempotent_writes.idempotency_key",
+        "idempotent_writes_pkey",
+        "idempotency_claim",
+    ),
     ("accounts.id", "accounts_pkey", "account_id"),
     ("accounts.org_id, accounts.id", "accounts_org_id_id_key", "account_id"),
     ("accounts.org_id, accounts.name", "accounts_name", "account_name"),

@@ -18,6 +18,7 @@ use crate::{
     error::{Cause, StoreError},
     feed::Feed,
     handshakes::Handshakes,
+    idempotency::{self, IdempotentWrites},
     inventory::Inventory,
     orgs::Orgs,
     presence::Presence,
@@ -97,6 +98,8 @@ aggregate_accessors! {
     sessions: Sessions,
     /// Commands.
     commands: Commands,
+    /// Writes with an idempotency key.
+    idempotent_writes: IdempotentWrites,
     /// The newest report of each subsystem.
     inventory: Inventory,
     /// Schedules and breakers of subsystems.
@@ -147,6 +150,7 @@ impl Handle<ReadWrite> {
     /// Makes every write of the transaction durable together. Answers only once that is so, and
     /// once this process has heard of the authorities that changed.
     pub async fn commit(mut self) -> Result<(), StoreError> {
+        idempotency::mark(&mut self.conn).await?;
         let changes = self.conn.take_authority_changes();
         if changes.is_empty() {
             return self.commit_quietly().await;

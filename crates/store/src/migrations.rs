@@ -34,6 +34,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(4, "0004_ways.sql", "ways in, and hosts over their life"),
     step!(5, "0005_keys.sql", "replaced keys of agents"),
     step!(6, "0006_telemetry.sql", "telemetry"),
+    step!(7, "0007_idempotency.sql", "writes with an idempotency key"),
 ];
 
 /// A migration and whether the database has it.

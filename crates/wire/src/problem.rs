@@ -96,12 +96,18 @@ codes! {
     FingerprintMismatch = "fingerprint_mismatch", 409, FailedPrecondition, "The fingerprint differs: do not approve";
     /// The same idempotency key with another request.
     IdempotencyConflict = "idempotency_conflict", 409, FailedPrecondition, "The idempotency key was used for another request";
+    /// A write with this idempotency key is being carried out.
+    IdempotencyInProgress = "idempotency_in_progress", 409, FailedPrecondition, "A request with this idempotency key is being carried out";
+    /// A write with this idempotency key was carried out, and what was answered is not kept.
+    IdempotencyAnswerLost = "idempotency_answer_lost", 409, FailedPrecondition, "The request was carried out, and its answer is not kept";
     /// Larger than the limit of the route.
     TooLarge = "too_large", 413, ResourceExhausted, "The request is too large";
     /// Not JSON.
     UnsupportedMediaType = "unsupported_media_type", 415, InvalidArgument, "The media type is not supported";
     /// Readable, and a field is not acceptable.
     Invalid = "invalid", 422, InvalidArgument, "A field is not valid";
+    /// A write with the idempotency key of another one.
+    IdempotencyKeyReused = "idempotency_key_reused", 422, InvalidArgument, "The idempotency key was used for another request";
     /// The agent is older than this server admits.
     UpgradeRequired = "upgrade_required", 426, FailedPrecondition, "The agent is too old";
     /// Too many failed attempts or too many requests.

@@ -126,6 +126,21 @@ async fn every_operation_names_its_scope_or_is_open(place: Place) {
     assert_eq!(open, OPEN);
 }
 
+/// Whoever writes may repeat it: each write of a caller takes a key, and nothing else does.
+async fn every_write_of_a_caller_takes_an_idempotency_key(place: Place) {
+    let server = TestServer::start(&place).await;
+    let document = document(&server).await;
+    let mut taken = 0;
+    for (method, path, operation) in operations(&document) {
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        let keys = parameters.filter(|parameter| parameter["name"] == "Idempotency-Key").count();
+        let takes = !method.is_safe() && operation["security"].is_array();
+        assert_eq!(keys, usize::from(takes), "{method} {path}");
+        taken += keys;
+    }
+    assert!(taken >= 25, "{taken}");
+}
+
 /// Bounds stand in the document with the numbers that the use cases check.
 async fn the_bounds_of_the_document_are_the_limits(place: Place) {
     let server = TestServer::start(&place).await;
@@ -190,6 +205,7 @@ async fn a_path_has_the_methods_of_the_document(place: Place) {
 on_both!(
     every_operation_is_described_whole,
     every_operation_names_its_scope_or_is_open,
+    every_write_of_a_caller_takes_an_idempotency_key,
     the_bounds_of_the_document_are_the_limits,
     a_path_has_the_methods_of_the_document,
 );

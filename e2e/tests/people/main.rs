@@ -4,6 +4,7 @@
 mod cli;
 mod csrf;
 mod guessing;
+mod idempotency;
 mod keys;
 mod life;
 mod limits;

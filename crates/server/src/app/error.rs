@@ -79,6 +79,9 @@ impl From<StoreError> for AppError {
         match error {
             StoreError::Conflict { what: "agent_name" } => Self::new(Code::DuplicateName),
             StoreError::Conflict { what: "agent_identity_key" } => Self::new(Code::DuplicateKey),
+            StoreError::Conflict { what: "idempotency_claim" } => {
+                Self { retry_after_s: Some(1), ..Self::new(Code::IdempotencyInProgress) }
+            }
             StoreError::Conflict { what } => Self::wrong_state(format!("{what} is taken")),
             StoreError::Unavailable(cause) => {
                 tracing::warn!(%cause, "store unavailable");

@@ -20,6 +20,7 @@ pub mod guesses;
 pub mod handshake;
 pub mod hasher;
 pub mod heartbeat;
+pub mod idempotency;
 pub mod inventory;
 pub mod keyring;
 pub mod keys;

@@ -81,7 +81,7 @@ fn of_agent(agent: &AgentId) -> String {
 }
 
 /// Who a caller is for the limit; the server itself has none.
-fn principal(caller: &Caller) -> Option<String> {
+pub(crate) fn principal(caller: &Caller) -> Option<String> {
     match caller {
         Caller::Key { key, .. } => Some(format!("key:{key}")),
         Caller::User { user, .. } => Some(format!("user:{user}")),

@@ -102,7 +102,7 @@ impl Sealer {
         entropy: &dyn Entropy,
         purpose: &'static str,
         id: &str,
-        secret: &[u8; 32],
+        secret: &[u8],
     ) -> Result<Vec<u8>, SealError> {
         let nonce = random_bytes::<NONCE_BYTES>(entropy);
         let aad = format!("{purpose}:{id}");
@@ -112,20 +112,31 @@ impl Sealer {
         Ok([nonce.as_slice(), &sealed].concat())
     }
 
-    /// Opens what [`Sealer::seal`] made for the same purpose and id.
+    /// Opens a secret that [`Sealer::seal`] sealed for the same purpose and id.
     pub fn open_sealed(
         &self,
         purpose: &'static str,
         id: &str,
         sealed: &[u8],
     ) -> Result<Secret32, SealError> {
+        let opened = self.open_bytes(purpose, id, sealed)?;
+        let secret = opened.try_into().map_err(|_| SealError::DoesNotOpen(purpose))?;
+        Ok(Secret32::new(secret))
+    }
+
+    /// Opens whatever [`Sealer::seal`] sealed for the same purpose and id.
+    pub fn open_bytes(
+        &self,
+        purpose: &'static str,
+        id: &str,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
         let closed = || SealError::DoesNotOpen(purpose);
         let (nonce, ciphertext) = sealed.split_at_checked(NONCE_BYTES).ok_or_else(closed)?;
         let nonce: [u8; NONCE_BYTES] = nonce.try_into().map_err(|_| closed())?;
         let aad = format!("{purpose}:{id}");
         let payload = Payload { msg: ciphertext, aad: aad.as_bytes() };
-        let opened = self.cipher.decrypt(&nonce.into(), payload).map_err(|_| closed())?;
-        opened.try_into().map(Secret32::new).map_err(|_| closed())
+        self.cipher.decrypt(&nonce.into(), payload).map_err(|_| closed())
     }
 }
 

@@ -36,12 +36,19 @@ impl FromRequestParts<App> for From {
     }
 }
 
+/// Whoever calls, where that was found out before the handler: a proof is good once.
+#[derive(Clone)]
+pub(super) struct Known(pub(super) Caller);
+
 /// Whoever calls, authenticated.
 pub(super) struct By(pub(super) Caller);
 
 impl FromRequestParts<App> for By {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        if let Some(Known(caller)) = parts.extensions.get() {
+            return Ok(Self(caller.clone()));
+        }
         Ok(Self(authenticate(parts, app).await?))
     }
 }
@@ -81,7 +88,7 @@ pub(super) fn site(headers: &HeaderMap) -> Site<'_> {
     Site { origin: said("origin"), fetch_site: said("sec-fetch-site") }
 }
 
-async fn authenticate(parts: &Parts, app: &App) -> AppResult<Caller> {
+pub(super) async fn authenticate(parts: &Parts, app: &App) -> AppResult<Caller> {
     let unauthenticated = || AppError::new(Code::Unauthenticated);
     if let Some(cookie) = session_cookie(&parts.headers, app) {
         let call = CookieCall {
@@ -171,7 +178,7 @@ impl std::convert::From<Paging> for PageQuery {
 }
 
 /// A body must have arrived within this time.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A JSON body. No content type and curl's own default are read as JSON too.
 pub(super) struct Json<T>(pub(super) T);

@@ -13,6 +13,7 @@ mod discovery;
 mod enrolment;
 mod events;
 mod extract;
+mod idempotency;
 mod inventory;
 mod metrics;
 mod organisations;
@@ -150,15 +151,17 @@ fn api() -> OpenApiRouter<App> {
         .merge(ingest)
 }
 
-/// Every route with its description.
-fn described() -> (Router<App>, Document) {
-    OpenApiRouter::with_openapi(Description::openapi())
+/// Every route with its description, and those that take an idempotency key.
+fn described() -> (Router<App>, Document, idempotency::Routes) {
+    let (router, mut document) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(system::health))
         .routes(routes!(system::ready))
         .routes(routes!(server_keys::well_known))
         .routes(routes!(metrics::show))
         .nest("/api/v1", api())
-        .split_for_parts()
+        .split_for_parts();
+    let routes = idempotency::describe(&mut document);
+    (router, document, routes)
 }
 
 /// The OpenAPI document.
@@ -168,13 +171,14 @@ pub fn document() -> Document {
 
 /// The REST interface. `merged` is served beside it, under the same fallbacks and tracing.
 pub fn router(app: &App, merged: Router) -> Router {
-    let (routes, document) = described();
+    let (routes, document, keyed) = described();
     let (mirror, _) = shared().split_for_parts();
     let json = serde_json::to_string(&document).unwrap_or_default();
     let page = utoipa_swagger_ui::SwaggerUi::new("/api/docs")
         .config(utoipa_swagger_ui::Config::new(["/api/v1/openapi.json"]).use_base_layout());
     routes
         .nest("/api/v1/discovery", mirror)
+        .route_layer(middleware::from_fn_with_state((app.clone(), keyed), idempotency::once))
         .route(
             "/api/v1/openapi.json",
             axum::routing::get(move || async move {

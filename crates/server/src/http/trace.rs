@@ -25,6 +25,11 @@ pub(super) fn current() -> String {
     CURRENT.try_with(Clone::clone).unwrap_or_default()
 }
 
+/// Carries the trace id of the request along into a task of its own.
+pub(super) fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    CURRENT.scope(current(), work)
+}
+
 /// The method as log and metrics name it: whatever a client makes up is one name.
 fn known_method(method: &Method) -> &'static str {
     [

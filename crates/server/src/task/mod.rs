@@ -65,6 +65,7 @@ async fn sweep(app: App, shutdown: CancellationToken) {
         report("expire registrations", app.expire_registrations().await);
         report("expire commands", app.expire_commands().await);
         report("purge", app.purge_expired().await);
+        report("purge idempotent writes", app.purge_idempotent_writes().await);
         report("purge reports", app.purge_reports().await);
     }
 }

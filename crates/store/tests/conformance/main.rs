@@ -11,6 +11,7 @@ mod commands;
 mod common;
 mod database;
 mod feed;
+mod idempotency;
 mod replicas;
 mod reports;
 mod schema;
