@@ -12,7 +12,7 @@ use crate::{agent::TestAgent, server::TestServer};
 /// The way to a server.
 pub fn link(server: &TestServer) -> Link {
     let url: ServerUrl = server.url.parse().unwrap();
-    Link::new(url, None).unwrap()
+    Link::new(url, None, None).unwrap()
 }
 
 /// A session token with a proof.

@@ -29,12 +29,13 @@ use crate::{
     credentials::{Credentials, CredentialsError, Enrolling, Registered, SecretText},
     deps::Deps,
     engine::ServerIdentity,
+    error::AgentError,
     host,
     keys::Keys,
     server_url::ServerUrl,
     state_dir::StateDir,
     transport::{CALL_TIMEOUT, CallError, FetchError, Link},
-    trust::{Distrust, TrustedCallError, followed_identity, verify_receipt},
+    trust::{Distrust, TrustedCallError, follow_in_tls, followed_identity, verify_receipt},
 };
 
 /// Why a machine is not enrolled.
@@ -170,6 +171,19 @@ impl Enrolment<'_> {
         known.parse().map_err(|_| EnrolError::Stale)
     }
 
+    /// The way there, to the identity that the settings or an attempt that was begun name.
+    pub fn link(&self, state: &Credentials) -> Result<Link, AgentError> {
+        let begun = match state {
+            Credentials::Enrolling(begun) if self.continues(state) => Some(begun.server_thumbprint),
+            Credentials::Enrolling(_)
+            | Credentials::NotEnrolled
+            | Credentials::AwaitingKey(_)
+            | Credentials::Registered(_) => None,
+        };
+        let pin = begun.or(self.config.pin);
+        Ok(Link::new(self.server(state)?, self.config.ca_file.as_deref(), pin)?)
+    }
+
     /// Registers this machine, or continues a registration that was begun. One attempt.
     pub async fn attempt(&self, link: &Link, state: Credentials) -> Result<Enrolled, EnrolError> {
         let state = if self.continues(&state) {
@@ -242,6 +256,7 @@ impl Enrolment<'_> {
         let shown = link.server_keys().await?;
         let key = shown.identity_key.parse().map_err(|_| Distrust::NoIdentity)?;
         let thumbprint = *ServerIdentity::new(key).thumbprint();
+        link.trust(thumbprint);
         Ok(Pin { thumbprint, named: ServerPin::Tofu })
     }
 
@@ -298,18 +313,19 @@ impl Enrolment<'_> {
             return Err(EnrolError::Stale);
         }
         let options = CallOptions::default().with_timeout(CALL_TIMEOUT);
-        let answer = link
-            .rpc()
-            .register_with_options(request(begun, &statement), options)
-            .await
-            .map_err(TrustedCallError::from)?
-            .into_owned();
+        let send = || link.rpc().register_with_options(request(begun, &statement), options.clone());
+        let answer = match send().await {
+            Err(_) if follow_in_tls(link, &begun.server_thumbprint, 0).await? => send().await,
+            answer => answer,
+        };
+        let answer = answer.map_err(TrustedCallError::from)?.into_owned();
         let identity = believe(&answer, begun)?;
         let digest = Fixed(Sha256::of(&begun.statement.payload).0);
         let agent_id: AgentId =
             answer.agent_id.parse().map_err(|_| protocol("an agent id that is none"))?;
         let receipt = answer.receipt.as_option().ok_or(Distrust::Missing("enrolment receipt"))?;
         verify_receipt(&identity, receipt, &digest, &agent_id)?;
+        link.trust(*identity.thumbprint());
         let fingerprint = EnrolmentStatement::fingerprint(&begun.statement.payload);
         if answer.identity_fingerprint.parse() != Ok(fingerprint) {
             return Err(Distrust::Names { what: "answer", field: "fingerprint" }.into());

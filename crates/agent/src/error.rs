@@ -96,7 +96,7 @@ impl AgentError {
                 "Check that the disk is neither full nor failing, then start the agent again."
             }
             Self::Boot(_) => "The agent needs /proc. In a container, mount it.",
-            Self::Tls(_) => "Correct ca_file, or leave it out to trust the host's authorities.",
+            Self::Tls(_) => ADVICE_ON_TLS,
             Self::Enrol(error) => advice_on_enrolment(error),
             Self::NotRegistered => "Run `argosy-agent enroll` with a token first.",
             Self::Rotation(_) => {
@@ -177,7 +177,9 @@ fn advice_on_enrolment(error: &EnrolError) -> &'static str {
         EnrolError::Fetch(FetchError::NotArgosy { .. } | FetchError::Malformed { .. }) => {
             "Check --server: something else answers there."
         }
-        EnrolError::Server(TrustedCallError::Distrust(_)) => ADVICE_ON_DISTRUST,
+        EnrolError::Fetch(FetchError::TwoIdentities { .. })
+        | EnrolError::Server(TrustedCallError::Distrust(_)) => ADVICE_ON_DISTRUST,
+        EnrolError::Fetch(FetchError::Tls(_)) => ADVICE_ON_TLS,
         EnrolError::Server(TrustedCallError::Call(error)) => advice_on_registration(error),
         EnrolError::KeyLost => {
             "Where an operator has it, run `argosy-agent refresh` and paste it; else ask for a fresh token and \
@@ -245,6 +247,9 @@ fn advice_on_registration(error: &CallError) -> &'static str {
         }
     }
 }
+
+const ADVICE_ON_TLS: &str = "Correct ca_file, or leave it out to trust the host's authorities and the \
+     identity that is pinned.";
 
 const ADVICE_ON_DISTRUST: &str = "Do not go on before somebody has looked: either the address or \
      the pin is that of another server, or something stands between. Nothing was signed for it. Where \

@@ -13,9 +13,8 @@ use crate::{
     enrol::EnrolError,
     error::AgentError,
     host,
-    run::{Home, Patience, server_of},
+    run::{Home, Patience, link_of},
     session::{Applicant, Refusals, Verdict, handshake, judge},
-    transport::Link,
     trust::TrustedCallError,
 };
 
@@ -32,7 +31,7 @@ pub(crate) async fn prove(
     let Credentials::Registered(registered) = state else {
         return Err(EnrolError::Stale.into());
     };
-    let link = Link::new(server_of(config, &registered)?, config.ca_file.as_deref())?;
+    let link = link_of(config, &registered)?;
     let machine_id =
         registered.machine_id.and_then(|_| host::machine_id(&registered.server_thumbprint));
     let applicant = Applicant { registered: &registered, keys: &home.keys, machine_id };

@@ -147,8 +147,7 @@ async fn live(
         }
     };
     config.token = None;
-    let url = server_of(&config, &registered)?;
-    let link = Link::new(url, config.ca_file.as_deref())?;
+    let link = link_of(&config, &registered)?;
     work(&config, home, deps, shutdown.child_token(), writer, registered, link).await
 }
 
@@ -167,6 +166,12 @@ pub(crate) fn server_of(
         ..AgentSettings::default()
     };
     kept.check()?.server.ok_or(AgentError::Enrol(EnrolError::NoServer))
+}
+
+/// The way to the server that an agent is registered with.
+pub(crate) fn link_of(config: &AgentConfig, registered: &Registered) -> Result<Link, AgentError> {
+    let pin = *registered.server().thumbprint();
+    Ok(Link::new(server_of(config, registered)?, config.ca_file.as_deref(), Some(pin))?)
 }
 
 /// How long to wait before the next attempt to belong to a server.
@@ -209,7 +214,7 @@ async fn enrol(
     mut state: Credentials,
 ) -> Result<Registered, AgentError> {
     let enrolment = Enrolment { dir: &home.dir, keys: &home.keys, config, deps };
-    let link = Link::new(enrolment.server(&state)?, config.ca_file.as_deref())?;
+    let link = enrolment.link(&state)?;
     let mut patience = Patience {
         backoff: Backoff::new(Arc::clone(&deps.entropy)),
         refusals: Refusals::new(Arc::clone(&deps.entropy)),

@@ -37,7 +37,7 @@ use crate::{
     state_dir::StateDir,
     status::{Connection, StatusBoard},
     transport::{CALL_TIMEOUT, CallError, Link, Prover, Session},
-    trust::{TrustedCallError, verify_challenge},
+    trust::{TrustedCallError, follow_in_tls, verify_challenge},
 };
 
 pub use verdict::{Refusals, Verdict, judge};
@@ -91,10 +91,16 @@ pub async fn handshake(
         agent_nonce: agent_nonce.0.to_vec(),
         ..Default::default()
     };
-    let answer = link.rpc().begin_auth_handshake_with_options(begin, options()).await?.into_owned();
     let known = registered.server();
+    let send = || link.rpc().begin_auth_handshake_with_options(begin.clone(), options());
+    let answer = match send().await {
+        Err(_) if follow_in_tls(link, known.thumbprint(), known.serial()).await? => send().await?,
+        answer => answer?,
+    };
+    let answer = answer.into_owned();
     let (challenge, server) =
         verify_challenge(&known, &answer, &registered.agent_id, &agent_nonce)?;
+    link.trust(*server.thumbprint());
     failpoint("handshake", "challenged");
     let statement = HandshakeStatement {
         server: *server.thumbprint(),

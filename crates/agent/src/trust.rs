@@ -19,7 +19,7 @@ use connectrpc::ConnectError;
 
 use crate::{
     engine::{ServerIdentity, good_at},
-    transport::CallError,
+    transport::{CallError, Link},
 };
 
 /// Why a server is not believed.
@@ -120,6 +120,25 @@ pub(crate) fn led_to(
         Some(heir) if heir.key == *shown.key() => Ok(shown.with_serial(heir.serial)),
         Some(_) | None => Err(Distrust::OtherServer { shown: here, pinned }),
     }
+}
+
+/// Where TLS showed another identity than the known one: whether the known one led to it, which is
+/// what TLS is then spoken with. False where it showed no other.
+pub async fn follow_in_tls(
+    link: &Link,
+    known: &Bytes32,
+    serial: i64,
+) -> Result<bool, TrustedCallError> {
+    if !link.met_a_stranger() {
+        return Ok(false);
+    }
+    let keys = link.keys_of_stranger().await.map_err(CallError::from)?;
+    let shown = ServerIdentity::new(keys.identity_key.parse().map_err(|_| Distrust::NoIdentity)?);
+    let links: Vec<Cosigned> =
+        keys.successors.iter().filter_map(|link| Cosigned::try_from(link).ok()).collect();
+    let heir = led_to(shown, &links, known, serial)?;
+    link.trust(*heir.thumbprint());
+    Ok(true)
 }
 
 fn cosigned(link: &gateway::CosignedStatement) -> Option<Cosigned> {

@@ -4,14 +4,16 @@
 //! *Invariant:* a key travels in the `Authorization` header and nowhere else, a login in its cookie;
 //! redirects are not followed; only questions (GET) are ever sent twice.
 
-use std::{error::Error as _, fs, io::ErrorKind, time::Duration};
+use std::{error::Error as _, fs, io::ErrorKind, sync::Arc, time::Duration};
 
 use argosy_wire::{
+    identity_tls::{self, Expected},
     problem::Problem,
     rest::{Page, users::LoggedIn},
 };
 use backon::{ExponentialBuilder, Retryable as _};
 use reqwest::{Certificate, Method, RequestBuilder, Response, Url, header, redirect::Policy};
+use rustls::RootCertStore;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -63,7 +65,12 @@ impl Client {
             .redirect(Policy::none())
             .connect_timeout(CONNECT_WITHIN)
             .timeout(ANSWER_WITHIN);
-        if let Some(path) = &target.ca_file {
+        if let Some(pin) = target.pin {
+            let expected = Arc::new(Expected::new(Some(pin)));
+            let tls = identity_tls::client_config(expected, RootCertStore::empty())
+                .map_err(|error| CliError::Local(format!("cannot prepare TLS: {error}")))?;
+            builder = builder.tls_backend_preconfigured(tls);
+        } else if let Some(path) = &target.ca_file {
             let pem = fs::read(path).map_err(|error| CliError::file(path, error))?;
             let roots = Certificate::from_pem_bundle(&pem)
                 .map_err(|_| CliError::file(path, "holds no certificates in PEM form"))?;

@@ -255,8 +255,11 @@ impl Silence {
             }
             Self::Name => format!("check the host name in {server}"),
             Self::Certificate => {
-                "if the server's certificate is from your own authority, name it with `--ca-file`"
-                    .into()
+                format!(
+                    "if it is from your own authority, name that with `--ca-file`; if the server makes \
+                     it (`tls = self`), log in with the pin that `argosyd keys show` prints there: \
+                     `argosy login --server {server} --pin PIN`"
+                )
             }
             Self::Broken | Self::Other => {
                 "try again; whether a change was made, the matching `list` or `show` tells".into()

@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use argosy_wire::bytes::Bytes32;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -31,6 +32,8 @@ pub struct Profile {
     pub credential: Credential,
     /// Extra certificate authority of the server.
     pub ca_file: Option<PathBuf>,
+    /// Thumbprint of the identity key that alone may vouch for the server's certificate.
+    pub pin: Option<Bytes32>,
 }
 
 /// A profile as it is written.
@@ -43,31 +46,33 @@ struct Stored {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ca_file: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pin: Option<Bytes32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     session: Option<Session>,
 }
 
 impl TryFrom<Stored> for Profile {
     type Error = &'static str;
     fn try_from(stored: Stored) -> Result<Self, &'static str> {
-        let Stored { server, key, session, ca_file } = stored;
+        let Stored { server, key, session, ca_file, pin } = stored;
         let credential = match (key, session) {
             (Some(key), None) => Credential::Key(key),
             (None, Some(session)) => Credential::Session(session),
             (None, None) | (Some(_), Some(_)) => return Err("a profile has a key or a session"),
         };
-        Ok(Self { server, credential, ca_file })
+        Ok(Self { server, credential, ca_file, pin })
     }
 }
 
 impl From<Profile> for Stored {
     fn from(profile: Profile) -> Self {
-        let Profile { server, credential, ca_file } = profile;
+        let Profile { server, credential, ca_file, pin } = profile;
         let (key, session) = match credential {
             Credential::Nothing => (None, None),
             Credential::Key(key) => (Some(key), None),
             Credential::Session(session) => (None, Some(session)),
         };
-        Self { server, key, ca_file, session }
+        Self { server, key, ca_file, pin, session }
     }
 }
 
@@ -146,6 +151,7 @@ mod tests {
             server: "http://localhost:8080".into(),
             credential: Credential::Key(Key::parse(key).unwrap()),
             ca_file: None,
+            pin: Bytes32::from_slice(&[7; 32]).ok(),
         };
         Profiles { profiles: [("default".to_owned(), profile)].into() }
     }
@@ -180,6 +186,7 @@ mod tests {
             server: "https://a.example".into(),
             credential: Credential::Session(session),
             ca_file,
+            pin: None,
         };
         kept.profiles.insert("ada".into(), profile);
         kept.save(&file).unwrap();

@@ -58,6 +58,7 @@ fn environment() -> Environment {
         server: text("ARGOSY_SERVER"),
         key: text("ARGOSY_KEY"),
         profile: text("ARGOSY_PROFILE"),
+        pin: text("ARGOSY_PIN"),
     }
 }
 
@@ -85,6 +86,8 @@ async fn run(args: Args) -> Result<(), CliError> {
         }
         Command::Login(how) => {
             let file = profile_file()?;
+            let pin = how.pin.clone().or(environment.pin);
+            let environment = Environment { pin, ..environment };
             let desk = Desk { global: &global, environment: &environment, file: &file };
             login::login(&desk, &printer, &Terminal, &how).await
         }

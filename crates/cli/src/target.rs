@@ -5,6 +5,7 @@
 
 use std::{fs, path::PathBuf};
 
+use argosy_wire::bytes::Bytes32;
 use reqwest::Url;
 
 use crate::{
@@ -26,6 +27,8 @@ pub struct Environment {
     pub key: Option<String>,
     /// `ARGOSY_PROFILE`
     pub profile: Option<String>,
+    /// `ARGOSY_PIN`
+    pub pin: Option<String>,
 }
 
 /// A server and what it is shown.
@@ -37,6 +40,8 @@ pub struct Target {
     pub credential: Credential,
     /// Extra certificate authority.
     pub ca_file: Option<PathBuf>,
+    /// Thumbprint of the identity key that alone may vouch for the certificate.
+    pub pin: Option<Bytes32>,
 }
 
 /// Reads a server's URL as people write it: without a scheme, this machine is reached by http and
@@ -135,7 +140,20 @@ pub fn resolve(
         return Err(CliError::NotLoggedIn { server: server.map(|_| show_server(&url)) });
     };
     let ca_file = global.ca_file.clone().or_else(|| profile.and_then(|p| p.ca_file.clone()));
-    Ok(Target { server: url, credential, ca_file })
+    // A stored pin is the stored server's.
+    let of_this_server =
+        |profile: &&Profile| parse_server(&profile.server).is_ok_and(|stored| stored == url);
+    let pin = match environment_pin(environment)? {
+        Some(pin) => Some(pin),
+        None => profile.filter(of_this_server).and_then(|profile| profile.pin),
+    };
+    Ok(Target { server: url, credential, ca_file, pin })
+}
+
+/// The pin that flag or environment name, if they name one.
+pub fn environment_pin(environment: &Environment) -> Result<Option<Bytes32>, CliError> {
+    let pin = environment.pin.as_deref().map(str::parse).transpose();
+    pin.map_err(|_| CliError::usage("the pin is none", "`argosyd keys show` prints it"))
 }
 
 #[cfg(test)]
@@ -147,6 +165,7 @@ mod tests {
             server: server.into(),
             credential: Credential::Key(Key::parse(key).unwrap()),
             ca_file: None,
+            pin: None,
         };
         Profiles {
             profiles: [
@@ -158,7 +177,11 @@ mod tests {
     }
 
     fn env(server: Option<&str>, key: Option<&str>) -> Environment {
-        Environment { server: server.map(Into::into), key: key.map(Into::into), profile: None }
+        Environment {
+            server: server.map(Into::into),
+            key: key.map(Into::into),
+            ..Environment::default()
+        }
     }
 
     fn found(global: &Global, environment: &Environment) -> (String, String) {
@@ -196,6 +219,25 @@ mod tests {
         );
         let same = Global { server: Some("localhost:8080/".into()), ..Global::default() };
         assert_eq!(found(&same, &Environment::default()).1, "argosy_home");
+    }
+
+    #[test]
+    fn a_stored_pin_is_for_its_server_and_a_given_one_wins() {
+        let (stored, given) = (Bytes32::from_slice(&[1; 32]), Bytes32::from_slice(&[2; 32]));
+        let mut profiles = profiles();
+        for profile in profiles.profiles.values_mut() {
+            profile.pin = stored.clone().ok();
+        }
+        let pin = |server: Option<&str>, pin: Option<String>| {
+            let global = Global { server: server.map(Into::into), ..Global::default() };
+            let environment = Environment { pin, ..env(None, Some("argosy_env")) };
+            resolve(&global, &environment, &profiles).map(|target| target.pin)
+        };
+        assert_eq!(pin(None, None).unwrap(), stored.clone().ok());
+        assert_eq!(pin(Some("http://other:1"), None).unwrap(), None);
+        let text = given.clone().unwrap().to_string();
+        assert_eq!(pin(None, Some(text)).unwrap(), given.ok());
+        assert!(pin(None, Some("x".into())).is_err());
     }
 
     #[test]

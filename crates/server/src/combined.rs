@@ -39,11 +39,12 @@ fn deps() -> Deps {
 }
 
 /// The address at which this host reaches its own server.
-pub fn local_origin(listening: SocketAddr) -> String {
+pub fn local_origin(tls: Tls, listening: SocketAddr) -> String {
+    let scheme = tls.scheme();
     if listening.ip().is_unspecified() {
-        format!("http://127.0.0.1:{}", listening.port())
+        format!("{scheme}://127.0.0.1:{}", listening.port())
     } else {
-        format!("http://{listening}")
+        format!("{scheme}://{listening}")
     }
 }
 
@@ -75,9 +76,9 @@ pub async fn start(
     let state_dir = settings.data_dir.join("agent");
     let enrolled = is_enrolled(server, &state_dir).await?;
     let token = if enrolled { None } else { Some(server.app().mint_local_token().await?) };
-    // A certificate names the public address, not loopback.
+    // A certificate from elsewhere names the public address, not loopback.
     let local_url = match settings.tls {
-        Tls::Off => local_origin(server.address()),
+        Tls::Off | Tls::Own => local_origin(settings.tls, server.address()),
         Tls::Files => settings.public_urls(server.address()).swap_remove(0),
     };
     let local = AgentSettings {

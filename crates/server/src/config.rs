@@ -69,6 +69,19 @@ pub enum Tls {
     Off,
     /// With a certificate and a key from files.
     Files,
+    /// With a certificate that the server makes, and that its identity key vouches for.
+    #[serde(rename = "self")]
+    Own,
+}
+
+impl Tls {
+    /// How addresses of such a port begin.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::Off => "http",
+            Self::Files | Self::Own => "https",
+        }
+    }
 }
 
 /// How log lines look.
@@ -194,10 +207,7 @@ impl Settings {
     pub fn public_urls(&self, listening: SocketAddr) -> Vec<String> {
         if self.public_url.is_empty() {
             let port = listening.port();
-            let scheme = match self.tls {
-                Tls::Off => "http",
-                Tls::Files => "https",
-            };
+            let scheme = self.tls.scheme();
             vec![format!("{scheme}://localhost:{port}"), format!("{scheme}://127.0.0.1:{port}")]
         } else {
             self.public_url.clone()
@@ -258,6 +268,10 @@ mod tests {
         assert!(with(|s| s.tls = Tls::Files).is_err());
         assert!(with(|s| s.public_url = vec!["fleet.example".into()]).is_err());
         assert!(with(|s| s.public_url = vec!["https://fleet.example/x".into()]).is_err());
+        let own = with(|s| s.tls = Tls::Own).unwrap();
+        let listening = SocketAddr::from(([127, 0, 0, 1], 8080));
+        assert_eq!(own.public_urls(listening)[0], "https://localhost:8080");
+        assert!(own.masked().contains("tls = \"self\""), "{}", own.masked());
         let trimmed = with(|s| s.public_url = vec!["https://fleet.example:8443/".into()]).unwrap();
         assert_eq!(trimmed.public_url, ["https://fleet.example:8443"]);
     }

@@ -5,9 +5,10 @@ use std::{path::PathBuf, process::ExitCode};
 use argosy_config::{host, load, logging};
 use argosy_server::{
     combined,
-    config::{LogFormat, Mode, Settings},
+    config::{LogFormat, Mode, Settings, Tls},
     rotate,
     start::{Server, StartError, open_store},
+    tls,
 };
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
@@ -68,6 +69,8 @@ enum ConfigCommand {
 
 #[derive(Debug, Subcommand)]
 enum KeysCommand {
+    /// Print the pin: the thumbprint of the identity key, by which agents know this server.
+    Show,
     /// Replace keys. A running server takes the new ones up within seconds; what the old ones
     /// signed holds until its own end.
     Rotate {
@@ -140,9 +143,13 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             Command::Serve => serve(settings).await,
             Command::Config { command: ConfigCommand::Check } => {
                 print!("{}", settings.masked());
-                Ok(())
+                Ok(tls::check(&settings)?)
             }
             Command::Migrate { command } => migrate(&settings, command).await,
+            Command::Keys { command: KeysCommand::Show } => {
+                println!("{}", rotate::pin(&settings).await?);
+                Ok(())
+            }
             Command::Keys { command: KeysCommand::Rotate { uses } } => {
                 for key in rotate::rotate(&settings, &uses).await? {
                     println!("{:12} {:9} from {}", key.id, key.status.as_str(), key.not_before);
@@ -213,7 +220,11 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let url = urls.first().cloned().unwrap_or_default();
     println!("argosyd {} serves {url}", env!("CARGO_PKG_VERSION"));
     println!("administrator's key: {}", server.admin_key().display());
-    println!("argosy login --server {url} --key-file {}", server.admin_key().display());
+    let pin = match settings.tls {
+        Tls::Off | Tls::Files => String::new(),
+        Tls::Own => format!(" --pin {}", server.app().keyring().thumbprint()),
+    };
+    println!("argosy login --server {url}{pin} --key-file {}", server.admin_key().display());
     let local = match settings.mode {
         Mode::Combined => Some(combined::start(&server, &settings, shutdown.clone()).await?),
         Mode::Server | Mode::Agent => None,

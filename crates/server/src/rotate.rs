@@ -1,4 +1,4 @@
-//! `argosyd keys rotate`, `argosyd keys reset` and `argosyd user-link`: by whoever may read the master
+//! `argosyd keys show`, `argosyd keys rotate`, `argosyd keys reset` and `argosyd user-link`: by whoever may read the master
 //! key.
 //!
 //! A rotation works while a server runs on the same store, which then takes the new keys up by itself, and
@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 use argosy_config::host::{OsEntropy, SystemClock};
 use argosy_domain::access::Caller;
 use argosy_store::{Store, StoreError};
+use argosy_wire::bytes::Bytes32;
 
 use crate::{
     app::{
@@ -122,6 +123,14 @@ pub async fn user_link(settings: &Settings) -> Result<(String, String), RotateEr
     app.close().await;
     let url = app.rules().public_urls.first().cloned().unwrap_or_default();
     Ok((url, made?))
+}
+
+/// The thumbprint of the identity key, which agents pin.
+pub async fn pin(settings: &Settings) -> Result<Bytes32, RotateError> {
+    let app = beside(settings).await?;
+    let pin = app.keyring().thumbprint();
+    app.close().await;
+    Ok(pin)
 }
 
 /// Replaces the keys of the uses named, and says how all keys stand now.

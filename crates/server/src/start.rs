@@ -13,7 +13,6 @@ use argosy_config::host::{OsEntropy, SystemClock};
 use argosy_domain::{entropy::Entropy, time::Clock};
 use argosy_store::{Options, Store, StoreError, Target};
 use tokio::{net::TcpListener, task::JoinSet};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -28,7 +27,7 @@ use crate::{
     combined::local_origin,
     config::{Mode, Settings},
     http, rpc, serve, task,
-    tls::{self, TlsError},
+    tls::{Endpoint, TlsError},
 };
 
 /// Why the server did not start.
@@ -76,7 +75,7 @@ pub struct Server {
     address: SocketAddr,
     admin_key: PathBuf,
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Endpoint>,
     /// Held for as long as it is open (flock(2)).
     _lock: Option<File>,
 }
@@ -166,13 +165,12 @@ impl Server {
         let keyring =
             Keyring::open(&store, &sealer, entropy.as_ref(), clock.as_ref(), given.as_ref())
                 .await?;
-        let tls = tls::acceptor(settings)?;
         let listen = settings.listen;
         let failed = |source| StartError::Listen { address: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let mut public_urls = settings.public_urls(address);
-        let local = local_origin(address);
+        let local = local_origin(settings.tls, address);
         if settings.mode == Mode::Combined && !public_urls.contains(&local) {
             public_urls.push(local);
         }
@@ -187,6 +185,7 @@ impl Server {
             failures: FailureLimiter::new(settings.failures_per_minute),
             rules: rules(settings, public_urls),
         });
+        let tls = Endpoint::open(settings, &app, address)?;
         let admin_key = settings.data_dir.join("admin.key");
         app.initialise(&admin_key).await?;
         app.forget_connections().await?;
@@ -221,7 +220,11 @@ impl Server {
             app.hub().drain();
             app.feed().close();
         });
-        serve::serve(self.listener, self.tls, routes, shutdown).await;
+        let acceptor = self.tls.as_ref().map(Endpoint::acceptor);
+        if let Some(tls) = self.tls {
+            tasks.spawn(tls.keep(self.app.clone(), shutdown.clone()));
+        }
+        serve::serve(self.listener, acceptor, routes, shutdown).await;
         tasks.join_all().await;
         self.app.close().await;
     }

@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::{pages, read, root};
 
 /// Variables of the command line, and the agent's configuration file.
-const OTHER_VARIABLES: [&str; 4] =
-    ["ARGOSY_CONFIG", "ARGOSY_KEY", "ARGOSY_PROFILE", "ARGOSY_SERVER"];
+const OTHER_VARIABLES: [&str; 5] =
+    ["ARGOSY_CONFIG", "ARGOSY_KEY", "ARGOSY_PIN", "ARGOSY_PROFILE", "ARGOSY_SERVER"];
 
 /// The cells of every table row of a page, without code marks.
 fn rows(page: &str) -> Vec<Vec<String>> {

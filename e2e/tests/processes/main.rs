@@ -12,3 +12,4 @@ mod recovery;
 mod replicas;
 mod steps;
 mod tls;
+mod tls_self;

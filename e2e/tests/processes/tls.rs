@@ -1,4 +1,5 @@
-//! TLS with a private authority: agent and command line trust it by `ca_file`, and nothing else.
+//! TLS with a private authority: agent and command line trust it by `ca_file`, and nothing else. A
+//! renewed certificate is taken up by a server that runs.
 
 use std::path::Path;
 
@@ -94,7 +95,54 @@ async fn agent_and_command_line_speak_tls(place: Place) {
     assert!(sent.contains("succeeded"), "{sent}");
 }
 
+/// Who trusts the authority in a folder, and nobody else.
+fn trusting(folder: &Path) -> reqwest::Client {
+    let authority = std::fs::read(folder.join("ca.pem")).unwrap();
+    let authority = reqwest::Certificate::from_pem(&authority).unwrap();
+    reqwest::Client::builder().no_proxy().tls_certs_only([authority]).build().unwrap()
+}
+
+async fn a_renewed_certificate_needs_no_restart_and_ends_no_connection(place: Place) {
+    let folder = place.data_dir.parent().unwrap().to_owned();
+    make_certificates(&folder);
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let (certificate, key) = (path("cert.pem"), path("key.pem"));
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    let data_dir = place.data_dir.to_str().unwrap();
+    let arguments = ["--mode", "server", "--listen", &listen, "--data-dir", data_dir];
+    let variables = [
+        ("ARGOSY_TLS", "files"),
+        ("ARGOSY_TLS_CERT_FILE", certificate.as_str()),
+        ("ARGOSY_TLS_KEY_FILE", key.as_str()),
+    ];
+    let _server = Process::start("argosyd", &arguments, &variables, &folder.join("server.log"));
+    let health = format!("https://localhost:{port}/health");
+    let answers = async |client: &reqwest::Client| {
+        let answer = client.get(&health).send().await.ok()?;
+        answer.bytes().await.ok().map(drop)
+    };
+    let before = trusting(&folder);
+    until("the server to answer", || answers(&before)).await;
+    make_certificates(&folder);
+    let after = trusting(&folder);
+    until("the new certificate to be shown", || answers(&after)).await;
+    let newcomer = {
+        let stale = tempfile::tempdir().unwrap();
+        make_certificates(stale.path());
+        trusting(stale.path())
+    };
+    assert_eq!(answers(&newcomer).await, None, "another authority vouches for nothing here");
+    // Its connection was opened under the old certificate, which no new one would get.
+    answers(&before).await.expect("the connection that was open goes on");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_from_files() {
     on_sqlite(agent_and_command_line_speak_tls).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_from_files_that_change() {
+    on_sqlite(a_renewed_certificate_needs_no_restart_and_ends_no_connection).await;
 }

@@ -14,7 +14,7 @@ use crate::{
     enrol::{Enrolled, Enrolment},
     error::AgentError,
     host,
-    run::{Home, server_of},
+    run::{Home, link_of},
     session::{Applicant, Place, Verdict, handshake, judge},
     transport::Link,
     trust::TrustedCallError,
@@ -61,7 +61,7 @@ pub(super) async fn enroll(
         }
     }
     // Known before anything is forgotten.
-    let link = Link::new(enrolment.server(&state)?, config.ca_file.as_deref())?;
+    let link = enrolment.link(&state)?;
     if arguments.start_over {
         state = enrolment.start_over(state)?;
     }
@@ -93,7 +93,7 @@ async fn again(
     registered: Registered,
     arguments: &EnrollArgs,
 ) -> Result<ExitCode, AgentError> {
-    let link = Link::new(server_of(config, &registered)?, config.ca_file.as_deref())?;
+    let link = link_of(config, &registered)?;
     let place = Place::new(Arc::clone(&home.dir), registered);
     let registered = place.registered();
     match standing(home, deps, &link, &place).await? {

@@ -29,7 +29,8 @@ pub(super) async fn repin(
     let Credentials::Registered(registered) = Credentials::load(&home.dir)? else {
         return Err(RepinError::NotRegistered.into());
     };
-    let link = Link::new(server_of(&config, &registered)?, config.ca_file.as_deref())?;
+    // Whoever answers: what it shows is for a person to judge.
+    let link = Link::new(server_of(&config, &registered)?, config.ca_file.as_deref(), None)?;
     let keys = link.server_keys().await.map_err(RepinError::from)?;
     let proposal = Proposal::new(&registered, &keys, config.pin.as_ref())?;
     say(&format!(

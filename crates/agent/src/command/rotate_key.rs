@@ -13,10 +13,10 @@ use crate::{
     host,
     key_rotation::{Rotation, ask, is_asked},
     keys::Keys,
-    run::{Home, server_of},
+    run::{Home, link_of},
     session::{Applicant, Place, handshake},
     state_dir::{StateDir, StateDirError},
-    transport::{Link, Prover},
+    transport::Prover,
 };
 
 /// How long a running agent is waited for.
@@ -67,7 +67,7 @@ async fn alone(config: &AgentConfig, home: &Home, deps: Deps) -> Result<ExitCode
     let Credentials::Registered(registered) = Credentials::load(&home.dir)? else {
         return Err(AgentError::NotRegistered);
     };
-    let link = Link::new(server_of(config, &registered)?, config.ca_file.as_deref())?;
+    let link = link_of(config, &registered)?;
     let machine_id = registered.machine_id.and(host::machine_id(&registered.server_thumbprint));
     let rotation = Rotation {
         prover: Arc::new(Prover::new(Arc::clone(&home.keys), deps.clone(), machine_id)),

@@ -103,7 +103,7 @@ impl StreamParts {
             if accepted && self.board.live().last_heartbeat_at > before {
                 backoff.reset();
             }
-            let delay = match next(&end) {
+            let delay = match self.next(&end) {
                 Next::Stop => return,
                 // Once: a server that asks for ever is treated like any other failure.
                 Next::AtOnce if !asked_for_nonce => {
@@ -127,6 +127,15 @@ impl StreamParts {
                 () = tokio::time::sleep(delay) => {}
                 () = stop.cancelled() => return,
             }
+        }
+    }
+
+    /// What to do next. Whether to follow a server that shows another identity is for the handshake.
+    fn next(&self, end: &End) -> Next {
+        if matches!(end, End::Failed(_)) && self.link.met_a_stranger() {
+            Next::NewSession
+        } else {
+            next(end)
         }
     }
 

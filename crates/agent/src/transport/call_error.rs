@@ -9,6 +9,8 @@ use std::time::Duration;
 use argosy_wire::problem::Code;
 use connectrpc::{ConnectError, ErrorCode};
 
+use super::FetchError;
+
 /// Metadata with the problem code.
 const CODE_HEADER: &str = "argosy-code";
 /// Metadata with the seconds to wait.
@@ -88,6 +90,12 @@ impl From<ConnectError> for CallError {
             }
             None => Self::Unreachable { message: cause(&error).unwrap_or(message), retry_after },
         }
+    }
+}
+
+impl From<FetchError> for CallError {
+    fn from(error: FetchError) -> Self {
+        Self::Unreachable { message: error.to_string(), retry_after: None }
     }
 }
 

@@ -11,7 +11,10 @@ mod tls;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use argosy_domain::limits::{BODY_BYTES_MAX, PAYLOAD_BYTES_MAX};
-use argosy_wire::{rest::enrolment::ServerKeys, rpc::gateway::AgentGatewayServiceClient};
+use argosy_wire::{
+    bytes::Bytes32, identity_tls::Expected, rest::enrolment::ServerKeys,
+    rpc::gateway::AgentGatewayServiceClient, sign::thumbprint,
+};
 use connectrpc::{
     Protocol, Spec,
     client::{ClientConfig, Http2Connection, SharedHttp2Connection},
@@ -71,6 +74,15 @@ pub enum FetchError {
         /// The server.
         origin: String,
     },
+    /// Something stands between, or the server takes up a new identity at this moment.
+    #[error("{origin} shows one identity in its certificate and another in its keys")]
+    TwoIdentities {
+        /// The server.
+        origin: String,
+    },
+    /// TLS could not be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// A connection to one server, opened at the first call and again after it was lost.
@@ -79,11 +91,17 @@ pub struct Link {
     url: ServerUrl,
     rpc: Rpc,
     tls: Option<Arc<rustls::ClientConfig>>,
+    expected: Arc<Expected>,
 }
 
 impl Link {
-    /// Prepares a connection; nothing is sent yet. Must be called inside a tokio runtime.
-    pub fn new(url: ServerUrl, ca_file: Option<&Path>) -> Result<Self, TlsError> {
+    /// Prepares a connection; nothing is sent yet. Must be called inside a tokio runtime. `pin` is the
+    /// identity that the server is known by; without one the first contact decides.
+    pub fn new(
+        url: ServerUrl,
+        ca_file: Option<&Path>,
+        pin: Option<Bytes32>,
+    ) -> Result<Self, TlsError> {
         let connection = Http2Connection::builder()
             .tcp_connect_timeout(CONNECT_TIMEOUT)
             .establishment_timeout(ESTABLISH_TIMEOUT)
@@ -92,7 +110,8 @@ impl Link {
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-        let tls = if url.is_tls() { Some(tls::client_config(ca_file)?) } else { None };
+        let expected = Arc::new(Expected::new(pin));
+        let tls = if url.is_tls() { Some(tls::client_config(ca_file, &expected)?) } else { None };
         let connection = match &tls {
             Some(tls) => connection.lazy_tls(url.uri().clone(), tls.clone()),
             None => connection.lazy_plaintext(url.uri().clone()),
@@ -102,7 +121,17 @@ impl Link {
             .with_default_max_message_size(MESSAGE_BYTES_MAX)
             .with_default_header("user-agent", format!("argosy-agent/{}", host::VERSION));
         let rpc = Rpc::new(connection.shared(CALLS_WAITING_MAX), config);
-        Ok(Self { url, rpc, tls })
+        Ok(Self { url, rpc, tls, expected })
+    }
+
+    /// The server proved this identity: from now on TLS is spoken with no other.
+    pub fn trust(&self, pin: Bytes32) {
+        self.expected.trust(pin);
+    }
+
+    /// Whether TLS showed another identity than the known one, so that nothing could be asked.
+    pub fn met_a_stranger(&self) -> bool {
+        self.expected.refused().is_some()
     }
 
     /// The server's address.
@@ -122,6 +151,22 @@ impl Link {
 
     /// The keys that the server shows to anybody. What they are worth is for the caller to judge.
     pub async fn server_keys(&self) -> Result<ServerKeys, FetchError> {
+        self.fetch(self.tls.as_deref(), &self.expected).await
+    }
+
+    /// The same from a server whose TLS shows another identity than the known one: its keys say
+    /// whether the known one led to it.
+    pub async fn keys_of_stranger(&self) -> Result<ServerKeys, FetchError> {
+        let expected = Arc::new(Expected::default());
+        let tls = tls::client_config(None, &expected)?;
+        self.fetch(Some(&tls), &expected).await
+    }
+
+    async fn fetch(
+        &self,
+        tls: Option<&rustls::ClientConfig>,
+        expected: &Expected,
+    ) -> Result<ServerKeys, FetchError> {
         let origin = self.url.origin().to_owned();
         let unreachable = |source: reqwest::Error| FetchError::Unreachable {
             origin: origin.clone(),
@@ -132,8 +177,8 @@ impl Link {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(CALL_TIMEOUT);
-        if let Some(tls) = &self.tls {
-            builder = builder.tls_backend_preconfigured(tls.as_ref().clone());
+        if let Some(tls) = tls {
+            builder = builder.tls_backend_preconfigured(tls.clone());
         }
         let client = builder.build().map_err(unreachable)?;
         let mut answer =
@@ -149,6 +194,12 @@ impl Link {
             }
             body.extend_from_slice(&chunk);
         }
-        serde_json::from_slice(&body).map_err(|_| FetchError::Malformed { origin })
+        let keys: ServerKeys = serde_json::from_slice(&body)
+            .map_err(|_| FetchError::Malformed { origin: origin.clone() })?;
+        let named = keys.identity_key.parse().ok().map(|key| thumbprint(&key));
+        match expected.met() {
+            Some(met) if named != Some(met) => Err(FetchError::TwoIdentities { origin }),
+            Some(_) | None => Ok(keys),
+        }
     }
 }

@@ -199,7 +199,7 @@ mod tests {
     #[tokio::test]
     async fn a_proof_names_call_token_and_the_latest_nonce() {
         let (prover, session) = (prover(), Session::new("s".into(), Duration::ZERO));
-        let link = Link::new("http://LOCALHOST:9".parse().unwrap(), None).unwrap();
+        let link = Link::new("http://LOCALHOST:9".parse().unwrap(), None, None).unwrap();
         prover.observe(&nonce("first"), &HeaderMap::new());
         prover.observe(&HeaderMap::new(), &nonce("second"));
         let rpc = AGENT_GATEWAY_SERVICE_UPLOAD_HEARTBEAT_SPEC;

@@ -7,6 +7,9 @@ use super::{Limit, Role, pair};
 /// `argosy login`
 #[derive(Debug, Default, Group)]
 pub struct Login {
+    /// Thumbprint of the server's identity key, which vouches for its certificate (`tls = self`)
+    #[arg(long)]
+    pub pin: Option<String>,
     /// Log in as this user, with a password that is asked for
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,

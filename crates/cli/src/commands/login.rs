@@ -20,8 +20,8 @@ use crate::{
     output::{Printer, clean},
     profile::{Profile, Profiles},
     target::{
-        DEFAULT_SERVER, Environment, Target, environment_key, flag_key, parse_server, profile_name,
-        show_server,
+        DEFAULT_SERVER, Environment, Target, environment_key, environment_pin, flag_key,
+        parse_server, profile_name, show_server,
     },
     terminal::{Ask, whole_line},
 };
@@ -45,8 +45,8 @@ impl Desk<'_> {
 
     fn keep(&self, target: Target) -> Result<(), CliError> {
         let mut profiles = Profiles::load(self.file)?;
-        let Target { server, credential, ca_file } = target;
-        let profile = Profile { server: show_server(&server), credential, ca_file };
+        let Target { server, credential, ca_file, pin } = target;
+        let profile = Profile { server: show_server(&server), credential, ca_file, pin };
         profiles.profiles.insert(self.name().to_owned(), profile);
         profiles.save(self.file)
     }
@@ -78,7 +78,8 @@ pub async fn login(
         None => None,
     };
     let way = find_way(desk, ask, how, &show_server(&server))?;
-    let mut target = Target { server, credential: Credential::Nothing, ca_file };
+    let pin = environment_pin(desk.environment)?;
+    let mut target = Target { server, credential: Credential::Nothing, ca_file, pin };
     let (me, ends) = match way {
         Way::Key(key) => {
             target.credential = Credential::Key(key);
@@ -265,8 +266,8 @@ pub async fn logout(desk: &Desk<'_>, printer: &Printer) -> Result<(), CliError> 
 async fn end(profile: &Profile, session: &Session) -> String {
     let ended = async {
         let server = parse_server(&profile.server)?;
-        let (credential, ca_file) = (profile.credential.clone(), profile.ca_file.clone());
-        let client = Client::new(&Target { server, credential, ca_file })?;
+        let Profile { credential, ca_file, pin, .. } = profile.clone();
+        let client = Client::new(&Target { server, credential, ca_file, pin })?;
         client.tell::<()>(Method::POST, "/api/v1/auth/logout", None).await
     };
     match ended.await {

@@ -5,6 +5,7 @@
 //! private key leaves this module only as a signature or a token; what was signed travels with the
 //! certificate of the very key that signed it.
 
+mod authority;
 mod info;
 mod succession;
 mod vault;
@@ -26,6 +27,7 @@ use hkdf::Hkdf;
 
 pub(super) use self::vault::Vault;
 pub use self::{
+    authority::TlsAuthority,
     info::{KeyInfo, KeyStatus},
     vault::{
         CERTIFICATE_LIFE, ERASE_AFTER, RENEW_BEFORE, SESSION_ACTIVATION, SESSION_OVERLAP,

@@ -15,20 +15,21 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{App, error::AppResult};
 
 /// The beat of a task: at once, then every so often, until the server shuts down.
-struct Ticks {
+pub(crate) struct Ticks {
     interval: Interval,
     shutdown: CancellationToken,
 }
 
 impl Ticks {
-    fn every(period: Duration, shutdown: CancellationToken) -> Self {
+    /// A beat that has not begun.
+    pub(crate) fn every(period: Duration, shutdown: CancellationToken) -> Self {
         let mut interval = tokio::time::interval(period);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { interval, shutdown }
     }
 
     /// Waits for the next beat; false once the server shuts down.
-    async fn next(&mut self) -> bool {
+    pub(crate) async fn next(&mut self) -> bool {
         tokio::select! {
             () = self.shutdown.cancelled() => false,
             _ = self.interval.tick() => true,
