@@ -21,7 +21,7 @@ use argosy_e2e::{
 use argosy_wire::{
     bytes::{Bytes32, Fixed},
     rpc::gateway::BeginAuthHandshakeRequest,
-    sign::thumbprint,
+    sign::{Purpose, thumbprint},
     token::TokenString,
 };
 use connectrpc::ConnectError;
@@ -174,6 +174,23 @@ async fn sessions_and_streams_end_so_that_agents_learn_of_it(place: Place) {
     agent.heartbeat(&server).await.expect(200);
 }
 
+async fn a_handshake_begun_before_a_succession_is_no_forgery(place: Place) {
+    let server = TestServer::start(&place).await;
+    let agent = TestAgent::in_session(&server, "web-1").await;
+    let statement = agent.handshake_statement(&agent.begin(&server).await.expect(200));
+    succeed(&server).await;
+    let late = agent.completion(&statement, Purpose::Handshake);
+    agent.clone().complete(&server, &late).await.refused(401, "handshake_refused");
+    let forged = "/api/v1/security/events?kind=handshake_forged";
+    let events = server.client.get(forged, &server.admin_key).await.expect(200);
+    assert_eq!(events["items"], json!([]));
+    let entries = server.audit("handshake.refused").await;
+    let reason = "it was begun under an earlier identity of this server";
+    assert_eq!(entries[0]["detail"]["reason"], reason);
+    // It begins again.
+    agent.clone().handshake(&server).await.expect(200);
+}
+
 async fn tokens_minted_before_still_enrol(place: Place) {
     let server = TestServer::start(&place).await;
     let token = server.token(json!({ "max_uses": 2 })).await;
@@ -279,6 +296,7 @@ async fn a_replaced_command_key_is_not_believed_again(place: Place) {
 on_both!(
     agents_follow_however_many_they_missed,
     sessions_and_streams_end_so_that_agents_learn_of_it,
+    a_handshake_begun_before_a_succession_is_no_forgery,
     tokens_minted_before_still_enrol,
     nobody_follows_without_both_signatures,
     nobody_goes_back,

@@ -223,8 +223,9 @@ impl App {
         let Some(identity) = &agent.identity else {
             return Ok(Err(Refusal::handshake("the agent has no keys", None)));
         };
-        let statement = HandshakeStatement {
-            server: self.keyring().thumbprint(),
+        let keyring = self.keyring();
+        let mut statement = HandshakeStatement {
+            server: keyring.thumbprint(),
             agent: agent.id.clone(),
             challenge: complete.challenge,
             machine_id: complete.machine_id,
@@ -232,15 +233,20 @@ impl App {
             continuation: complete.continuation,
             nonce: complete.update_nonce.clone(),
         };
-        let verdict = verify_payload(
-            &Fixed(identity.identity_key),
-            Purpose::Handshake,
-            &statement.to_payload(),
-            &complete.signature,
-        );
-        if verdict.is_err() {
-            let kind = Some(SecurityKind::HandshakeForged);
-            return Ok(Err(Refusal::handshake("the signature does not verify", kind)));
+        let key = Fixed(identity.identity_key);
+        let mut signs = |server: Bytes32| {
+            statement.server = server;
+            let payload = statement.to_payload();
+            verify_payload(&key, Purpose::Handshake, &payload, &complete.signature).is_ok()
+        };
+        if !signs(keyring.thumbprint()) {
+            // Begun before a succession: the agent is who it says, and begins again.
+            let (reason, kind) = if keyring.predecessors().iter().any(|earlier| signs(*earlier)) {
+                ("it was begun under an earlier identity of this server", None)
+            } else {
+                ("the signature does not verify", Some(SecurityKind::HandshakeForged))
+            };
+            return Ok(Err(Refusal::handshake(reason, kind)));
         }
         let shown = complete.machine_id.map(|id| id.to_string());
         let downgrade =

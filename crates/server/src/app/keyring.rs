@@ -293,6 +293,11 @@ impl Keyring {
         &self.successors
     }
 
+    /// Thumbprints of the identities before this one.
+    pub fn predecessors(&self) -> &[Bytes32] {
+        &self.predecessors
+    }
+
     /// Whether a pin is this server's: of its identity, or of one from which agents are led here.
     pub fn answers_to(&self, pin: &Bytes32) -> bool {
         self.thumbprint == *pin || self.predecessors.contains(pin)
