@@ -61,6 +61,12 @@ impl Appearance {
         self.machine_id.as_deref().map(machine_digest)
     }
 
+    /// The machine id, where the agent's key signed it. Only a handshake is signed, and only a handshake
+    /// tells a version here; what a call on a session shows is a header that anybody on the way could write.
+    pub fn signed_machine(&self) -> Option<&str> {
+        self.version.as_ref().and(self.machine_id.as_deref())
+    }
+
     /// Whether it is the same machine at the same address, whatever the time.
     fn same_place(&self, other: &Self) -> bool {
         (&self.source, &self.machine_id, &self.version)

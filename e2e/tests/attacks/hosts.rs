@@ -82,6 +82,24 @@ async fn a_copy_on_another_machine_is_shown_with_both_origins(place: Place) {
     server.decide(&agent.agent_id, "restore", json!({})).await.refused(409, "wrong_state");
 }
 
+async fn a_machine_that_nobody_signed_for_is_bound_to_nothing(place: Place) {
+    let server = TestServer::start(&place).await;
+    let agent = bound(&server, "web-1").await;
+    // Somebody on the way changes the header, which no signature covers.
+    let mut changed = copied(&agent);
+    let answer = changed.call(&server, Method::POST, HEARTBEAT, Some(&json!({}))).await;
+    answer.refused(403, "machine_mismatch");
+    let seen = review(&server, &agent).await["origins"][1]["machine"].clone();
+    assert!(seen.is_string(), "people see it");
+    for body in [json!({}), json!({ "machine": seen })] {
+        server.decide(&agent.agent_id, "rebind", body).await.refused(409, "wrong_state");
+    }
+    assert!(server.audit("agent.rebound").await.is_empty());
+    // Once that machine signs, it can be bound.
+    changed.handshake(&server).await.refused(403, "machine_mismatch");
+    server.decide(&agent.agent_id, "rebind", json!({ "machine": seen })).await.expect(200);
+}
+
 async fn a_host_that_moved_is_rebound(place: Place) {
     let server = TestServer::start(&place).await;
     let mut agent = bound(&server, "web-1").await;
@@ -180,6 +198,7 @@ async fn a_replaced_agent_is_fenced_off(place: Place) {
 
 on_both!(
     a_copy_on_another_machine_is_shown_with_both_origins,
+    a_machine_that_nobody_signed_for_is_bound_to_nothing,
     a_host_that_moved_is_rebound,
     a_fork_shows_both_origins_until_an_operator_confirms,
     a_late_answer_is_no_fork,

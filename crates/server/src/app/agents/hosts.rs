@@ -71,8 +71,8 @@ impl App {
         Ok(())
     }
 
-    /// Binds an agent to the machine that last showed its identity. `machine` is that machine's
-    /// digest, as the operator saw it; refused if another one was seen since.
+    /// Binds an agent to the machine that last showed its identity in a signed handshake. `machine` is
+    /// that machine's digest, as the operator saw it; refused if another one was seen since.
     pub async fn rebind_agent(
         &self,
         caller: &Caller,
@@ -98,9 +98,10 @@ impl App {
             }
         }
         let enrolled = enrolled_machine(&agent);
-        let newest = agent.review.as_ref().and_then(|review| {
-            review.origins.iter().rev().filter_map(|seen| seen.machine_id.as_deref()).next()
-        });
+        let newest = agent
+            .review
+            .as_ref()
+            .and_then(|review| review.origins.iter().rev().find_map(Appearance::signed_machine));
         let Some(shown) = newest.filter(|shown| Some(*shown) != enrolled && enrolled.is_some())
         else {
             return Err(AppError::wrong_state("no other machine has shown this agent's identity"));
