@@ -48,20 +48,19 @@ pub fn local_origin(tls: Tls, listening: SocketAddr) -> String {
     }
 }
 
-/// Whether the local agent is enrolled with this very server. A registration with another one is
-/// forgotten: the database was replaced, and nobody else can be asked about it.
-async fn is_enrolled(server: &Server, state_dir: &Path) -> Result<bool, Failure> {
+/// Whether the local agent is enrolled with this very server. A registration with another one, or under
+/// an identity from which nothing leads to the present one, is forgotten: the database was replaced or
+/// its keys were reset, and nobody else can be asked about it.
+fn is_enrolled(server: &Server, state_dir: &Path) -> Result<bool, Failure> {
     let Ok(Credentials::Registered(registered)) = Credentials::peek(state_dir) else {
         return Ok(false);
     };
-    let app = server.app();
-    let same_server = registered.server_thumbprint == app.keyring().thumbprint();
-    if same_server || app.knows_agent(&registered.agent_id).await? {
+    if server.app().keyring().answers_to(registered.server().thumbprint()) {
         return Ok(true);
     }
     tracing::warn!(
         agent = %registered.agent_id,
-        "the local agent was enrolled with another database: it enrols anew"
+        "the local agent was enrolled with another database or under keys that are gone: it enrols anew"
     );
     forget_registration(state_dir)?;
     Ok(false)
@@ -74,7 +73,7 @@ pub async fn start(
     shutdown: CancellationToken,
 ) -> Result<JoinHandle<()>, Failure> {
     let state_dir = settings.data_dir.join("agent");
-    let enrolled = is_enrolled(server, &state_dir).await?;
+    let enrolled = is_enrolled(server, &state_dir)?;
     let token = if enrolled { None } else { Some(server.app().mint_local_token().await?) };
     // A certificate from elsewhere names the public address, not loopback.
     let local_url = match settings.tls {

@@ -71,8 +71,23 @@ async fn it_enrols_anew_when_the_database_was_replaced(place: Place) {
     assert_eq!((&after["status"], &after["name"]), (&before["status"], &before["name"]));
 }
 
+/// So it does when the server's keys were made anew: nobody has to repin on this host.
+async fn it_enrols_anew_when_the_keys_were_reset(place: Place) {
+    let mut fleet = Fleet::start(&place, "combined").await;
+    let before = fleet.agent("this host to be connected", |a| a["connected"] == true).await;
+    fleet.kill_server().await;
+    let data_dir = place.data_dir.to_str().unwrap();
+    let reset = ["keys", "reset", "--agents-must-repin", "--data-dir", data_dir];
+    let url = place.database_url.as_deref().map(|url| ("ARGOSY_DATABASE_URL", url));
+    run("argosyd", &reset, &Vec::from_iter(url)).await;
+    fleet.start_server().await;
+    let after = fleet.agent("this host to be connected again", |a| a["connected"] == true).await;
+    assert_eq!((&after["status"], &after["name"]), (&before["status"], &before["name"]));
+}
+
 on_both!(
     this_host_shows_its_real_self,
     it_comes_back_as_the_same_agent,
     it_enrols_anew_when_the_database_was_replaced,
+    it_enrols_anew_when_the_keys_were_reset,
 );

@@ -130,12 +130,6 @@ impl App {
         Ok(self.snapshot(view, breakers.into_values().next().unwrap_or_default()))
     }
 
-    /// Whether this installation has ever had the agent, and has not deleted it.
-    pub async fn knows_agent(&self, id: &AgentId) -> AppResult<bool> {
-        let mut reader = self.store().read("agents.known").await?;
-        Ok(reader.agents().find(id).await?.is_some())
-    }
-
     /// Deletes an agent and everything that is kept of it, the audit log apart.
     pub async fn delete_agent(
         &self,
