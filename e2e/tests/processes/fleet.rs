@@ -204,6 +204,11 @@ impl AgentProcess {
         &self.state_dir
     }
 
+    /// Its process id.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.as_ref().and_then(Process::id).unwrap()
+    }
+
     /// Waits until it keeps the server's answer to its registration.
     pub(crate) async fn registered(&self) {
         let file = self.state_dir.join("credentials.json");

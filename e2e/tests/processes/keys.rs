@@ -192,13 +192,14 @@ async fn the_identity_is_succeeded_under_a_running_agent(place: Place) {
 
 async fn no_secret_is_written_down(place: Place) {
     let fleet = Fleet::start_with(&place, "server", &TALKATIVE).await;
-    let limits = file(Path::new(&format!("/proc/{}/limits", fleet.server_id())));
-    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-    assert_eq!(core.split_whitespace().filter(|word| *word == "0").count(), 2, "{core}");
-
     let token = fleet.token(json!({ "auto_approve": true })).await;
-    let _agent = AgentProcess::start_with(&fleet, &token, &[("ARGOSY_LOG_LEVEL", "trace")]);
+    let agent = AgentProcess::start_with(&fleet, &token, &[("ARGOSY_LOG_LEVEL", "trace")]);
     let shown = fleet.agent("the agent to be connected", |a| a["connected"] == true).await;
+    for process in [fleet.server_id(), agent.process_id()] {
+        let limits = file(Path::new(&format!("/proc/{process}/limits")));
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(core.split_whitespace().filter(|word| *word == "0").count(), 2, "{core}");
+    }
     let id = shown["agent_id"].as_str().unwrap();
     carried_out(&fleet, id).await;
     rotate(&place).await;
