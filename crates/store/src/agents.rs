@@ -4,6 +4,7 @@
 //! and no identity key is there twice; the database itself refuses it.
 
 mod filter;
+mod overview;
 mod rows;
 
 use argosy_domain::{
@@ -17,6 +18,7 @@ use argosy_domain::{
 };
 
 pub use filter::AgentFilter;
+pub use overview::SILENCE_BOUNDS;
 use rows::{StateColumns, agent, agent_view};
 
 use crate::{

@@ -139,6 +139,19 @@ impl<A> ApiKeys<'_, A> {
         let rows = self.conn.select(TABLE, select).fetch_all().await?;
         page_of(rows, page, ORDER, api_key)
     }
+
+    /// Keys of users and services that stand at `now` and end before `until`.
+    pub async fn count_ending(
+        &mut self,
+        org: &OrgId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let sql = "SELECT COUNT(*) AS n FROM api_keys WHERE org_id = $1 AND agent_id IS NULL
+            AND revoked_at IS NULL AND expires_at > $2 AND expires_at <= $3";
+        let query = self.conn.query(TABLE, sql).bind(org).bind(now).bind(until);
+        query.fetch_one().await?.get("n")
+    }
 }
 
 impl ApiKeys<'_, ReadWrite> {

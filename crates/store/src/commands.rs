@@ -2,6 +2,8 @@
 //!
 //! *Invariant:* a state is saved only over the state that the decision was made on.
 
+use std::time::Duration;
+
 use argosy_domain::{
     command::{Command, CommandKind, CommandResult, CommandSeq, CommandState, End, Outcome},
     id::{AgentId, CommandId, OrgId},
@@ -30,6 +32,17 @@ pub struct CommandFilter {
     pub agent: Option<AgentId>,
     /// The public name of a state or outcome.
     pub state: Option<String>,
+}
+
+/// Commands of one span of time that are in one state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandCount {
+    /// When the span begins.
+    pub from: Timestamp,
+    /// The public name of the state or outcome.
+    pub state: String,
+    /// How many.
+    pub commands: u64,
 }
 
 fn state(row: &Row) -> Result<CommandState, StoreError> {
@@ -171,6 +184,25 @@ impl<A> Commands<'_, A> {
             AND state IN ('queued', 'sent', 'received', 'running')";
         let row = self.conn.query(TABLE, sql).bind(org).fetch_optional().await?;
         row.map_or(Ok(0), |row| row.get("n"))
+    }
+
+    /// How many commands were given since `since`, by spans of `step` and by state.
+    pub async fn history_in(
+        &mut self,
+        org: &OrgId,
+        since: Timestamp,
+        step: Duration,
+    ) -> Result<Vec<CommandCount>, StoreError> {
+        let sql = "SELECT created_at / $3 AS slot, state, COUNT(*) AS n FROM commands
+            WHERE org_id = $1 AND created_at >= $2 GROUP BY 1, 2";
+        let micros = i64::try_from(step.as_micros()).unwrap_or(i64::MAX).max(1);
+        let query = self.conn.query(TABLE, sql).bind(org).bind(since).bind(micros);
+        let count = |row: &Row| {
+            let slot: i64 = row.get("slot")?;
+            let from = Timestamp::from_micros(slot * micros);
+            Ok(CommandCount { from, state: row.get("state")?, commands: row.get("n")? })
+        };
+        query.fetch_all().await?.iter().map(count).collect()
     }
 
     /// The organisation's commands that the filter lets through.

@@ -93,6 +93,20 @@ impl<A> Subsystems<'_, A> {
         }
         Ok(breakers)
     }
+
+    /// Breakers of admitted agents that are not closed: agent, its name, subsystem.
+    pub async fn open_breakers_in(
+        &mut self,
+        org: &OrgId,
+        limit: u32,
+    ) -> Result<Vec<(AgentId, String, String)>, StoreError> {
+        let sql = "SELECT s.agent_id, a.name, s.subsystem FROM subsystems AS s
+            JOIN agents AS a ON a.id = s.agent_id WHERE s.org_id = $1 AND s.breaker <> 'closed'
+            AND a.status IN ('approved', 'quarantined') ORDER BY a.name, s.subsystem LIMIT $2";
+        let rows = self.conn.query(TABLE, sql).bind(org).bind(limit).fetch_all().await?;
+        let open = |row: &Row| Ok((row.get("agent_id")?, row.get("name")?, row.get("subsystem")?));
+        rows.iter().map(open).collect()
+    }
 }
 
 impl Subsystems<'_, ReadWrite> {

@@ -202,6 +202,14 @@ impl App {
         Ok(reader.api_keys().list(org, &page.request()?).await?)
     }
 
+    /// One key of a user or service, without its secret.
+    pub async fn show_key(&self, caller: &Caller, id: &ApiKeyId) -> AppResult<ApiKey> {
+        let org = Self::own_org(caller, Permission::KeysRead)?;
+        let key = self.store().read("keys.show").await?.api_keys().find(id).await?;
+        let own = key.filter(|key| key.org == *org && key.agent.is_none());
+        own.ok_or_else(|| AppError::not_found("key"))
+    }
+
     /// Revokes a key; it dies with the answer.
     pub async fn revoke_key(
         &self,

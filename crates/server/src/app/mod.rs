@@ -27,6 +27,7 @@ pub mod keys;
 pub mod limits;
 pub mod login;
 pub mod organisations;
+pub mod overview;
 pub mod paging;
 pub mod principals;
 pub mod proofs;

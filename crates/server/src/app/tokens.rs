@@ -154,6 +154,13 @@ impl App {
         Ok(reader.tokens().list(org, &page.request()?).await?)
     }
 
+    /// One token, without its secret.
+    pub async fn show_token(&self, caller: &Caller, id: &TokenId) -> AppResult<EnrolmentToken> {
+        let org = Self::own_org(caller, Permission::TokensRead)?;
+        let token = self.store().read("tokens.show").await?.tokens().get(org, id).await?;
+        token.ok_or_else(|| AppError::not_found("enrolment token"))
+    }
+
     /// Revokes a token; registrations that still wait for approval under it are cancelled.
     pub async fn revoke_token(
         &self,

@@ -115,6 +115,16 @@ impl App {
         self.rules().public_urls.first().is_some_and(|url| url.starts_with("https://"))
     }
 
+    /// The text that gives a browser the cookie: for this host alone, out of reach of scripts, never
+    /// sent along by other sites. An empty value takes it away. The server decides when the session
+    /// ends; a browser that closes forgets it anyway.
+    pub fn session_cookie_text(&self, value: &str) -> String {
+        let name = self.session_cookie();
+        let secure = if self.cookies_are_secure() { "; Secure" } else { "" };
+        let forgotten = if value.is_empty() { "; Max-Age=0" } else { "" };
+        format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{forgotten}")
+    }
+
     /// Begins a session for a user as loaded; refused when the user has changed since.
     pub(crate) async fn open_session(
         &self,

@@ -133,6 +133,13 @@ impl App {
         Ok(MadeUser { user: new.user, password: Some(password) })
     }
 
+    /// One user.
+    pub async fn show_user(&self, caller: &Caller, id: &UserId) -> AppResult<User> {
+        let org = Self::own_org(caller, Permission::UsersRead)?;
+        let user = self.store().read("users.show").await?.users().get(org, id).await?;
+        user.ok_or_else(|| AppError::not_found("user"))
+    }
+
     /// The users of the caller's organisation, newest first.
     pub async fn list_users(&self, caller: &Caller, page: &PageQuery) -> AppResult<Page<User>> {
         let org = Self::own_org(caller, Permission::UsersRead)?;

@@ -72,6 +72,7 @@ pub(super) async fn list(
         account: wanted.account_id,
         label: wanted.label,
         q: wanted.q,
+        ..AgentQuery::default()
     };
     let page = app.list_agents(&caller, &query, &paging).await?;
     Ok(Answered(convert::page(page, convert::agent)))

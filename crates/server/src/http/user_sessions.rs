@@ -18,20 +18,11 @@ use crate::app::{App, error::AppError, user_sessions::OpenedSession};
 
 type WithCookie<T> = ([(HeaderName, HeaderValue); 2], T);
 
-/// The cookie: for this host alone, out of reach of scripts, never sent along by other sites. With
-/// `value` empty it is forgotten.
-fn set_cookie(app: &App, value: &str) -> Result<HeaderValue, Refusal> {
-    let name = app.session_cookie();
-    let secure = if app.cookies_are_secure() { "; Secure" } else { "" };
-    // The server decides when the session ends; a browser that closes forgets it anyway.
-    let forgotten = if value.is_empty() { "; Max-Age=0" } else { "" };
-    let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{forgotten}");
-    HeaderValue::from_str(&cookie).map_err(|error| Refusal(AppError::internal(error)))
-}
-
 fn with_cookie<T>(app: &App, value: &str, answer: T) -> Answer<WithCookie<T>> {
     let no_store = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(([(header::SET_COOKIE, set_cookie(app, value)?), no_store], answer))
+    let cookie = HeaderValue::from_str(&app.session_cookie_text(value));
+    let cookie = cookie.map_err(|error| Refusal(AppError::internal(error)))?;
+    Ok(([(header::SET_COOKIE, cookie), no_store], answer))
 }
 
 fn opened(app: &App, session: &OpenedSession) -> Answer<WithCookie<Answered<LoggedIn>>> {

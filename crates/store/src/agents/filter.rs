@@ -2,7 +2,7 @@
 
 use argosy_domain::{
     agent::{AgentStatus, Health},
-    id::{AccountId, OrgId},
+    id::{AccountId, OrgId, TokenId},
     limits::{HEALTHY_WITHIN, STALE_WITHIN},
     time::Timestamp,
 };
@@ -27,6 +27,14 @@ pub struct AgentFilter {
     pub label: Option<(String, String)>,
     /// Found anywhere in name, host name or id; case does not matter.
     pub q: Option<String>,
+    /// Its version, exactly.
+    pub version: Option<String>,
+    /// Whether a stream of it is open.
+    pub connected: Option<bool>,
+    /// Only those that an operator should look at.
+    pub under_review: bool,
+    /// Only those that used this enrolment token.
+    pub token: Option<TokenId>,
 }
 
 impl AgentFilter {
@@ -44,7 +52,14 @@ impl AgentFilter {
                 "(LOWER(a.name) LIKE ? ESCAPE '!' OR LOWER(a.hostname) LIKE ? ESCAPE '!' \
                  OR LOWER(a.id) LIKE ? ESCAPE '!')",
                 pattern,
-            );
+            )
+            .and_if("a.token_id = ?", self.token.as_ref())
+            .and_if("a.version = ?", self.version.as_deref())
+            .and_if("COALESCE(p.connected, FALSE) = ?", self.connected);
+        let select = match self.under_review {
+            true => select.and("a.review IS NOT NULL AND a.status <> ?", "revoked"),
+            false => select,
+        };
         match self.health {
             None => select,
             Some((health, now)) => with_health(select, health, now),

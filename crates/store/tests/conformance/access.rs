@@ -172,7 +172,7 @@ async fn uses_of_keys_are_noted_in_a_batch(db: Db) {
     assert_eq!(find(&db, "k2").await.unwrap().last_used_at, Some(at(7)));
 }
 
-fn token(name: &str, seats: u32) -> EnrolmentToken {
+pub(crate) fn token(name: &str, seats: u32) -> EnrolmentToken {
     EnrolmentToken {
         id: id(name),
         org: org(),
@@ -189,7 +189,7 @@ fn token(name: &str, seats: u32) -> EnrolmentToken {
     }
 }
 
-async fn insert_token(db: &Db, token: &EnrolmentToken) {
+pub(crate) async fn insert_token(db: &Db, token: &EnrolmentToken) {
     db.write(async |tx| tx.tokens().insert(token, "$argon2id$…", b"sealed").await).await;
 }
 

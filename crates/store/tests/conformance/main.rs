@@ -12,6 +12,7 @@ mod common;
 mod database;
 mod feed;
 mod idempotency;
+mod overview;
 mod replicas;
 mod reports;
 mod schema;

@@ -9,7 +9,7 @@ use argosy_domain::{
     access::{Caller, Permission},
     agent::{Agent, AgentStatus, Health},
     audit::AuditAction,
-    id::{AccountId, AgentId, OrgId},
+    id::{AccountId, AgentId, OrgId, TokenId},
     labels::Labels,
     security::SecurityKind,
     text,
@@ -59,6 +59,14 @@ pub struct AgentQuery {
     pub label: Option<String>,
     /// Part of name, hostname or id.
     pub q: Option<String>,
+    /// Exactly this version.
+    pub version: Option<String>,
+    /// Whether a stream of it is open.
+    pub connected: Option<bool>,
+    /// Only those that an operator should look at.
+    pub under_review: bool,
+    /// Only those that used this enrolment token.
+    pub token: Option<TokenId>,
 }
 
 impl App {
@@ -84,10 +92,18 @@ impl App {
             account: query.account.map(AccountId),
             label: label.transpose()?,
             q: query.q.clone(),
+            version: query.version.clone(),
+            connected: query.connected,
+            under_review: query.under_review,
+            token: query.token.clone(),
         })
     }
 
-    fn snapshot(&self, view: AgentView, breakers: BTreeMap<String, String>) -> AgentSnapshot {
+    pub(super) fn snapshot(
+        &self,
+        view: AgentView,
+        breakers: BTreeMap<String, String>,
+    ) -> AgentSnapshot {
         AgentSnapshot {
             health: Health::at(self.now(), view.last_seen),
             outdated: self.is_outdated(view.agent.version.as_deref()),
