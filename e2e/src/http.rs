@@ -12,6 +12,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The body as JSON; null where it is none.
     pub body: Value,
+    /// The body as it came.
+    pub page: String,
 }
 
 impl Answer {
@@ -23,6 +25,11 @@ impl Answer {
     /// A text of the body.
     pub fn text(&self, field: &str) -> String {
         self.body[field].as_str().unwrap_or_else(|| panic!("no {field} in {self:?}")).to_owned()
+    }
+
+    /// Where the answer leads; empty where it leads nowhere.
+    pub fn location(&self) -> &str {
+        self.headers.get("location").map_or("", |to| to.to_str().unwrap())
     }
 
     /// Asserts the status and gives the body.
@@ -39,10 +46,11 @@ impl Answer {
     }
 }
 
-/// A client that looks at nothing and asks no proxy.
+/// A client that looks at nothing, goes nowhere else, and asks no proxy.
 pub fn plain() -> reqwest::Client {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().build().unwrap()
+    let stays = reqwest::redirect::Policy::none();
+    reqwest::Client::builder().no_proxy().redirect(stays).build().unwrap()
 }
 
 /// A client that speaks HTTP/2 from the first byte and looks at nothing.
@@ -72,19 +80,44 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Answer {
+        self.send_text(method, path, headers, body.map(Value::to_string)).await
+    }
+
+    /// Sends a form, as a page does.
+    pub async fn send_form(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        fields: &[(&str, &str)],
+    ) -> Answer {
+        let form = reqwest::Url::parse_with_params("form:/", fields).unwrap();
+        let text = form.query().unwrap_or_default().to_owned();
+        let mut headers = headers.to_vec();
+        headers.push(("content-type", "application/x-www-form-urlencoded"));
+        self.send_text(Method::POST, path, &headers, Some(text)).await
+    }
+
+    async fn send_text(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<String>,
+    ) -> Answer {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         if let Some(body) = body {
-            request = request.body(body.to_string());
+            request = request.body(body);
         }
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         // What never ends is not read.
         let endless = headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");
         let text = if endless { String::new() } else { response.text().await.unwrap() };
-        Answer { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::Null) }
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Answer { status, headers, body, page: text }
     }
 
     /// `GET` with an API key.

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test harness fails by panicking")]
 
 pub mod agent;
+pub mod browser;
 pub mod clock;
 pub mod database;
 pub mod http;

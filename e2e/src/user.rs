@@ -110,6 +110,20 @@ impl TestUser {
         server.client.send(method, path, &headers, body).await
     }
 
+    /// A page of the console.
+    pub async fn page(&self, server: &TestServer, path: &str) -> Answer {
+        let headers = [("cookie", self.cookie.as_str()), ("sec-fetch-site", "same-origin")];
+        server.client.send(Method::GET, path, &headers, None).await
+    }
+
+    /// A form of the console, with the token that its page holds.
+    pub async fn submit(&self, server: &TestServer, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let headers = [("cookie", self.cookie.as_str()), ("sec-fetch-site", "same-origin")];
+        let mut fields = fields.to_vec();
+        fields.push(("csrf", &self.csrf));
+        server.client.send_form(path, &headers, &fields).await
+    }
+
     /// `GET` of the console.
     pub async fn get(&self, server: &TestServer, path: &str) -> Answer {
         self.call(server, Method::GET, path, None).await

@@ -26,7 +26,7 @@ use crate::{
     },
     combined::local_origin,
     config::{Mode, Settings},
-    http, rpc, serve, task,
+    console, http, rpc, serve, task,
     tls::{Endpoint, TlsError},
 };
 
@@ -210,7 +210,8 @@ impl Server {
 
     /// Serves until `shutdown`; then streams are told to come back and requests end.
     pub async fn run(self, shutdown: CancellationToken) {
-        let routes = http::router(&self.app, rpc::router(&self.app));
+        let beside = rpc::router(&self.app).merge(console::router(&self.app));
+        let routes = http::router(&self.app, beside);
         let mut tasks = JoinSet::new();
         tasks.spawn(task::run(self.app.clone(), shutdown.clone()));
         let app = self.app.clone();

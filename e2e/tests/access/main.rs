@@ -4,6 +4,7 @@
 
 mod agents;
 mod callers;
+mod console;
 mod description;
 mod elevation;
 mod fuzz;

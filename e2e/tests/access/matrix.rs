@@ -34,7 +34,7 @@ fn class(status: u16, call: &str) -> &'static str {
     }
 }
 
-fn line(call: &str, cells: &[&str]) -> String {
+pub(crate) fn line(call: &str, cells: &[&str]) -> String {
     format!("| `{call}` | {} |", cells.join(" | "))
 }
 
@@ -89,11 +89,11 @@ impl World {
     }
 }
 
-/// The lines of the matrix as they are written, without what dresses them up.
-fn written() -> Vec<String> {
+/// The lines of a matrix as they are written, without what dresses them up.
+pub(crate) fn written(heading: &str) -> Vec<String> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/access.md");
     let text = std::fs::read_to_string(page).unwrap();
-    let (_, section) = text.split_once("\n## The matrix\n").expect("a section of its own");
+    let (_, section) = text.split_once(&format!("\n## {heading}\n")).expect("a section of its own");
     let section = section.split("\n## ").next().unwrap();
     let lines =
         section.lines().filter(|line| line.starts_with("| `") || line.starts_with("| call"));
@@ -124,12 +124,17 @@ async fn the_matrix_is_the_written_one(place: Place) {
         }
         lines.push(line(&procedure, &cells));
     }
-    let written = written();
+    must_be_written("The matrix", &lines);
+}
+
+/// Holds the lines against a section of the page.
+pub(crate) fn must_be_written(heading: &str, lines: &[String]) {
+    let written = written(heading);
     let missing: Vec<&String> = lines.iter().filter(|line| !written.contains(line)).collect();
     let untrue: Vec<&String> = written.iter().filter(|line| !lines.contains(line)).collect();
     assert!(
         missing.is_empty() && untrue.is_empty() && lines.len() == written.len(),
-        "docs/access.md, section The matrix\nlacks {missing:#?}\nsays wrongly {untrue:#?}\n\
+        "docs/access.md, section {heading}\nlacks {missing:#?}\nsays wrongly {untrue:#?}\n\
          should hold\n{}",
         lines.join("\n")
     );

@@ -1,6 +1,7 @@
 //! The routes of the OpenAPI document, and a body for each that passes every check but the gate.
 
 use argosy_e2e::server::TestServer;
+use argosy_server::console;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -29,6 +30,20 @@ pub(crate) struct Route {
     /// With its parameters in braces.
     pub(crate) template: String,
     pub(crate) need: Need,
+}
+
+/// Every route of the console.
+pub(crate) fn of_console() -> Vec<Route> {
+    let route = |route: &console::Route| Route {
+        method: route.method.to_uppercase().parse().unwrap(),
+        template: route.path.to_owned(),
+        need: match route.need {
+            console::Need::Nothing => Need::Nothing,
+            console::Need::User => Need::Somebody,
+            console::Need::Scope(permission) => Need::scopes(&[permission.scope()]),
+        },
+    };
+    console::ROUTES.iter().map(route).collect()
 }
 
 /// The document as it is served.

@@ -148,7 +148,7 @@ impl RpcClient {
         let failed = if streams { ended && !body["error"].is_null() } else { status != 200 };
         assert_eq!(told.is_some(), failed, "{procedure}: {status} {body}");
         let status = told.as_deref().map_or(status, http_status);
-        Answer { status, headers, body }
+        Answer { status, headers, body, page: String::new() }
     }
 }
 

@@ -43,11 +43,12 @@ impl Noun {
     /// What the `{id}` of a path names.
     pub(crate) fn of(template: &str) -> Option<Self> {
         let owner = template.split("/{id}").next().filter(|owner| *owner != template)?;
-        Some(match owner.trim_start_matches("/api/v1").trim_start_matches("/discovery") {
+        let owner = owner.trim_start_matches("/api/v1").trim_start_matches("/discovery");
+        Some(match owner.trim_start_matches("/console") {
             "/agents" => Self::Agent,
-            "/auth/keys" => Self::Key,
-            "/auth/sessions" => Self::Session,
-            "/bootstrap-tokens" => Self::Token,
+            "/auth/keys" | "/keys" => Self::Key,
+            "/auth/sessions" | "/sessions" => Self::Session,
+            "/bootstrap-tokens" | "/tokens" => Self::Token,
             "/commands" => Self::Command,
             "/organisations" => Self::Organisation,
             "/resources" => Self::Resource,

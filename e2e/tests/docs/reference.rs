@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use argosy_agent::config::AgentSettings;
 use argosy_config::load::{Settings as _, load};
 use argosy_domain::access::{Permission, Role};
-use argosy_server::config::Settings;
+use argosy_server::{config::Settings, console};
 use serde_json::Value;
 
 use super::{pages, read, root};
@@ -87,6 +87,14 @@ fn routes() -> BTreeSet<Vec<String>> {
             };
             routes.insert(vec![method.to_uppercase(), path.clone(), scope]);
         }
+    }
+    for route in console::ROUTES {
+        let need = match route.need {
+            console::Need::Nothing => "none",
+            console::Need::User => "signed in",
+            console::Need::Scope(permission) => permission.scope(),
+        };
+        routes.insert(vec![route.method.to_uppercase(), route.path.into(), need.into()]);
     }
     routes
 }

@@ -1,0 +1,77 @@
+//! What a query or a form holds, by name, as texts; and queries for links.
+
+use form_urlencoded::Serializer;
+
+/// Fields of a query or a form, in their order.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    /// Reads `application/x-www-form-urlencoded` (URL standard, section 5.1), which no text breaks.
+    pub(super) fn parse(bytes: &[u8]) -> Self {
+        let pairs = form_urlencoded::parse(bytes);
+        Self(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
+    }
+
+    /// The first value as it was typed; empty where there is none.
+    pub(super) fn text(&self, name: &str) -> &str {
+        let found = self.0.iter().find(|(known, _)| known == name);
+        found.map_or("", |(_, value)| value.as_str())
+    }
+
+    /// The first value without blanks around it, unless nothing is left.
+    pub(super) fn given(&self, name: &str) -> Option<&str> {
+        Some(self.text(name).trim()).filter(|text| !text.is_empty())
+    }
+
+    /// The same as text of its own.
+    pub(super) fn owned(&self, name: &str) -> Option<String> {
+        self.given(name).map(str::to_owned)
+    }
+
+    /// Whether a box was ticked.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == name)
+    }
+
+    /// Every value of a name.
+    pub(super) fn all<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f str> {
+        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A link with a query; pairs without a value are left out.
+pub(super) fn link<'a>(
+    path: &str,
+    pairs: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
+) -> String {
+    let mut query = Serializer::new(String::new());
+    for (name, value) in pairs {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            query.append_pair(name, value);
+        }
+    }
+    let query = query.finish();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_by_name_and_blanks_are_nothing() {
+        let fields = Fields::parse(b"q=a%20b&label=%20&id=1&id=2&all=&bad=%ff%");
+        assert_eq!(fields.text("q"), "a b");
+        assert_eq!((fields.given("label"), fields.given("none")), (None, None));
+        assert_eq!(fields.all("id").collect::<Vec<_>>(), ["1", "2"]);
+        assert!(fields.has("all") && !fields.has("none"));
+    }
+
+    #[test]
+    fn a_link_holds_what_is_given_and_escapes_it() {
+        let pairs = [("q", Some("a&b=c")), ("status", None), ("health", Some(""))];
+        assert_eq!(link("/console/agents", pairs), "/console/agents?q=a%26b%3Dc");
+        assert_eq!(link("/console", []), "/console");
+    }
+}

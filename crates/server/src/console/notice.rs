@@ -1,0 +1,27 @@
+//! What a page says after something was done. The address names the sentence and never holds it, so
+//! that nobody can make a page say something with a link.
+
+/// Name → sentence.
+const NOTICES: &[(&str, &str)] = &[
+    ("approved", "Approved. The agent connects within seconds."),
+    ("rejected", "Rejected. The machine gets no credentials."),
+    ("quarantined", "Quarantined. Nothing is handed out to the agent until it is restored."),
+    ("restored", "Restored. The agent works again."),
+    ("revoked", "Revoked. Its stream is closed, its sessions and keys are dead."),
+    ("rebound", "Bound to the machine that last showed its identity."),
+    ("replaced", "Replaced. The old agent is revoked and its place is taken."),
+    ("deleted", "Deleted, with everything that was kept of it. The audit log stays."),
+    ("saved", "Saved."),
+    ("password", "Your password is changed. Every other session has ended."),
+    ("sent", "The command is on its way."),
+    ("cancelled", "The command is withdrawn. It was never sent."),
+    ("token-revoked", "Revoked. No further machine can ask to join with it."),
+    ("key-revoked", "Revoked. The key is refused from now on, and so is what was made with it."),
+    ("user-deleted", "Deleted, with every session and key of the user."),
+    ("ended", "The session has ended."),
+];
+
+/// The sentence of a name.
+pub(super) fn of(name: &str) -> Option<&'static str> {
+    NOTICES.iter().find(|(known, _)| *known == name).map(|(_, sentence)| *sentence)
+}

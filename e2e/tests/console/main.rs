@@ -1,0 +1,11 @@
+//! The console: its pages as a browser asks for them, and in a real browser.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod entry;
+mod fleet;
+mod forms;
+mod pages;
+mod pictures;
+mod reach;
+mod story;
+mod world;
