@@ -98,13 +98,18 @@ impl Camera {
         pending.replace("{cloned}", &self.agent_in("quarantined").await)
     }
 
-    /// The whole page, up to three windows high.
-    async fn take(&self, template: &str, (width, dark): (u32, bool), file: PathBuf) {
+    /// The whole page, up to a height.
+    async fn take(
+        &self,
+        template: &str,
+        (width, dark): (u32, bool),
+        (high_max, file): (u32, PathBuf),
+    ) {
         let path = self.path(template).await;
         self.browser.window(width, 800, dark).await;
         self.browser.go(&format!("{}{path}", self.server.url)).await;
         let high = self.browser.value("document.documentElement.scrollHeight").await;
-        let high = u32::try_from(high.as_u64().unwrap()).unwrap().clamp(800, 2_400);
+        let high = u32::try_from(high.as_u64().unwrap()).unwrap().clamp(800, high_max);
         self.browser.window(width, high, dark).await;
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(file, self.browser.picture().await).unwrap();
@@ -117,7 +122,7 @@ impl Camera {
                     template.replace("/console", "").replace(['/', '?', '{', '}'], "-");
                 let shade = if look.1 { "dark" } else { "light" };
                 let name = format!("{}-{}-{shade}.png", name.trim_matches('-'), look.0);
-                self.take(template, *look, self.folder.join(fleet).join(name)).await;
+                self.take(template, *look, (2_400, self.folder.join(fleet).join(name))).await;
             }
         }
     }
@@ -137,7 +142,7 @@ async fn pictures_of_every_page() {
         camera.take_all("small", &looks).await;
         for (name, template, width, dark) in IN_DOCS {
             let file = root().join(format!("docs/images/console-{name}.png"));
-            camera.take(template, (width, dark), file).await;
+            camera.take(template, (width, dark), (900, file)).await;
         }
         camera.browser.close().await;
     }
