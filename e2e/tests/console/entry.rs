@@ -115,6 +115,39 @@ async fn a_password_that_somebody_else_made_is_replaced_first(place: Place) {
     assert!(user.page(&server, "/console").await.location().starts_with("/console/sign-in"));
 }
 
+async fn people_of_another_organisation_see_their_own(place: Place) {
+    let server = TestServer::start(&place).await;
+    argosy_e2e::agent::TestAgent::admitted(&server, "not-theirs").await;
+    let other = server.other_organisation().await;
+    let body = serde_json::json!({ "name": "olaf", "role": "admin" });
+    let made = server.client.post("/api/v1/users", &other.admin_key, &body).await.expect(201);
+    let password = made["password"].as_str().unwrap();
+    let here = [("name", "olaf"), ("password", password)];
+    assert_eq!(server.client.send_form("/console/sign-in", &[SAME], &here).await.status, 401);
+    let there = [("name", "olaf"), ("password", password), ("organisation", "other")];
+    let answer = server.client.send_form("/console/sign-in", &[SAME], &there).await;
+    assert_eq!(answer.location(), "/console/password");
+    let chosen = "a password of his own";
+    let body = serde_json::json!({
+        "name": "olaf", "password": password, "organisation": "other",
+    });
+    let json = [("content-type", "application/json")];
+    let login = server.client.send(Method::POST, "/api/v1/auth/login", &json, Some(&body)).await;
+    let mut olaf = TestUser {
+        id: String::new(),
+        name: "olaf".to_owned(),
+        password: password.to_owned(),
+        cookie: String::new(),
+        csrf: String::new(),
+    };
+    olaf.take(&login);
+    olaf.change_password(&server, chosen).await.expect(200);
+    let page = olaf.page(&server, "/console/agents").await.page;
+    assert!(page.contains("No agents yet") && !page.contains("not-theirs"), "{page}");
+    assert!(!page.contains("/console/settings"), "the installation's settings are not theirs");
+    assert_eq!(olaf.page(&server, "/console/settings").await.status, 404);
+}
+
 async fn signing_out_ends_the_session(place: Place) {
     let server = TestServer::start(&place).await;
     let user = TestUser::make(&server, "ada", "viewer").await;
@@ -131,5 +164,6 @@ on_both!(
     a_visit_from_another_site_begins_once_more_from_here,
     the_first_administrator_comes_by_a_link,
     a_password_that_somebody_else_made_is_replaced_first,
+    people_of_another_organisation_see_their_own,
     signing_out_ends_the_session,
 );

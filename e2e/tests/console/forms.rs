@@ -221,6 +221,34 @@ async fn a_command_is_given_once_and_its_page_shows_what_was_signed(place: Place
     }
 }
 
+async fn several_agents_are_shown_before_anything_happens_to_them(place: Place) {
+    let world = World::start(&place).await;
+    let (server, admin) = (&world.server, &world.admin);
+    let ids = [world.agent.agent_id.as_str(), world.pending.agent_id.as_str()];
+    let both = [("action", "quarantine"), ("id", ids[0]), ("id", ids[1])];
+    let page = admin.submit(server, "/console/agents/bulk", &both).await.page;
+    let (touched, left_out) = page.split_once("Left out").unwrap();
+    assert!(touched.contains("Would be touched") && touched.contains("web-1"), "{page}");
+    assert!(
+        left_out.contains("web-2") && left_out.contains("not possible while pending"),
+        "{page}"
+    );
+    assert_eq!(server.agent(ids[0]).await["status"], "approved", "nothing has happened");
+    let page = admin.submit(server, "/console/agents/bulk/apply", &both).await.page;
+    assert!(page.contains("Done, but for 1"), "{page}");
+    let status = async |id| server.agent(id).await["status"].as_str().unwrap().to_owned();
+    assert_eq!(
+        (status(ids[0]).await, status(ids[1]).await),
+        ("quarantined".into(), "pending".into())
+    );
+    let run = [("action", "run-system"), ("id", ids[0])];
+    let answer = world.viewer.submit(server, "/console/agents/bulk/apply", &run).await;
+    assert_eq!(answer.status, 403);
+    for bad in [&[("action", "explode"), ("id", ids[0])][..], &[("action", "revoke")][..]] {
+        assert_eq!(admin.submit(server, "/console/agents/bulk/apply", bad).await.status, 422);
+    }
+}
+
 async fn settings_are_changed_all_or_none(place: Place) {
     let world = World::start(&place).await;
     let (server, admin) = (&world.server, &world.admin);
@@ -246,5 +274,6 @@ on_both!(
     a_token_is_shown_once_and_its_page_waits_for_the_machine,
     keys_and_users_are_made_shown_once_and_ended,
     a_command_is_given_once_and_its_page_shows_what_was_signed,
+    several_agents_are_shown_before_anything_happens_to_them,
     settings_are_changed_all_or_none,
 );

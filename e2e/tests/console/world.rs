@@ -1,5 +1,7 @@
 //! A small fleet with one thing of each kind, so that no page is empty.
 
+use std::time::Duration;
+
 use argosy_domain::{
     command::{CommandResult, End, Outcome},
     id::OrgId,
@@ -36,6 +38,8 @@ impl World {
         let admin = TestUser::make(&server, "ada", "admin").await;
         let viewer = TestUser::make(&server, "vera", "viewer").await;
         let agent = TestAgent::admitted(&server, "web-1").await;
+        // Of two that registered in one moment either may be the newer one.
+        server.clock.advance(Duration::from_secs(1));
         let mut pending = TestAgent::new("web-2");
         let token = server.token(json!({ "name": "desks" })).await;
         pending.register(&server, &token).await.expect(201);

@@ -25,6 +25,7 @@ struct SignInPage<'a> {
     frame: Frame,
     next: &'a str,
     name: &'a str,
+    organisation: &'a str,
     problem: &'a str,
     over: bool,
 }
@@ -100,7 +101,7 @@ pub(super) async fn sign_in_form(State(app): State<App>, request: Request) -> Sh
     }
     let frame = Frame::outside("Sign in", Theme::of(&parts.headers));
     let over = query.has("over");
-    page(&SignInPage { frame, next: &next, name: "", problem: "", over })
+    page(&SignInPage { frame, next: &next, name: "", organisation: "", problem: "", over })
 }
 
 /// Checks name and password.
@@ -122,7 +123,8 @@ pub(super) async fn sign_in(
             let frame = Frame::outside("Sign in", Theme::of(&parts.headers));
             let (next, name) = (form.text("next"), login.name.as_str());
             let problem = &sentence(&error);
-            let again = SignInPage { frame, next, name, problem, over: false };
+            let organisation = form.text("organisation");
+            let again = SignInPage { frame, next, name, organisation, problem, over: false };
             page_as(status_of(&error), &again)
         }
     };

@@ -1,6 +1,9 @@
 //! What surrounds every page: title, navigation, who is signed in, light or dark, what was done.
 
-use argosy_domain::access::{Caller, Permission, Role};
+use argosy_domain::{
+    access::{Caller, Permission, Role},
+    id::OrgId,
+};
 use axum::http::HeaderMap;
 
 use super::{
@@ -159,9 +162,13 @@ impl Visit {
     }
 
     fn nav(&self, here: &str, pending: u64) -> Vec<NavGroup> {
-        let sees = |needs: Option<Permission>| needs.is_none_or(|needs| self.may(needs));
+        let first = self.caller.org() == Some(&OrgId::default_org());
+        let sees = |key: &str, needs: Option<Permission>| {
+            // The settings are those of the installation.
+            (first || key != "settings") && needs.is_none_or(|needs| self.may(needs))
+        };
         let groups = NAV.iter().map(|(title, entries)| {
-            let seen = entries.iter().filter(|(_, _, _, needs)| sees(*needs));
+            let seen = entries.iter().filter(|(key, _, _, needs)| sees(key, *needs));
             let links = seen.map(|(key, name, path, _)| NavLink {
                 name,
                 path,

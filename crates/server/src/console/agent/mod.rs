@@ -92,6 +92,7 @@ struct AgentPage {
     may_delete: bool,
     charts: Vec<Chart>,
     reports: Vec<Report>,
+    breakers: Vec<Badge>,
     subsystems: Vec<(String, String)>,
     /// Makes a form that is sent twice one command.
     once: String,
@@ -193,6 +194,15 @@ fn offers(visit: &Visit, snapshot: &AgentSnapshot) -> Vec<Offer> {
     fitting.map(|decision| Offer { allowed: visit.may(decision.permission()), decision }).collect()
 }
 
+/// The breaker of each subsystem, as the agent reported it.
+fn breakers(snapshot: &AgentSnapshot) -> Vec<Badge> {
+    let badge = |(subsystem, state): (&String, &String)| {
+        let tone = if state == "closed" { "ok" } else { "warn" };
+        Badge::new(tone, format!("{subsystem}: {}", state.replace('_', " ")))
+    };
+    snapshot.breakers.iter().map(badge).collect()
+}
+
 async fn events(visit: &Visit, id: &AgentId) -> AppResult<Vec<Happening>> {
     if !visit.may(Permission::InventoryRead) {
         return Ok(Vec::new());
@@ -283,6 +293,7 @@ pub(super) async fn show(visit: Visit, Id(id): Id<AgentId>) -> Shown {
         may_delete: visit.may(Permission::AgentsDelete),
         charts: if works { charts::all(&visit, &id).await? } else { Vec::new() },
         reports: inventory.iter().map(|row| report(row, visit.app.now())).collect(),
+        breakers: breakers(&snapshot),
         subsystems: known.into_iter().map(|name| (name.to_owned(), name.to_owned())).collect(),
         once: visit.app.trace_id(),
         commands,
