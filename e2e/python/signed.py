@@ -167,6 +167,14 @@ STATEMENTS = {
     "result-ack": {
         "server": _bytes32, "agent": _id, "command_id": _id, "result_sha256": _bytes32,
     },
+    "cancel": {
+        "server": _bytes32, "org": _id, "agent": _id, "command_id": _id, "kind": _text,
+        "params_sha256": _bytes32, "sequence": _integer, "server_time": _time,
+    },
+    "config": {
+        "server": _bytes32, "org": _id, "agent": _id, "generation": _integer,
+        "document_sha256": _bytes32, "server_time": _time,
+    },
     "audit-checkpoint": {
         "server": _bytes32, "org": _id, "position": _integer, "link": _bytes32, "time": _time,
     },

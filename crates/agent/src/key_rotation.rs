@@ -66,6 +66,17 @@ pub fn ask(path: &Path) -> Result<(), StateDirError> {
     StateDir::leave(path, ASKED_FILE, b"\n")
 }
 
+/// The same, by the agent that holds the directory.
+pub fn ask_in(dir: &StateDir) -> Result<(), StateDirError> {
+    dir.write(ASKED_FILE, b"\n")
+}
+
+/// Whether somebody still waits for a new identity key, for the agent that holds the directory. What
+/// cannot be read is waited for.
+pub fn is_asked_in(dir: &StateDir) -> bool {
+    !matches!(dir.read(ASKED_FILE), Ok(None))
+}
+
 /// Whether somebody still waits for a new identity key.
 pub fn is_asked(path: &Path) -> Result<bool, StateDirError> {
     Ok(StateDir::peek(path)?.read(ASKED_FILE)?.is_some())

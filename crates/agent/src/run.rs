@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     backoff::Backoff,
     config::{AgentConfig, AgentSettings},
+    configuration::{self, Configurator},
     courier::Courier,
     credentials::{Credentials, Registered},
     crew::Crew,
@@ -23,9 +24,10 @@ use crate::{
     host,
     journal::Journal,
     keys::Keys,
+    own::AgentRunner,
     policy_file::PolicyFile,
     recorder::{Clerk, Recorder},
-    scheduler::{Scheduler, SchedulerParts},
+    scheduler::{Scheduler, SchedulerParts, SubsystemRunner},
     server_url::ServerUrl,
     session::{Place, Refusals, SessionKeeper, Sessions},
     spool::Spool,
@@ -41,13 +43,22 @@ use writer::StatusWriter;
 
 pub use crate::deps::Deps;
 
-/// Runs an agent until `shutdown`, or until something on its own host fails. Enrols by itself where
-/// a token is configured and nothing is enrolled yet.
+/// Why an agent that is well has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// A command asked for a new start.
+    ToRestart,
+}
+
+/// Runs an agent until `shutdown`, until a command asks for a new start, or until something on its own
+/// host fails. Enrols by itself where a token is configured and nothing is enrolled yet.
 pub async fn run(
     settings: AgentSettings,
     deps: Deps,
     shutdown: CancellationToken,
-) -> Result<(), AgentError> {
+) -> Result<Ended, AgentError> {
     run_and_tell(settings, deps, shutdown, || {}).await
 }
 
@@ -57,7 +68,7 @@ pub async fn run_and_tell(
     deps: Deps,
     shutdown: CancellationToken,
     ready: impl FnOnce(),
-) -> Result<(), AgentError> {
+) -> Result<Ended, AgentError> {
     let config = settings.check()?;
     drop(settings);
     let home = Home::open(&config, &deps)?;
@@ -123,7 +134,7 @@ async fn live(
     deps: &Deps,
     shutdown: &CancellationToken,
     writer: &StatusWriter,
-) -> Result<(), AgentError> {
+) -> Result<Ended, AgentError> {
     let registered = match Credentials::load(&home.dir)? {
         Credentials::Registered(registered) => {
             if config.token.is_some() {
@@ -136,19 +147,21 @@ async fn live(
         Credentials::AwaitingKey(_) => {
             tokio::select! {
                 brought = bring_key(&config, home, deps) => brought?,
-                () = shutdown.cancelled() => return Ok(()),
+                () = shutdown.cancelled() => return Ok(Ended::Stopped),
             }
         }
         state @ (Credentials::NotEnrolled | Credentials::Enrolling(_)) => {
             tokio::select! {
                 enrolled = enrol(&config, home, deps, state) => enrolled?,
-                () = shutdown.cancelled() => return Ok(()),
+                () = shutdown.cancelled() => return Ok(Ended::Stopped),
             }
         }
     };
     config.token = None;
     let link = link_of(&config, &registered)?;
-    work(&config, home, deps, shutdown.child_token(), writer, registered, link).await
+    // A restart ends the work, and not whoever runs it.
+    work(&config, home, deps, shutdown.child_token(), writer, registered, link).await?;
+    Ok(if shutdown.is_cancelled() { Ended::Stopped } else { Ended::ToRestart })
 }
 
 /// Where the agent's server is: a setting may say that it has moved; its pin stays.
@@ -254,9 +267,10 @@ async fn work(
     link: Link,
 ) -> Result<(), AgentError> {
     let (recorder, inbox) = Recorder::new();
+    let (held, configuration) = configuration::load(&home.dir)?;
     let (scheduler, mailbox) = Scheduler::new(SchedulerParts {
         collectors: Subsystem::ALL.map(subsystem::collector).into(),
-        schedules: Default::default(),
+        schedules: configuration.schedules,
         policy: PolicyFile::at(&config.policy_file),
         clock: Arc::clone(&deps.clock),
         entropy: Arc::clone(&deps.entropy),
@@ -267,8 +281,16 @@ async fn work(
     let spool = Arc::new(Spool::beside(&journal, ids)?);
     let started = format!("version {}", host::VERSION);
     spool.told(deps.clock.now(), "agent.started", Severity::Info, started)?;
-    let (engine, events) =
-        tasks::start_engine(config, home, deps, &registered, &scheduler, journal)?;
+    let configurator = Configurator::new(Arc::clone(&home.dir), scheduler.clone(), held);
+    let configurator = Arc::new(configurator);
+    let runner = AgentRunner {
+        subsystems: SubsystemRunner::new(scheduler.clone()),
+        dir: Arc::clone(&home.dir),
+        keys: Arc::clone(&home.keys),
+        configurator: Arc::clone(&configurator),
+        restart: stop.clone(),
+    };
+    let (engine, events) = tasks::start_engine(config, home, deps, &registered, runner, journal)?;
     writer.observe(engine.clone(), Arc::clone(&spool));
     let machine_id = registered.machine_id.and(host::machine_id(&registered.server_thumbprint));
     let prover = Arc::new(Prover::new(Arc::clone(&home.keys), deps.clone(), machine_id));
@@ -299,6 +321,7 @@ async fn work(
     crew.keep("courier", courier, |courier| async move { courier.keep().await });
     crew.keep("recorder", clerk, |clerk| async move { clerk.keep().await });
     let stream = StreamParts {
+        configurator,
         link,
         prover,
         sessions,

@@ -19,8 +19,8 @@ use argosy_agent::{
     boot::BootId,
     credentials::{Credentials, Enrolling, SecretText},
     engine::{
-        CommandRunner, Engine, EngineEvent, EngineParts, FinishedCommand, Offered, RunOutcome,
-        ServerIdentity,
+        CommandRunner, Engine, EngineEvent, EngineParts, FinishedCommand, Offered, Probed,
+        RunOutcome, ServerIdentity,
     },
     journal::{Journal, RecordState},
     keys::Keys,
@@ -59,6 +59,10 @@ impl CommandRunner for Effect {
 
     fn timeout(&self, _params: &CommandParams) -> Duration {
         Duration::from_secs(60)
+    }
+
+    fn probe(&self, _id: &CommandId) -> Probed {
+        Probed::Unknown
     }
 }
 

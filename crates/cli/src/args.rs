@@ -16,8 +16,8 @@ mod telemetry;
 pub use admin::{
     Accounts, ApiKeys, Audit, ResourceList, Resources, Role, Security, Token, TokenCreate, Verify,
 };
-pub use agent::{Agent, AgentList, LabelChange, OneAgent, Revoke, Successor, WithReason};
-pub use instruction::{Instruction, Send};
+pub use agent::{Agent, AgentList, LabelChange, OneAgent, Revoke, Schedule, Successor, WithReason};
+pub use instruction::{FanOutOrder, Instruction, Selected, Send};
 pub use people::{Login, OrganisationCommand, Passwd, SettingsCommand, UserCommand};
 pub use telemetry::{AgentEvents, Telemetry};
 

@@ -68,6 +68,8 @@ pub enum Permission {
     SettingsRead,
     /// Change the installation's settings.
     SettingsUpdate,
+    /// Change when subsystems of agents run.
+    SubsystemsUpdate,
     /// See enrolment tokens, never their secrets.
     TokensRead,
     /// Mint an enrolment token.
@@ -86,7 +88,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::AccountsRead,
         Self::AgentsRead,
         Self::AgentsApprove,
@@ -113,6 +115,7 @@ impl Permission {
         Self::ServerRotate,
         Self::SettingsRead,
         Self::SettingsUpdate,
+        Self::SubsystemsUpdate,
         Self::TokensRead,
         Self::TokensCreate,
         Self::TokensRevoke,
@@ -151,6 +154,7 @@ impl Permission {
             Self::ServerRotate => "server:rotate",
             Self::SettingsRead => "settings:read",
             Self::SettingsUpdate => "settings:update",
+            Self::SubsystemsUpdate => "subsystems:update",
             Self::TokensRead => "tokens:read",
             Self::TokensCreate => "tokens:create",
             Self::TokensRevoke => "tokens:revoke",
@@ -218,6 +222,7 @@ impl Role {
             "agents:update",
             "commands:create",
             "commands:cancel",
+            "subsystems:update",
             "tokens:read",
         ];
         let names: Vec<&str> = match self {

@@ -59,6 +59,10 @@ pub enum AuditAction {
     CommandCreated,
     /// A command was withdrawn.
     CommandCancelled,
+    /// An order was given to many agents.
+    FanOutCreated,
+    /// An order to many agents was withdrawn.
+    FanOutCancelled,
     /// A receipt was refused.
     ReceiptRefused,
     /// An API key was minted.
@@ -71,6 +75,8 @@ pub enum AuditAction {
     OrganisationCreated,
     /// An organisation was renamed, shut out, or let in again.
     OrganisationUpdated,
+    /// When a subsystem of an agent runs was changed.
+    SubsystemUpdated,
     /// Settings of the installation changed.
     SettingsUpdated,
     /// A user was made.
@@ -129,12 +135,15 @@ impl AuditAction {
             Self::CloneDetected => "agent.clone_detected",
             Self::CommandCreated => "command.created",
             Self::CommandCancelled => "command.cancelled",
+            Self::FanOutCreated => "fan_out.created",
+            Self::FanOutCancelled => "fan_out.cancelled",
             Self::ReceiptRefused => "command.receipt_refused",
             Self::KeyCreated => "key.created",
             Self::KeyRevoked => "key.revoked",
             Self::AccountCreated => "account.created",
             Self::OrganisationCreated => "organisation.created",
             Self::OrganisationUpdated => "organisation.updated",
+            Self::SubsystemUpdated => "subsystem.updated",
             Self::SettingsUpdated => "settings.updated",
             Self::UserCreated => "user.created",
             Self::SetupCodeMade => "user.setup_code_made",

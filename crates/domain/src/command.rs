@@ -1,16 +1,17 @@
 //! Commands: signed instructions to one agent, and the states of their lives.
 //!
-//! ```text
-//! queued → sent → received → running → succeeded | failed | timed_out | rejected | cancelled
-//! queued → cancelled | expired          any unended → lost → (late receipt) the true outcome
-//! ```
 //! *Invariant:* an ended command never changes again, except that a late receipt amends `lost`.
+
+mod state;
 
 use std::{fmt, num::ParseIntError, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+pub use state::{CommandState, End, InvalidStep, Outcome, Withdrawal};
+
 use crate::{
+    configuration::Generation,
     digest::Sha256,
     id::{AgentId, CommandId, OrgId},
     subsystem::Subsystem,
@@ -43,6 +44,12 @@ impl FromStr for CommandSeq {
 pub enum CommandKind {
     /// Run a subsystem now and report.
     SubsystemRun,
+    /// Take the configuration that the server wants, and say so with a receipt.
+    ConfigApply,
+    /// Begin anew: the agent's process, not the host.
+    AgentRestart,
+    /// Put a new identity key in the place of the present one.
+    KeyRotate,
 }
 
 /// How a kind that was started before a crash is treated after it.
@@ -58,17 +65,24 @@ pub enum Recovery {
 
 /// A name that is no command kind of this version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("is no command kind of this version; there is subsystem.run")]
+#[error(
+    "is no command kind of this version; there are subsystem.run, config.apply, agent.restart and \
+     key.rotate"
+)]
 pub struct UnknownKind;
 
 impl CommandKind {
     /// Every kind.
-    pub const ALL: [Self; 1] = [Self::SubsystemRun];
+    pub const ALL: [Self; 4] =
+        [Self::SubsystemRun, Self::ConfigApply, Self::AgentRestart, Self::KeyRotate];
 
     /// The public name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SubsystemRun => "subsystem.run",
+            Self::ConfigApply => "config.apply",
+            Self::AgentRestart => "agent.restart",
+            Self::KeyRotate => "key.rotate",
         }
     }
 
@@ -77,10 +91,20 @@ impl CommandKind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(UnknownKind)
     }
 
+    /// Whether a command of this kind can be stopped while it runs. One that cannot runs to its end
+    /// when it is withdrawn.
+    pub fn stoppable(self) -> bool {
+        match self {
+            Self::SubsystemRun => true,
+            Self::ConfigApply | Self::AgentRestart | Self::KeyRotate => false,
+        }
+    }
+
     /// What happens to a started command of this kind after a crash.
     pub fn recovery(self) -> Recovery {
         match self {
-            Self::SubsystemRun => Recovery::Repeat,
+            Self::SubsystemRun | Self::ConfigApply => Recovery::Repeat,
+            Self::AgentRestart | Self::KeyRotate => Recovery::Probe,
         }
     }
 }
@@ -93,6 +117,17 @@ pub enum CommandParams {
         /// Which one.
         subsystem: Subsystem,
     },
+    /// Of `config.apply`. The server fills them in; whoever gives the command says nothing.
+    ConfigApply {
+        /// Of the document.
+        generation: Generation,
+        /// JSON, as [`crate::configuration::Configuration`] reads it.
+        document: Vec<u8>,
+    },
+    /// Of `agent.restart`: none.
+    AgentRestart,
+    /// Of `key.rotate`: none.
+    KeyRotate,
 }
 
 /// Parameters that do not fit their kind. Displays as what follows the field's name.
@@ -106,6 +141,16 @@ pub struct InvalidParams {
 }
 
 impl CommandParams {
+    /// The kind that they are of.
+    pub fn kind(&self) -> CommandKind {
+        match self {
+            Self::SubsystemRun { .. } => CommandKind::SubsystemRun,
+            Self::ConfigApply { .. } => CommandKind::ConfigApply,
+            Self::AgentRestart => CommandKind::AgentRestart,
+            Self::KeyRotate => CommandKind::KeyRotate,
+        }
+    }
+
     /// Reads the JSON parameters of a kind. Unknown fields are refused: what is signed must mean
     /// the same to both sides.
     pub fn parse(kind: CommandKind, json: &[u8]) -> Result<Self, InvalidParams> {
@@ -114,181 +159,30 @@ impl CommandParams {
         struct SubsystemRun {
             subsystem: Subsystem,
         }
-        match kind {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct ConfigApply {
+            generation: Generation,
+            document: serde_json::Value,
+        }
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Nothing {}
+        let read = match kind {
             CommandKind::SubsystemRun => serde_json::from_slice::<SubsystemRun>(json)
-                .map(|params| Self::SubsystemRun { subsystem: params.subsystem })
-                .map_err(|error| InvalidParams { kind: kind.as_str(), reason: error.to_string() }),
-        }
-    }
-}
-
-/// How a command ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// Done.
-    Succeeded,
-    /// Tried, and it did not work.
-    Failed,
-    /// Stopped because it took too long.
-    TimedOut,
-    /// Refused by the agent: its local policy, or parameters that it cannot carry out.
-    Rejected,
-    /// Withdrawn before it was started.
-    Cancelled,
-    /// Its time was over before it was sent, or before the agent started it.
-    Expired,
-    /// Nobody can say: the agent's memory of it is gone.
-    Lost,
-}
-
-impl Outcome {
-    /// Every outcome.
-    pub const ALL: [Self; 7] = [
-        Self::Succeeded,
-        Self::Failed,
-        Self::TimedOut,
-        Self::Rejected,
-        Self::Cancelled,
-        Self::Expired,
-        Self::Lost,
-    ];
-
-    /// The public name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::TimedOut => "timed_out",
-            Self::Rejected => "rejected",
-            Self::Cancelled => "cancelled",
-            Self::Expired => "expired",
-            Self::Lost => "lost",
-        }
-    }
-
-    /// The outcome of that name.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|outcome| outcome.as_str() == text)
-    }
-}
-
-/// The end of a command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct End {
-    /// How.
-    pub outcome: Outcome,
-    /// When the server learned of it.
-    pub at: Timestamp,
-    /// Why, in one sentence; empty when it succeeded.
-    pub detail: Option<String>,
-}
-
-/// Where a command stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CommandState {
-    /// Waiting for its agent.
-    Queued,
-    /// Written to the agent's stream, not yet acknowledged.
-    Sent {
-        /// When it was last sent.
-        at: Timestamp,
-    },
-    /// Durable on the agent.
-    Received {
-        /// When the acknowledgment came.
-        at: Timestamp,
-    },
-    /// Started on the agent.
-    Running {
-        /// When the server learned of it.
-        at: Timestamp,
-    },
-    /// Over.
-    Ended(End),
-}
-
-/// A step that the present state does not have.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a command that is {from} cannot become {to}")]
-pub struct InvalidStep {
-    /// Name of the state it is in.
-    pub from: &'static str,
-    /// Name of the state that was asked for.
-    pub to: &'static str,
-}
-
-impl CommandState {
-    /// The public name of the state; an ended command shows its outcome.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Sent { .. } => "sent",
-            Self::Received { .. } => "received",
-            Self::Running { .. } => "running",
-            Self::Ended(end) => end.outcome.as_str(),
-        }
-    }
-
-    /// Written to a stream (again).
-    pub fn sent(self, at: Timestamp) -> Result<Self, InvalidStep> {
-        match self {
-            Self::Queued | Self::Sent { .. } => Ok(Self::Sent { at }),
-            Self::Received { .. } | Self::Running { .. } | Self::Ended(_) => {
-                Err(InvalidStep { from: self.as_str(), to: "sent" })
+                .map(|params| Self::SubsystemRun { subsystem: params.subsystem }),
+            CommandKind::ConfigApply => serde_json::from_slice::<ConfigApply>(json).map(|params| {
+                let document = params.document.to_string().into_bytes();
+                Self::ConfigApply { generation: params.generation, document }
+            }),
+            CommandKind::AgentRestart => {
+                serde_json::from_slice::<Nothing>(json).map(|Nothing {}| Self::AgentRestart)
             }
-        }
-    }
-
-    /// The agent has it durably. A repeated acknowledgment changes nothing.
-    pub fn received(self, at: Timestamp) -> Result<Self, InvalidStep> {
-        match self {
-            Self::Queued | Self::Sent { .. } => Ok(Self::Received { at }),
-            Self::Received { .. } | Self::Running { .. } => Ok(self),
-            Self::Ended(_) => Err(InvalidStep { from: self.as_str(), to: "received" }),
-        }
-    }
-
-    /// The agent started it.
-    pub fn running(self, at: Timestamp) -> Result<Self, InvalidStep> {
-        match self {
-            Self::Queued | Self::Sent { .. } | Self::Received { .. } => Ok(Self::Running { at }),
-            Self::Running { .. } => Ok(self),
-            Self::Ended(_) => Err(InvalidStep { from: self.as_str(), to: "running" }),
-        }
-    }
-
-    /// It ended on the agent. Amends `lost`; any other end stands.
-    pub fn ended(self, end: End) -> Result<Self, InvalidStep> {
-        match self {
-            Self::Queued | Self::Sent { .. } | Self::Received { .. } | Self::Running { .. } => {
-                Ok(Self::Ended(end))
+            CommandKind::KeyRotate => {
+                serde_json::from_slice::<Nothing>(json).map(|Nothing {}| Self::KeyRotate)
             }
-            Self::Ended(End { outcome: Outcome::Lost, .. }) => Ok(Self::Ended(end)),
-            Self::Ended(_) => Err(InvalidStep { from: self.as_str(), to: end.outcome.as_str() }),
-        }
-    }
-
-    /// Its time was over before it was ever sent.
-    pub fn expire(self, at: Timestamp) -> Result<Self, InvalidStep> {
-        match self {
-            Self::Queued => Ok(Self::Ended(End { outcome: Outcome::Expired, at, detail: None })),
-            Self::Sent { .. } | Self::Received { .. } | Self::Running { .. } | Self::Ended(_) => {
-                Err(InvalidStep { from: self.as_str(), to: "expired" })
-            }
-        }
-    }
-
-    /// Withdrawn before it was ever sent.
-    pub fn cancel(self, at: Timestamp, detail: String) -> Result<Self, InvalidStep> {
-        match self {
-            Self::Queued => {
-                let detail = Some(detail);
-                Ok(Self::Ended(End { outcome: Outcome::Cancelled, at, detail }))
-            }
-            Self::Sent { .. } | Self::Received { .. } | Self::Running { .. } | Self::Ended(_) => {
-                Err(InvalidStep { from: self.as_str(), to: "cancelled" })
-            }
-        }
+        };
+        read.map_err(|error| InvalidParams { kind: kind.as_str(), reason: error.to_string() })
     }
 }
 
@@ -330,56 +224,29 @@ pub struct Command {
     pub idempotency_key: Option<String>,
     /// Where it stands.
     pub state: CommandState,
+    /// Somebody no longer wants it.
+    pub withdrawn: Option<Withdrawal>,
     /// What came back.
     pub result: Option<CommandResult>,
+}
+
+impl Command {
+    /// Whether an agent with this high-water mark has forgotten the command; `other` says that its
+    /// journal is another one than before. What repeats harmlessly may be sent to a new journal.
+    pub fn is_forgotten(&self, other: bool, high_water: CommandSeq) -> bool {
+        match self.state {
+            CommandState::Received { .. } | CommandState::Running { .. } => {
+                other || self.sequence > high_water
+            }
+            CommandState::Sent { .. } => other && self.kind.recovery() != Recovery::Repeat,
+            CommandState::Queued | CommandState::Ended(_) => false,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    fn at(s: i64) -> Timestamp {
-        Timestamp::from_seconds(s)
-    }
-
-    fn end(outcome: Outcome) -> End {
-        End { outcome, at: at(9), detail: None }
-    }
-
-    fn apply(state: CommandState, step: u8) -> Result<CommandState, InvalidStep> {
-        match step {
-            0 => state.sent(at(1)),
-            1 => state.received(at(2)),
-            2 => state.running(at(3)),
-            3 => state.ended(end(Outcome::Succeeded)),
-            4 => state.ended(end(Outcome::Lost)),
-            5 => state.expire(at(5)),
-            _ => state.cancel(at(6), "no longer needed".into()),
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn an_end_stands_unless_it_was_lost(steps in proptest::collection::vec(0u8..7, 0..20)) {
-            let mut state = CommandState::Queued;
-            for step in steps {
-                let before = state.clone();
-                if let Ok(next) = apply(state.clone(), step) {
-                    let ended = matches!(&before, CommandState::Ended(e) if e.outcome != Outcome::Lost);
-                    prop_assert!(!ended, "{before:?} became {next:?}");
-                    state = next;
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn what_was_sent_neither_expires_nor_is_withdrawn() {
-        let sent = CommandState::Queued.sent(at(1)).unwrap();
-        assert!(sent.clone().expire(at(2)).is_err());
-        assert!(sent.cancel(at(2), String::new()).is_err());
-    }
 
     #[test]
     fn params_are_read_strictly() {

@@ -89,6 +89,10 @@ text_id!(
     CommandId, "command id"
 );
 text_id!(
+    /// One order to many agents.
+    FanOutId, "fan-out id"
+);
+text_id!(
     /// An API key of a user, a service or an agent (the public part of it).
     ApiKeyId, "key id"
 );

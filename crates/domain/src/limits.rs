@@ -57,8 +57,16 @@ pub const STALE_WITHIN: Duration = Duration::from_secs(15 * 60);
 pub const COMMAND_LIFE_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 /// Life of a command at most.
 pub const COMMAND_LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long after its end a command that was sent is still believed to come back; then it is lost.
+pub const COMMAND_LOST_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Commands of one agent that have not ended.
 pub const COMMANDS_OPEN_MAX: u32 = 1_000;
+/// Commands of one fan-out that are under way at once, unless said otherwise.
+pub const FAN_OUT_CONCURRENCY_DEFAULT: u32 = 100;
+/// Commands of one fan-out that are under way at once.
+pub const FAN_OUT_CONCURRENCY_MAX: u32 = 50_000;
+/// Agents that a selector names one by one.
+pub const FAN_OUT_AGENTS_NAMED_MAX: usize = 10_000;
 /// Command parameters.
 pub const COMMAND_PARAMS_BYTES_MAX: usize = 256 * 1024;
 /// How long an agent remembers the id of a command.

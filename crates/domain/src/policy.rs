@@ -6,7 +6,11 @@
 
 use serde::Deserialize;
 
-use crate::{command::CommandParams, limits::POLICY_BYTES_MAX, subsystem::Subsystem};
+use crate::{
+    command::{CommandKind, CommandParams},
+    limits::POLICY_BYTES_MAX,
+    subsystem::Subsystem,
+};
 
 /// A policy as the host's owner wrote it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -37,7 +41,8 @@ pub struct Subsystems {
 
 impl Default for Commands {
     fn default() -> Self {
-        Self { allow: vec!["subsystem.run".into()] }
+        // What looks, and what changes nothing but the agent itself.
+        Self { allow: CommandKind::ALL.map(|kind| kind.as_str().to_owned()).to_vec() }
     }
 }
 
@@ -78,11 +83,12 @@ impl Policy {
 
     /// Whether a command may be carried out.
     pub fn allows(&self, params: &CommandParams) -> Result<(), Refused> {
+        self.allows_kind(params.kind().as_str())?;
         match params {
-            CommandParams::SubsystemRun { subsystem } => {
-                self.allows_kind("subsystem.run")?;
-                self.allows_subsystem(*subsystem)
-            }
+            CommandParams::SubsystemRun { subsystem } => self.allows_subsystem(*subsystem),
+            CommandParams::ConfigApply { .. }
+            | CommandParams::AgentRestart
+            | CommandParams::KeyRotate => Ok(()),
         }
     }
 

@@ -40,6 +40,9 @@ kinds! {
     FingerprintMismatch = "fingerprint_mismatch";
     /// A handshake whose signature is not the agent's over exactly this.
     HandshakeForged = "handshake_forged";
+    /// An agent came back with another journal, or with one that has forgotten: its disk was lost or
+    /// put back. What became of its commands nobody can say.
+    JournalLost = "journal_lost";
     /// Another machine than the enrolled one, or none, under an agent's identity.
     MachineMismatch = "machine_mismatch";
     /// A genuine session with a proof that is not its own: the token without the key.

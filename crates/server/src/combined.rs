@@ -9,8 +9,9 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 use argosy_agent::{
     config::AgentSettings,
     credentials::{Credentials, SecretText},
+    error::AgentError,
     forget::forget_registration,
-    run::{Deps, run},
+    run::{Deps, Ended, run},
 };
 use argosy_config::{
     host::{OsEntropy, SystemClock},
@@ -92,7 +93,7 @@ pub async fn start(
         ..agent_settings()?
     };
     Ok(tokio::spawn(async move {
-        if let Err(error) = run(local, deps(), shutdown).await {
+        if let Err(error) = run_again(local, shutdown).await {
             tracing::error!(%error, "the local agent ended");
         }
     }))
@@ -100,5 +101,13 @@ pub async fn start(
 
 /// The agent alone: the same code as `argosy-agent run`.
 pub async fn run_agent_alone(shutdown: CancellationToken) -> Result<(), Failure> {
-    Ok(run(agent_settings()?, deps(), shutdown).await?)
+    Ok(run_again(agent_settings()?, shutdown).await?)
+}
+
+/// Runs an agent in this process, anew as often as it is commanded to restart.
+async fn run_again(settings: AgentSettings, shutdown: CancellationToken) -> Result<(), AgentError> {
+    while run(settings.clone(), deps(), shutdown.clone()).await? == Ended::ToRestart {
+        tracing::info!("the agent starts anew");
+    }
+    Ok(())
 }

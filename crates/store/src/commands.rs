@@ -5,8 +5,10 @@
 use std::time::Duration;
 
 use argosy_domain::{
-    command::{Command, CommandKind, CommandResult, CommandSeq, CommandState, End, Outcome},
-    id::{AgentId, CommandId, OrgId},
+    command::{
+        Command, CommandKind, CommandResult, CommandSeq, CommandState, End, Outcome, Withdrawal,
+    },
+    id::{AgentId, CommandId, JournalId, OrgId},
     time::Timestamp,
 };
 
@@ -18,6 +20,7 @@ use crate::{
 };
 
 const TABLE: &str = "commands";
+const JOURNALS: &str = "agent_journals";
 const ORDER: (&str, &str) = ("created_at", "id");
 
 aggregate! {
@@ -93,6 +96,11 @@ fn result(row: &Row) -> Result<Option<CommandResult>, StoreError> {
     }))
 }
 
+fn withdrawal(row: &Row) -> Result<Option<Withdrawal>, StoreError> {
+    let Some(at) = row.optional("withdrawn_at")? else { return Ok(None) };
+    Ok(Some(Withdrawal { by: row.get("withdrawn_by")?, at }))
+}
+
 fn command(row: &Row) -> Result<Command, StoreError> {
     Ok(Command {
         id: row.get("id")?,
@@ -107,6 +115,7 @@ fn command(row: &Row) -> Result<Command, StoreError> {
         expires_at: row.get("expires_at")?,
         idempotency_key: row.optional("idempotency_key")?,
         state: state(row)?,
+        withdrawn: withdrawal(row)?,
         result: result(row)?,
     })
 }
@@ -146,19 +155,23 @@ impl<A> Commands<'_, A> {
         rows.iter().map(command).collect()
     }
 
-    /// The agent's commands that it has not acknowledged, in their order, at most `limit`.
+    /// The agent's commands that it has not acknowledged, and those that it is to be told are no
+    /// longer wanted, in their order, at most `limit`.
     pub async fn due_for(
         &mut self,
         agent: &AgentId,
         limit: u32,
     ) -> Result<Vec<Command>, StoreError> {
         let sql = "SELECT * FROM commands WHERE agent_id = $1
-            AND state IN ('queued', 'sent') ORDER BY sequence LIMIT $2";
+            AND (state IN ('queued', 'sent')
+                OR (state IN ('received', 'running') AND withdrawn_at IS NOT NULL))
+            ORDER BY sequence LIMIT $2";
         let rows = self.conn.query(TABLE, sql).bind(agent).bind(limit).fetch_all().await?;
         rows.iter().map(command).collect()
     }
 
-    /// Agents whose stream a server holds and for which commands wait that were given since then.
+    /// Agents whose stream a server holds and for which commands wait that were given, or withdrawn,
+    /// since then.
     pub async fn waiting_at(
         &mut self,
         replica: &str,
@@ -166,9 +179,25 @@ impl<A> Commands<'_, A> {
     ) -> Result<Vec<AgentId>, StoreError> {
         let sql = "SELECT DISTINCT c.agent_id FROM commands AS c
             JOIN agent_presence AS p ON p.agent_id = c.agent_id
-            WHERE c.state = 'queued' AND c.created_at >= $2 AND p.connected AND p.replica = $1";
+            WHERE p.connected AND p.replica = $1
+            AND ((c.state = 'queued' AND c.created_at >= $2)
+                OR (c.state IN ('sent', 'received', 'running') AND c.withdrawn_at >= $2))";
         let rows = self.conn.query(TABLE, sql).bind(replica).bind(since).fetch_all().await?;
         rows.iter().map(|row| row.get("agent_id")).collect()
+    }
+
+    /// The journal that the agent showed when it was last here.
+    pub async fn journal(&mut self, agent: &AgentId) -> Result<Option<JournalId>, StoreError> {
+        let sql = "SELECT journal FROM agent_journals WHERE agent_id = $1";
+        let row = self.conn.query(JOURNALS, sql).bind(agent).fetch_optional().await?;
+        row.map(|row| row.get("journal")).transpose()
+    }
+
+    /// How far the agent's order goes; none when there is no such agent.
+    pub async fn sequence(&mut self, agent: &AgentId) -> Result<Option<CommandSeq>, StoreError> {
+        let sql = "SELECT command_sequence FROM agents WHERE id = $1";
+        let row = self.conn.query("agents", sql).bind(agent).fetch_optional().await?;
+        row.map(|row| row.get("command_sequence").map(CommandSeq)).transpose()
     }
 
     /// How many of the agent's commands have not ended.
@@ -323,6 +352,19 @@ impl Commands<'_, ReadWrite> {
             .await
     }
 
+    /// Notes that a command which was sent is no longer wanted; false when it has ended, or when
+    /// somebody said so before.
+    pub async fn withdraw(
+        &mut self,
+        id: &CommandId,
+        withdrawal: &Withdrawal,
+    ) -> Result<bool, StoreError> {
+        let sql = "UPDATE commands SET withdrawn_at = $2, withdrawn_by = $3
+            WHERE id = $1 AND withdrawn_at IS NULL AND state IN ('sent', 'received', 'running')";
+        let query = self.conn.query(TABLE, sql).bind(id).bind(withdrawal.at);
+        query.bind(withdrawal.by.as_str()).changed().await
+    }
+
     /// Gives a command a new place in its agent's order.
     pub async fn resequence(
         &mut self,
@@ -340,5 +382,32 @@ impl Commands<'_, ReadWrite> {
             ORDER BY expires_at LIMIT 500) AND state = 'queued' RETURNING id";
         let rows = self.conn.query(TABLE, sql).bind(now).fetch_all().await?;
         rows.iter().map(|row| row.get("id")).collect()
+    }
+
+    /// Commands that were sent and whose time was over before `before`, at most 500.
+    pub async fn overdue(&mut self, before: Timestamp) -> Result<Vec<Command>, StoreError> {
+        let sql = "SELECT * FROM commands WHERE state IN ('sent', 'received', 'running')
+            AND expires_at < $1 ORDER BY expires_at LIMIT 500";
+        let rows = self.conn.query(TABLE, sql).bind(before).fetch_all().await?;
+        rows.iter().map(command).collect()
+    }
+
+    /// The journal that the agent shows now; true when it had another one before.
+    pub async fn save_journal(
+        &mut self,
+        (org, agent): (&OrgId, &AgentId),
+        journal: &JournalId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let known = self.journal(agent).await?;
+        if known.as_ref() == Some(journal) {
+            return Ok(false);
+        }
+        let sql = "INSERT INTO agent_journals (agent_id, org_id, journal, since)
+            VALUES ($1, $2, $3, $4)
+            ON CONFLICT (agent_id) DO UPDATE SET journal = excluded.journal, since = excluded.since";
+        let query = self.conn.query(JOURNALS, sql).bind(agent).bind(org).bind(journal);
+        query.bind(now).execute().await?;
+        Ok(known.is_some())
     }
 }

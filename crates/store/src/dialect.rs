@@ -65,6 +65,14 @@ impl Dialect {
         }
     }
 
+    /// A condition: the agent is one of the ids of the JSON array in a parameter (`?`).
+    pub(crate) fn agent_in_list(self) -> &'static str {
+        match self {
+            Self::Sqlite => "a.id IN (SELECT value FROM json_each(?))",
+            Self::Postgres => "a.id IN (SELECT json_array_elements_text(CAST(? AS JSON)))",
+        }
+    }
+
     /// A condition: the agent carries the one label of the JSON object in a parameter (`?`).
     pub(crate) fn agent_has_label(self) -> &'static str {
         match self {

@@ -13,9 +13,11 @@ use crate::{
     audit::Audit,
     authorities::{self, Authorities, Heard},
     commands::Commands,
+    configurations::Configurations,
     conn::Conn,
     counters::Counters,
     error::{Cause, StoreError},
+    fan_outs::FanOuts,
     feed::Feed,
     handshakes::Handshakes,
     idempotency::{self, IdempotentWrites},
@@ -120,6 +122,10 @@ aggregate_accessors! {
     authorities: Authorities,
     /// Servers on this database.
     replicas: Replicas,
+    /// Configurations of agents.
+    configurations: Configurations,
+    /// Orders to many agents.
+    fan_outs: FanOuts,
     /// What changed lately.
     feed: Feed,
     /// Security events.

@@ -35,6 +35,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(5, "0005_keys.sql", "replaced keys of agents"),
     step!(6, "0006_telemetry.sql", "telemetry"),
     step!(7, "0007_idempotency.sql", "writes with an idempotency key"),
+    step!(8, "0008_commands.sql", "withdrawn commands, journals, fan-outs"),
 ];
 
 /// A migration and whether the database has it.

@@ -162,4 +162,41 @@ impl Subsystems<'_, ReadWrite> {
             .changed()
             .await
     }
+
+    /// Gives every agent the subsystems of this version that it does not have yet. Answers how many
+    /// rows were made.
+    pub async fn ensure_defaults_of_all(&mut self) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO subsystems (org_id, agent_id, subsystem, enabled, auto_run,
+            interval_s, timeout_s, generation, breaker)
+            SELECT a.org_id, a.id, $1, $2, $3, $4, $5, 1, 'closed' FROM agents AS a
+            WHERE NOT EXISTS (SELECT 1 FROM subsystems AS s
+                WHERE s.agent_id = a.id AND s.subsystem = $1)
+            ON CONFLICT (agent_id, subsystem) DO NOTHING";
+        let mut made = 0;
+        for subsystem in Subsystem::ALL {
+            let schedule = subsystem.default_schedule();
+            let query = self.conn.query(TABLE, sql).bind(subsystem.as_str());
+            let query = query.bind(schedule.enabled).bind(schedule.auto_run);
+            let query = query.bind(seconds(schedule.interval)).bind(seconds(schedule.timeout));
+            made += query.execute().await?;
+        }
+        Ok(made)
+    }
+
+    /// Saves the schedule of a subsystem; false when the agent has no such subsystem.
+    pub async fn save_schedule(
+        &mut self,
+        org: &OrgId,
+        agent: &AgentId,
+        subsystem: Subsystem,
+        schedule: &Schedule,
+    ) -> Result<bool, StoreError> {
+        let sql = "UPDATE subsystems SET enabled = $4, auto_run = $5, interval_s = $6,
+            timeout_s = $7, generation = generation + 1
+            WHERE org_id = $1 AND agent_id = $2 AND subsystem = $3";
+        let query = self.conn.query(TABLE, sql).bind(org).bind(agent).bind(subsystem.as_str());
+        let query = query.bind(schedule.enabled).bind(schedule.auto_run);
+        let query = query.bind(seconds(schedule.interval)).bind(seconds(schedule.timeout));
+        query.changed().await
+    }
 }

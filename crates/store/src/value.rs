@@ -6,8 +6,8 @@
 use argosy_domain::{
     digest::{Fingerprint, Sha256},
     id::{
-        AccountId, AgentId, ApiKeyId, BatchId, CommandId, EventId, OrgId, ResourceRowId, SessionId,
-        SyncJobId, TokenId, UserId, UserSessionId,
+        AccountId, AgentId, ApiKeyId, BatchId, CommandId, EventId, FanOutId, JournalId, OrgId,
+        ResourceRowId, SessionId, SyncJobId, TokenId, UserId, UserSessionId,
     },
     labels::Labels,
     review::{Appearance, Review},
@@ -53,6 +53,12 @@ impl From<Option<&str>> for Value {
 impl From<i64> for Value {
     fn from(number: i64) -> Self {
         Self::Int(Some(number))
+    }
+}
+
+impl From<Option<u32>> for Value {
+    fn from(number: Option<u32>) -> Self {
+        Self::Int(number.map(i64::from))
     }
 }
 
@@ -160,7 +166,9 @@ text_cell!(
     ApiKeyId,
     CommandId,
     EventId,
+    FanOutId,
     Fingerprint,
+    JournalId,
     OrgId,
     ResourceRowId,
     SessionId,
@@ -191,6 +199,8 @@ id_value!(
     BatchId,
     CommandId,
     EventId,
+    FanOutId,
+    JournalId,
     OrgId,
     ResourceRowId,
     SessionId,

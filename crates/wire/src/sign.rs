@@ -42,11 +42,15 @@ pub enum Purpose {
     Successor,
     /// Agent identity keys, the old and the new: the new takes the place of the old.
     KeyRotation,
+    /// Command key: an instruction is no longer wanted.
+    Cancel,
+    /// Command key: the configuration that the server wants of an agent.
+    Config,
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::KeyCertificate,
         Self::Enrolment,
         Self::EnrolmentReceipt,
@@ -59,6 +63,8 @@ impl Purpose {
         Self::AuditCheckpoint,
         Self::Successor,
         Self::KeyRotation,
+        Self::Cancel,
+        Self::Config,
     ];
 
     /// The name inside the payload type.
@@ -76,6 +82,8 @@ impl Purpose {
             Self::AuditCheckpoint => "audit-checkpoint",
             Self::Successor => "successor",
             Self::KeyRotation => "key-rotation",
+            Self::Cancel => "cancel",
+            Self::Config => "config",
         }
     }
 }

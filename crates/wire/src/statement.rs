@@ -6,6 +6,7 @@
 use argosy_domain::{
     chain::ChainPosition,
     command::CommandSeq,
+    configuration::Generation,
     digest::{Fingerprint, Sha256},
     id::{AccountId, AgentId, CommandId, JournalId, OrgId, TokenId},
     time::Timestamp,
@@ -223,6 +224,53 @@ pub struct CommandStatement {
     pub server_time: Timestamp,
 }
 statement!(CommandStatement, Command);
+
+/// An instruction is no longer wanted. It names everything that the agent would keep of it, because
+/// it may be the first that the agent hears of that instruction.
+#[serde_as]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CancelStatement {
+    /// Thumbprint of the server's identity key.
+    pub server: Bytes32,
+    /// The agent's tenant.
+    pub org: OrgId,
+    /// The one agent that it is for.
+    pub agent: AgentId,
+    /// The command.
+    pub command_id: CommandId,
+    /// What was to be done.
+    pub kind: String,
+    /// Digest of the command's parameters.
+    pub params_sha256: Bytes32,
+    /// The command's place in the agent's order.
+    #[serde_as(as = "DisplayFromStr")]
+    pub sequence: CommandSeq,
+    /// Server time at signing.
+    pub server_time: Timestamp,
+}
+statement!(CancelStatement, Cancel);
+
+/// The configuration that the server wants of one agent.
+#[serde_as]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigStatement {
+    /// Thumbprint of the server's identity key.
+    pub server: Bytes32,
+    /// The agent's tenant.
+    pub org: OrgId,
+    /// The one agent that it is for.
+    pub agent: AgentId,
+    /// Rises with each change; an agent never goes back.
+    #[serde_as(as = "DisplayFromStr")]
+    pub generation: Generation,
+    /// Digest of the document that travels beside.
+    pub document_sha256: Bytes32,
+    /// Server time at signing.
+    pub server_time: Timestamp,
+}
+statement!(ConfigStatement, Config);
 
 /// How an instruction ended, in the agent's word.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

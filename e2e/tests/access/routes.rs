@@ -117,6 +117,9 @@ impl Route {
             ("POST", "/agents/{id}/commands") => {
                 Some(json!({ "kind": "subsystem.run", "params": { "subsystem": "system" } }))
             }
+            ("POST", "/commands") => {
+                Some(json!({ "selector": {}, "kind": "subsystem.run", "params": {} }))
+            }
             ("POST", "/agents/keys/rotate") => {
                 Some(json!({ "payload": "", "signature": "", "successor_signature": "" }))
             }
@@ -132,6 +135,7 @@ impl Route {
             }
             ("PATCH", "/settings") => Some(json!({})),
             ("POST", "/agents/{id}/replace") => Some(json!({ "agent_id": "nobody" })),
+            ("PATCH", "/agents/{id}/subsystems/{subsystem}") => Some(json!({ "auto_run": true })),
             ("PATCH", "/agents/{id}") => Some(json!({ "labels": {} })),
             _ => None,
         }

@@ -19,6 +19,7 @@ use crate::callers::key_with;
 pub(crate) enum Noun {
     Agent,
     Command,
+    FanOut,
     Key,
     Organisation,
     Resource,
@@ -29,9 +30,10 @@ pub(crate) enum Noun {
 
 impl Noun {
     /// Every noun.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Agent,
         Self::Command,
+        Self::FanOut,
         Self::Key,
         Self::Organisation,
         Self::Resource,
@@ -51,6 +53,7 @@ impl Noun {
             "/bootstrap-tokens" | "/tokens" => Self::Token,
             "/commands" => Self::Command,
             "/organisations" => Self::Organisation,
+            "/fan-outs" => Self::FanOut,
             "/resources" => Self::Resource,
             "/users" => Self::User,
             other => panic!("teach the tests to make a thing of {other}"),
@@ -91,6 +94,12 @@ impl Targets {
         let id = match noun {
             Noun::Agent => self.agent(server).await.agent_id,
             Noun::Command => self.command(server).await,
+            Noun::FanOut => {
+                self.agent(server).await;
+                let order = json!({ "kind": "subsystem.run", "params": { "subsystem": "system" },
+                    "selector": { "all": true }, "concurrency": 1 });
+                server.client.post("/api/v1/commands", &server.admin_key, &order).await.text("id")
+            }
             Noun::Key => {
                 let key = key_with(server, &["agents:read"]).await;
                 key.split('_').nth(1).unwrap().to_owned()

@@ -3,6 +3,8 @@
 
 mod agent_keys;
 mod clocks;
+mod commands;
+mod configuration;
 mod enrolment;
 mod events;
 mod feed;

@@ -138,6 +138,7 @@ async fn commands(tx: &mut Tx, now: Timestamp) {
             expires_at: given.plus(Duration::from_secs(86_400)),
             idempotency_key: None,
             state,
+            withdrawn: None,
             result: None,
         };
         tx.commands().insert(&command).await.unwrap();

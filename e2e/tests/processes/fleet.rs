@@ -114,6 +114,26 @@ impl Fleet {
         self.client.get(path, &self.admin_key()).await.expect(200)
     }
 
+    /// `POST` as the administrator.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Value {
+        let answer = self.client.post(path, &self.admin_key(), body).await;
+        assert!([200, 201, 202].contains(&answer.status), "{answer:?}");
+        answer.body
+    }
+
+    /// `POST` as the administrator, which is refused.
+    pub(crate) async fn refused(&self, path: &str, body: &Value, status: u16) {
+        let answer = self.client.post(path, &self.admin_key(), body).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+
+    /// `PATCH` as the administrator.
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> Value {
+        let bearer = format!("Bearer {}", self.admin_key());
+        let headers = [("authorization", bearer.as_str())];
+        self.client.send(reqwest::Method::PATCH, path, &headers, Some(body)).await.expect(200)
+    }
+
     /// A token; fields that are not given are the defaults.
     pub(crate) async fn token(&self, fields: Value) -> String {
         let mut body = json!({ "name": "test", "require_proof": true });

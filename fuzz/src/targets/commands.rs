@@ -7,7 +7,7 @@ use std::{
 
 use argosy_agent::{
     boot::BootId,
-    engine::{CommandRunner, Engine, EngineParts, Offered, RunOutcome},
+    engine::{CommandRunner, Engine, EngineParts, Offered, Probed, RunOutcome},
     journal::Journal,
     keys::Keys,
     policy_file::PolicyFile,
@@ -54,6 +54,10 @@ impl CommandRunner for Idle {
 
     fn timeout(&self, _: &CommandParams) -> Duration {
         Duration::from_secs(1)
+    }
+
+    fn probe(&self, _: &CommandId) -> Probed {
+        Probed::Unknown
     }
 }
 

@@ -9,8 +9,8 @@ use argosy_wire::rpc::{
         RevokeEnrollmentCodeRequest,
     },
     gateway::{
-        Ack, BeginAuthHandshakeRequest, BeginAuthHandshakeResponse, Command, CommandResult,
-        CompleteAuthHandshakeRequest, CompleteAuthHandshakeResponse, ControlStreamRequest,
+        Ack, BeginAuthHandshakeRequest, BeginAuthHandshakeResponse, Cancel, Command, CommandResult,
+        CompleteAuthHandshakeRequest, CompleteAuthHandshakeResponse, Config, ControlStreamRequest,
         ControlStreamResponse, Goaway, Heartbeat, Hello, RegisterRequest, RegisterResponse,
         RegisteredKey, Renew, ResultAck, ServerKeys, SignedStatement, UploadHeartbeatRequest,
         UploadInventoryRequest,
@@ -94,10 +94,14 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     let down = |frame| ControlStreamResponse { frame: Some(frame), ..Default::default() };
     let command = Command { envelope: some(), certificate: some(), ..Default::default() };
     let ack = ResultAck { envelope: some(), certificate: some(), ..Default::default() };
+    let cancel = Cancel { envelope: some(), certificate: some(), ..Default::default() };
+    let config = Config { envelope: some(), document: b"{}".to_vec(), ..Default::default() };
     let goaway = Goaway { delay_ms: 9, reason: "revoked".into(), ..Default::default() };
     seeds.extend([
         seed(1, &down(command.into())),
         seed(1, &down(ack.into())),
+        seed(1, &down(cancel.into())),
+        seed(1, &down(config.into())),
         seed(1, &down(goaway.into())),
         seed(2, &register),
         seed(5, &begun),

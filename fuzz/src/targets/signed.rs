@@ -10,9 +10,9 @@ use argosy_wire::{
     bytes::{Bytes32, Fixed},
     sign::{InvalidSigned, Purpose, Signed, Statement, read, sign_payload, verify_payload},
     statement::{
-        AuditCheckpoint, ChallengeStatement, CommandStatement, EnrolmentReceipt,
-        EnrolmentStatement, HandshakeStatement, HelloStatement, KeyCertificate, KeyRotation,
-        ReceiptStatement, ResultAckStatement, Successor,
+        AuditCheckpoint, CancelStatement, ChallengeStatement, CommandStatement, ConfigStatement,
+        EnrolmentReceipt, EnrolmentStatement, HandshakeStatement, HelloStatement, KeyCertificate,
+        KeyRotation, ReceiptStatement, ResultAckStatement, Successor,
     },
 };
 use ed25519_dalek::SigningKey;
@@ -59,6 +59,8 @@ pub(super) fn statement(input: &[u8]) {
         Purpose::AuditCheckpoint => holds::<AuditCheckpoint>(payload),
         Purpose::Successor => holds::<Successor>(payload),
         Purpose::KeyRotation => holds::<KeyRotation>(payload),
+        Purpose::Cancel => holds::<CancelStatement>(payload),
+        Purpose::Config => holds::<ConfigStatement>(payload),
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
     env,
     io::{self, Write as _},
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{self, ExitCode},
     sync::Arc,
 };
 
@@ -34,7 +34,7 @@ use crate::{
     config::{AgentSettings, CONFIG_FILE_DEFAULT},
     deps::Deps,
     error::AgentError,
-    run::{chain, run_and_tell},
+    run::{Ended, chain, run_and_tell},
     status::report::StatusReport,
 };
 
@@ -69,8 +69,10 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, AgentError> {
             for name in unknown {
                 tracing::warn!("{name} is no setting of the agent; is it misspelt?");
             }
-            runtime()?.block_on(serve(settings, deps))?;
-            Ok(ExitCode::SUCCESS)
+            match runtime()?.block_on(serve(settings, deps))? {
+                Ended::Stopped => Ok(ExitCode::SUCCESS),
+                Ended::ToRestart => Err(begin_anew()),
+            }
         }
         Command::Enroll(arguments) => {
             keep_secrets_in_memory()?;
@@ -110,6 +112,19 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, AgentError> {
     }
 }
 
+/// Puts a new start of this program in the place of this process, under the same id. Returns only
+/// where that failed.
+fn begin_anew() -> AgentError {
+    use std::os::unix::process::CommandExt as _;
+    let program = env::current_exe();
+    let failed =
+        |source| AgentError::Host { action: "the agent could not be started anew", source };
+    match program {
+        Ok(program) => failed(process::Command::new(program).args(env::args_os().skip(1)).exec()),
+        Err(source) => failed(source),
+    }
+}
+
 /// A process that holds keys leaves no copy of its memory behind.
 fn keep_secrets_in_memory() -> Result<(), AgentError> {
     forbid_core_files()
@@ -142,7 +157,7 @@ fn runtime() -> Result<Runtime, AgentError> {
 }
 
 /// `run`, until a signal asks to stop.
-async fn serve(settings: AgentSettings, deps: Deps) -> Result<(), AgentError> {
+async fn serve(settings: AgentSettings, deps: Deps) -> Result<Ended, AgentError> {
     let shutdown = CancellationToken::new();
     let watched = watch_signals(shutdown.clone())?;
     let outcome = run_and_tell(settings, deps, shutdown, || notify(NotifyState::Ready)).await;

@@ -7,6 +7,8 @@ use argosy_domain::{
     command::CommandSeq, id::CommandId, limits::COMMAND_LIFE_MAX, time::Timestamp,
 };
 
+use tokio_util::sync::CancellationToken;
+
 use super::verify::ServerTime;
 use crate::{boot::BootId, journal::Window};
 
@@ -18,7 +20,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(super) struct Books {
     waiting: BTreeMap<CommandSeq, Waiting>,
-    running: BTreeMap<CommandSeq, CommandId>,
+    running: BTreeMap<CommandSeq, AtWork>,
     finished: BTreeMap<CommandSeq, CommandId>,
     /// The sequence that was answered busy: nothing higher is taken before it comes again.
     pub(super) held_back: Option<CommandSeq>,
@@ -32,6 +34,14 @@ pub(super) struct Waiting {
     pub(super) id: CommandId,
     /// When it may start; none for one that was started before a crash and starts again.
     pub(super) window: Option<Window>,
+}
+
+/// A command that is being carried out.
+#[derive(Debug, Clone)]
+struct AtWork {
+    id: CommandId,
+    /// Cancelled when it is no longer wanted.
+    stop: CancellationToken,
 }
 
 /// Whether a command may start.
@@ -51,7 +61,7 @@ pub(super) enum Readiness {
 #[derive(Debug)]
 pub(super) enum Next {
     /// Carry this one out (or end it, when it is too late).
-    Start(CommandSeq, CommandId),
+    Start(CommandSeq, CommandId, CancellationToken),
     /// Wait; where a span is given, no longer than that.
     Wait(Option<Duration>),
 }
@@ -92,7 +102,15 @@ impl Books {
     }
 
     pub(super) fn running(&self) -> Vec<CommandId> {
-        self.running.values().cloned().collect()
+        self.running.values().map(|at_work| at_work.id.clone()).collect()
+    }
+
+    /// A command that waits is taken out, and true is answered; one that runs is told to stop.
+    pub(super) fn withdraw(&mut self, sequence: CommandSeq) -> bool {
+        if let Some(at_work) = self.running.get(&sequence) {
+            at_work.stop.cancel();
+        }
+        self.waiting.remove(&sequence).is_some()
     }
 
     pub(super) fn finished(&self) -> Vec<CommandId> {
@@ -123,8 +141,9 @@ impl Books {
         }
         match found.and_then(|sequence| Some((sequence, self.waiting.remove(&sequence)?))) {
             Some((sequence, Waiting { id, .. })) => {
-                self.running.insert(sequence, id.clone());
-                Next::Start(sequence, id)
+                let stop = CancellationToken::new();
+                self.running.insert(sequence, AtWork { id: id.clone(), stop: stop.clone() });
+                Next::Start(sequence, id, stop)
             }
             None => Next::Wait(pause),
         }
@@ -213,10 +232,10 @@ mod tests {
             let id = format!("c{sequence}").parse().unwrap();
             books.wait(CommandSeq(sequence), Waiting { id, window });
         }
-        assert!(matches!(books.next(2, &boot, s(10)), Next::Start(CommandSeq(2), _)));
+        assert!(matches!(books.next(2, &boot, s(10)), Next::Start(CommandSeq(2), ..)));
         assert!(matches!(books.next(2, &boot, s(10)), Next::Wait(Some(span)) if span == s(20)));
         assert!(matches!(books.next(1, &boot, s(30)), Next::Wait(None)));
-        assert!(matches!(books.next(2, &boot, s(30)), Next::Start(CommandSeq(1), _)));
+        assert!(matches!(books.next(2, &boot, s(30)), Next::Start(CommandSeq(1), ..)));
     }
 
     proptest! {

@@ -21,6 +21,7 @@ use super::{
     outcome::{Ending, RunOutcome},
     receive::{admitted, expired},
     recover::interrupted,
+    withdraw::{never_started, stopped},
 };
 use crate::{
     blocking::blocking,
@@ -42,8 +43,8 @@ pub(super) async fn run(inner: &Arc<Inner>, stop: CancellationToken) -> Result<(
             return Err(error);
         }
         let pause = match next(inner) {
-            Next::Start(sequence, id) => {
-                tasks.spawn(carry_out(Arc::clone(inner), sequence, id));
+            Next::Start(sequence, id, stop) => {
+                tasks.spawn(carry_out(Arc::clone(inner), sequence, id, stop));
                 continue;
             }
             Next::Wait(pause) => pause,
@@ -82,16 +83,17 @@ async fn carry_out(
     inner: Arc<Inner>,
     sequence: CommandSeq,
     id: CommandId,
+    stop: CancellationToken,
 ) -> Result<(), JournalError> {
     let turn = {
-        let id = id.clone();
-        blocking(&inner, move |inner| inner.begin(&id)).await?
+        let (id, stop) = (id.clone(), stop.clone());
+        blocking(&inner, move |inner| inner.begin(&id, &stop)).await?
     };
     if let Some(Turn { record, params, started_at, policy_sha256 }) = turn {
         inner.emit(EngineEvent::Started(id.clone()));
-        let ending = work(&inner, &id, params).await;
+        let ending = work(&inner, &id, params, &stop).await;
         blocking(&inner, move |inner| {
-            let finished = inner.finished(&record, Some(started_at), policy_sha256, ending);
+            let finished = inner.finished(record.of(), Some(started_at), policy_sha256, ending);
             let state = RecordState::Finished(finished);
             inner.parts.journal.update(&CommandRecord { state, ..record })
         })
@@ -103,11 +105,21 @@ async fn carry_out(
 }
 
 /// The runner, contained.
-async fn work(inner: &Inner, id: &CommandId, params: CommandParams) -> Ending {
+async fn work(
+    inner: &Inner,
+    id: &CommandId,
+    params: CommandParams,
+    stop: &CancellationToken,
+) -> Ending {
     let runner = &inner.parts.runner;
-    let timeout = runner.timeout(&params);
+    let (timeout, stoppable) = (runner.timeout(&params), params.kind().stoppable());
     let run = AssertUnwindSafe(async { runner.run(id, params).await }).catch_unwind();
-    match tokio::time::timeout(timeout, run).await {
+    let run = tokio::time::timeout(timeout, run);
+    let ended = tokio::select! {
+        ended = run => ended,
+        () = stop.cancelled(), if stoppable => return stopped(),
+    };
+    match ended {
         Ok(Ok(outcome)) => outcome.into(),
         Ok(Err(_panic)) => {
             tracing::error!(command = %id, "a command's runner panicked");
@@ -131,13 +143,20 @@ struct Turn {
 impl Inner {
     /// Looks at the command, the clock and the policy once more, and makes `started` (or the end)
     /// durable. None when it is over.
-    fn begin(&self, id: &CommandId) -> Result<Option<Turn>, JournalError> {
+    fn begin(
+        &self,
+        id: &CommandId,
+        stop: &CancellationToken,
+    ) -> Result<Option<Turn>, JournalError> {
         let journal = &self.parts.journal;
         let unknown = || JournalError::Unknown { id: id.clone() };
         let record = journal.get(id)?.ok_or_else(unknown)?;
         let policy = self.parts.policy.load();
         let now = self.parts.clock.now();
         let (state, params, started_at) = match &record.state {
+            RecordState::Received(_) if stop.is_cancelled() => {
+                return self.end(record, None, policy.sha256, never_started());
+            }
             RecordState::Received(received) => match self.may_start(&record, received, &policy) {
                 Ok(params) => (record.state.clone().start(now), params, now),
                 Err(ending) => return self.end(record, None, policy.sha256, ending),
@@ -181,7 +200,7 @@ impl Inner {
         policy_sha256: Sha256,
         ending: Ending,
     ) -> Result<Option<Turn>, JournalError> {
-        let finished = self.finished(&record, started_at, policy_sha256, ending);
+        let finished = self.finished(record.of(), started_at, policy_sha256, ending);
         let state = RecordState::Finished(finished);
         self.parts.journal.update(&CommandRecord { state, ..record })?;
         Ok(None)

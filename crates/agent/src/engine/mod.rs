@@ -8,19 +8,17 @@
 //! server has acknowledged it with a signature.
 
 mod books;
+mod exchange;
 mod execute;
 mod outcome;
 mod receive;
 mod recover;
 mod verify;
+mod withdraw;
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use argosy_domain::{
-    command::{CommandParams, Outcome},
     digest::Sha256,
     id::{AgentId, CommandId, OrgId},
     time::{Clock, Timestamp},
@@ -28,12 +26,12 @@ use argosy_domain::{
 use argosy_wire::{
     bytes::Bytes32,
     sign::Signed,
-    statement::{HelloStatement, ReceiptStatement, ResultAckStatement, digest},
+    statement::{ConfigStatement, HelloStatement, ReceiptStatement, ResultAckStatement, digest},
 };
-use futures::future::BoxFuture;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+pub use exchange::{AckError, CommandRunner, EngineEvent, FinishedCommand, Offered, Probed};
 pub use outcome::RunOutcome;
 pub(crate) use verify::good_at;
 pub use verify::{ServerIdentity, Untrusted};
@@ -41,7 +39,7 @@ pub use verify::{ServerIdentity, Untrusted};
 use crate::{
     blocking::blocking,
     boot::BootId,
-    journal::{CommandRecord, Finished, Journal, JournalError, NotAcknowledged, RecordState},
+    journal::{CommandRecord, Finished, Journal, JournalError, RecordState},
     keys::Keys,
     policy_file::{LoadedPolicy, PolicyFile},
 };
@@ -54,15 +52,6 @@ pub const CAPACITY_DEFAULT: usize = 64;
 pub const CONCURRENCY_DEFAULT: usize = 2;
 /// Events that wait for somebody to read them.
 const EVENTS_MAX: usize = 4_096;
-
-/// Carries out commands whose parameters are read and whose policy is checked.
-pub trait CommandRunner: Send + Sync {
-    /// Does the work. Dropping the future stops it; a panic ends the command as failed.
-    fn run<'a>(&'a self, id: &'a CommandId, params: CommandParams) -> BoxFuture<'a, RunOutcome>;
-
-    /// How long the work may take; afterwards it is stopped and the command ends as timed out.
-    fn timeout(&self, params: &CommandParams) -> Duration;
-}
 
 /// What an engine is made of.
 pub struct EngineParts {
@@ -88,79 +77,6 @@ pub struct EngineParts {
     pub capacity: usize,
     /// Commands that run at once.
     pub concurrency: usize,
-}
-
-/// What to answer to a command that was offered. Errors are for people, at most 4,096 characters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Offered {
-    /// It is durable here, now or since before: acknowledge as received.
-    Received(CommandId),
-    /// It is over and the server has not said that it knows: acknowledge as received and send the
-    /// result.
-    Finished(FinishedCommand),
-    /// It is over, and the server said that it knows: acknowledge as received. The result document
-    /// is gone; this is the receipt of it.
-    Acknowledged {
-        /// The command.
-        id: CommandId,
-        /// How it ended.
-        outcome: Outcome,
-        /// The signed receipt.
-        receipt: Signed,
-    },
-    /// Nothing was taken, and nothing higher will be until this is offered again: answer busy.
-    Busy {
-        /// The command.
-        id: CommandId,
-        /// Why.
-        error: String,
-    },
-    /// Its sequence is not above the journal's high-water mark: answer replayed.
-    Replayed(CommandId),
-    /// It is not a command for this agent from its server; nothing was taken: answer invalid.
-    Invalid {
-        /// The command, where its envelope was good enough to be read.
-        id: Option<CommandId>,
-        /// Why.
-        why: Untrusted,
-    },
-}
-
-/// A command that is over, as the server must learn it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FinishedCommand {
-    /// The command.
-    pub command_id: CommandId,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// The result document, JSON, at most 1 MiB.
-    pub payload: Vec<u8>,
-    /// Statement of purpose receipt, signed by the identity key.
-    pub receipt: Signed,
-}
-
-/// What changed inside the engine. A hint: what is true is asked by [`Engine::running`] and
-/// [`Engine::result`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EngineEvent {
-    /// Its effect begins; send a state frame.
-    Started(CommandId),
-    /// It is over; send [`Engine::result`].
-    Finished(CommandId),
-}
-
-/// Why an acknowledgment of a result changed nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum AckError {
-    /// It is not the server's word to this agent.
-    #[error(transparent)]
-    Untrusted(#[from] Untrusted),
-    /// It does not fit what is kept.
-    #[error(transparent)]
-    NotAcknowledged(#[from] NotAcknowledged),
-    /// The journal refused.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
 }
 
 /// The engine. Clones share one.
@@ -210,6 +126,28 @@ impl Engine {
     /// Decides about a command that arrived. What it says is durable.
     pub async fn offer(&self, envelope: Signed, params: Vec<u8>, certificate: Signed) -> Offered {
         self.blocking(move |inner| inner.receive(&envelope, params, &certificate)).await
+    }
+
+    /// Decides about the server's word that a command is no longer wanted. What it says is durable.
+    pub async fn withdraw(&self, envelope: Signed, certificate: Signed) -> Offered {
+        self.blocking(move |inner| inner.withdraw(&envelope, &certificate)).await
+    }
+
+    /// The server's word about the configuration of this agent, verified. It changes nothing here.
+    pub fn verify_config(
+        &self,
+        envelope: &Signed,
+        certificate: &Signed,
+        document: &[u8],
+    ) -> Result<ConfigStatement, Untrusted> {
+        let server = self.inner.server();
+        let (config, certificate) = server.certified::<ConfigStatement>(envelope, certificate)?;
+        self.inner.names(&server, (&config.server, &config.agent, &config.org))?;
+        self.inner.in_its_time(&certificate, config.server_time)?;
+        if config.document_sha256 != digest(Sha256::of(document)) {
+            return Err(Untrusted::Params);
+        }
+        Ok(config)
     }
 
     /// The server has a result durably: forget it. Repetitions change nothing.
@@ -293,13 +231,6 @@ impl Engine {
     }
 }
 
-impl FinishedCommand {
-    fn new(command_id: CommandId, finished: Finished) -> Self {
-        let Finished { outcome, payload, receipt } = finished;
-        Self { command_id, outcome, payload, receipt }
-    }
-}
-
 impl Inner {
     fn server(&self) -> ServerIdentity {
         *self.server.lock().unwrap_or_else(PoisonError::into_inner)
@@ -335,7 +266,7 @@ impl Inner {
     /// The end of a command with the agent's signed word about it.
     fn finished(
         &self,
-        record: &CommandRecord,
+        (id, params_sha256): (&CommandId, Bytes32),
         started_at: Option<Timestamp>,
         policy_sha256: Sha256,
         ending: Ending,
@@ -343,8 +274,8 @@ impl Inner {
         let Ending { outcome, payload } = ending;
         let statement = ReceiptStatement {
             agent: self.parts.agent.clone(),
-            command_id: record.id.clone(),
-            params_sha256: record.params_sha256,
+            command_id: id.clone(),
+            params_sha256,
             outcome: outcome.as_str().to_owned(),
             result_sha256: digest(Sha256::of(&payload)),
             policy_sha256: digest(policy_sha256),

@@ -6,19 +6,21 @@
 use argosy_domain::{
     command::{CommandKind, CommandParams, CommandSeq, Outcome},
     digest::Sha256,
-    id::CommandId,
+    id::{AgentId, CommandId, OrgId},
     limits::{COMMAND_PARAMS_BYTES_MAX, COMMANDS_OPEN_MAX},
+    time::Timestamp,
 };
 use argosy_wire::{
+    bytes::Bytes32,
     sign::Signed,
-    statement::{CommandStatement, digest},
+    statement::{CancelStatement, CommandStatement, KeyCertificate, digest},
 };
 
 use super::{
     EngineEvent, FinishedCommand, Inner, Offered, Untrusted,
     books::{Moment, Readiness, Waiting, readiness, window},
     outcome::Ending,
-    verify::good_at,
+    verify::{ServerIdentity, good_at},
 };
 use crate::{
     journal::{CommandRecord, JournalError, Received, RecordState, Window},
@@ -30,6 +32,36 @@ struct Fresh {
     statement: CommandStatement,
     params: Vec<u8>,
     window: Window,
+}
+
+/// What is kept of a command in every state.
+pub(super) struct Names {
+    id: CommandId,
+    org: OrgId,
+    sequence: CommandSeq,
+    kind: String,
+    params_sha256: Bytes32,
+}
+
+impl From<CommandStatement> for Names {
+    fn from(command: CommandStatement) -> Self {
+        let CommandStatement { command_id: id, org, sequence, kind, params_sha256, .. } = command;
+        Self { id, org, sequence, kind, params_sha256 }
+    }
+}
+
+impl From<CancelStatement> for Names {
+    fn from(cancel: CancelStatement) -> Self {
+        let CancelStatement { command_id: id, org, sequence, kind, params_sha256, .. } = cancel;
+        Self { id, org, sequence, kind, params_sha256 }
+    }
+}
+
+impl Names {
+    fn with(self, state: RecordState) -> CommandRecord {
+        let Self { id, org, sequence, kind, params_sha256 } = self;
+        CommandRecord { id, org, sequence, kind, params_sha256, state }
+    }
 }
 
 /// What is to be done with it.
@@ -55,7 +87,17 @@ impl Inner {
             Err((id, why)) => return Offered::Invalid { id, why },
         };
         let (id, sequence) = (statement.command_id.clone(), statement.sequence);
-        match self.decide(statement, params) {
+        self.unless_broken(id, sequence, self.decide(statement, params))
+    }
+
+    /// What was decided; where the journal failed, nothing was.
+    pub(super) fn unless_broken(
+        &self,
+        id: CommandId,
+        sequence: CommandSeq,
+        decided: Result<Offered, JournalError>,
+    ) -> Offered {
+        match decided {
             Ok(offered) => offered,
             Err(error) => {
                 self.fail(error);
@@ -71,30 +113,65 @@ impl Inner {
         params: &[u8],
         certificate: &Signed,
     ) -> Result<CommandStatement, (Option<CommandId>, Untrusted)> {
-        let (parts, server) = (&self.parts, self.server());
+        let server = self.server();
         let (statement, certificate) = server
             .certified::<CommandStatement>(envelope, certificate)
             .map_err(|why| (None, why))?;
-        let server_now = self.books().server_time.at(parts.clock.since_boot());
-        let org = parts.org.clone().or_else(|| parts.journal.org());
-        let verdict = if statement.server != *server.thumbprint() {
-            Err(Untrusted::Server)
-        } else if statement.agent != parts.agent {
-            Err(Untrusted::Agent)
-        } else if org.is_some_and(|org| org != statement.org) {
-            Err(Untrusted::Org)
+        let names = self.names(&server, (&statement.server, &statement.agent, &statement.org));
+        let verdict = if let Err(why) = names {
+            Err(why)
         } else if params.len() > COMMAND_PARAMS_BYTES_MAX
             || statement.params_sha256 != digest(Sha256::of(params))
         {
             Err(Untrusted::Params)
         } else {
-            good_at(&certificate, statement.server_time)
-                .and_then(|()| server_now.map_or(Ok(()), |now| good_at(&certificate, now)))
+            self.in_its_time(&certificate, statement.server_time)
         };
         match verdict {
             Ok(()) => Ok(statement),
             Err(why) => Err((Some(statement.command_id), why)),
         }
+    }
+
+    /// That it is from the server, for this agent, and from the agent's organisation.
+    pub(super) fn names(
+        &self,
+        server: &ServerIdentity,
+        (from, to, org): (&Bytes32, &AgentId, &OrgId),
+    ) -> Result<(), Untrusted> {
+        let own = self.parts.org.clone().or_else(|| self.parts.journal.org());
+        if from != server.thumbprint() {
+            Err(Untrusted::Server)
+        } else if *to != self.parts.agent {
+            Err(Untrusted::Agent)
+        } else if own.is_some_and(|own| own != *org) {
+            Err(Untrusted::Org)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// That the certificate is good when it signed, and now, as far as the server's time is known.
+    pub(super) fn in_its_time(
+        &self,
+        certificate: &KeyCertificate,
+        signed_at: Timestamp,
+    ) -> Result<(), Untrusted> {
+        good_at(certificate, signed_at)?;
+        let server_now = self.books().server_time.at(self.parts.clock.since_boot());
+        server_now.map_or(Ok(()), |now| good_at(certificate, now))
+    }
+
+    /// What to answer where something new with this place in the order may not be looked at now.
+    pub(super) fn out_of_order(&self, id: &CommandId, sequence: CommandSeq) -> Option<Offered> {
+        if sequence <= self.parts.journal.high_water() {
+            return Some(Offered::Replayed(id.clone()));
+        }
+        if self.books().held_back.is_some_and(|held_back| sequence > held_back) {
+            let error = "an earlier command was not taken yet".to_owned();
+            return Some(Offered::Busy { id: id.clone(), error });
+        }
+        None
     }
 
     fn decide(
@@ -107,19 +184,15 @@ impl Inner {
         if let Some(record) = journal.get(&id)? {
             return Ok(answer(record));
         }
-        if sequence <= journal.high_water() {
-            return Ok(Offered::Replayed(id));
-        }
-        if self.books().held_back.is_some_and(|held_back| sequence > held_back) {
-            let error = "an earlier command was not taken yet".to_owned();
-            return Ok(Offered::Busy { id, error });
+        if let Some(offered) = self.out_of_order(&id, sequence) {
+            return Ok(offered);
         }
         let policy = self.parts.policy.load();
         let fresh = self.fresh(statement, params);
         match self.judge(&fresh, &policy) {
             Verdict::Busy => Ok(self.hold_back(id, sequence, "the agent is at capacity")),
             Verdict::Take => self.take(fresh),
-            Verdict::End(ending) => self.take_ended(fresh, &policy, ending),
+            Verdict::End(ending) => self.take_ended(Names::from(fresh.statement), &policy, ending),
         }
     }
 
@@ -137,19 +210,23 @@ impl Inner {
         if self.at_this_moment(|now| readiness(&fresh.window, now)) == Readiness::Expired {
             return Verdict::End(expired());
         }
-        let books = self.books();
-        let open_max = usize::try_from(COMMANDS_OPEN_MAX).unwrap_or(usize::MAX);
-        if books.load() >= self.parts.capacity || books.open() >= open_max {
+        if self.is_full() || self.books().load() >= self.parts.capacity {
             Verdict::Busy
         } else {
             Verdict::Take
         }
     }
 
+    /// Whether so many commands are not over for both sides that no more are taken.
+    pub(super) fn is_full(&self) -> bool {
+        let open_max = usize::try_from(COMMANDS_OPEN_MAX).unwrap_or(usize::MAX);
+        self.books().open() >= open_max
+    }
+
     fn take(&self, fresh: Fresh) -> Result<Offered, JournalError> {
         let Fresh { statement, params, window } = fresh;
         let received = Received { params, window: window.clone() };
-        let record = record(statement, RecordState::Received(received));
+        let record = Names::from(statement).with(RecordState::Received(received));
         self.parts.journal.take(&record)?;
         let mut books = self.books();
         books.held_back = None;
@@ -160,17 +237,15 @@ impl Inner {
     }
 
     /// A command that is over as it arrives: the refusal and its receipt are what is journalled.
-    fn take_ended(
+    pub(super) fn take_ended(
         &self,
-        fresh: Fresh,
+        names: Names,
         policy: &LoadedPolicy,
         ending: Ending,
     ) -> Result<Offered, JournalError> {
-        let Fresh { statement, params, window } = fresh;
-        let waiting = record(statement, RecordState::Received(Received { params, window }));
-        let finished = self.finished(&waiting, None, policy.sha256, ending);
-        let state = RecordState::Finished(finished.clone());
-        let record = CommandRecord { state, ..waiting };
+        let of = (&names.id, names.params_sha256);
+        let finished = self.finished(of, None, policy.sha256, ending);
+        let record = names.with(RecordState::Finished(finished.clone()));
         self.parts.journal.take(&record)?;
         let mut books = self.books();
         books.held_back = None;
@@ -180,7 +255,7 @@ impl Inner {
         Ok(Offered::Finished(FinishedCommand::new(record.id, finished)))
     }
 
-    fn hold_back(&self, id: CommandId, sequence: CommandSeq, why: &str) -> Offered {
+    pub(super) fn hold_back(&self, id: CommandId, sequence: CommandSeq, why: &str) -> Offered {
         self.books().held_back = Some(sequence);
         Offered::Busy { id, error: why.to_owned() }
     }
@@ -218,13 +293,8 @@ pub(super) fn expired() -> Ending {
     Ending::error(Outcome::Expired, "expired", "its time was over before it was started")
 }
 
-fn record(statement: CommandStatement, state: RecordState) -> CommandRecord {
-    let CommandStatement { command_id: id, org, sequence, kind, params_sha256, .. } = statement;
-    CommandRecord { id, org, sequence, kind, params_sha256, state }
-}
-
 /// The recorded state of a command that is known.
-fn answer(record: CommandRecord) -> Offered {
+pub(super) fn answer(record: CommandRecord) -> Offered {
     match record.state {
         RecordState::Received(_) | RecordState::Started(_) => Offered::Received(record.id),
         RecordState::Finished(finished) => {

@@ -1,10 +1,11 @@
 //! What happens at start to commands that were under way when the process ended.
 //!
-//! *Invariant:* only kinds that declare `repeat` are ever started twice.
+//! *Invariant:* only kinds that declare `repeat`, and those whose mark says that nothing is done twice,
+//! are ever started twice.
 
 use argosy_domain::command::{CommandKind, Outcome, Recovery};
 
-use super::{Inner, books::Waiting, outcome::Ending};
+use super::{Inner, Probed, books::Waiting, outcome::Ending};
 use crate::journal::{CommandRecord, JournalError, RecordState, Started};
 
 /// How often a command is started at most. One that ends the process every time must not do so for
@@ -21,13 +22,14 @@ impl Inner {
                     let window = Some(received.window.clone());
                     self.books().wait(sequence, Waiting { id, window });
                 }
-                RecordState::Started(started) if repeats(&record.kind, started) => {
-                    self.books().wait(sequence, Waiting { id, window: None });
-                }
                 RecordState::Started(started) => {
+                    let Some(ending) = self.verdict(&record, started) else {
+                        self.books().wait(sequence, Waiting { id, window: None });
+                        continue;
+                    };
                     let at = started.at;
                     let policy = self.parts.policy.load();
-                    let finished = self.finished(&record, Some(at), policy.sha256, interrupted());
+                    let finished = self.finished(record.of(), Some(at), policy.sha256, ending);
                     let state = RecordState::Finished(finished);
                     self.parts.journal.update(&CommandRecord { state, ..record })?;
                     self.books().finish(sequence, id);
@@ -39,15 +41,22 @@ impl Inner {
         }
         Ok(())
     }
-}
 
-/// Whether a command of this kind is simply started again.
-fn repeats(kind: &str, started: &Started) -> bool {
-    let Ok(kind) = CommandKind::parse(kind) else { return false };
-    match kind.recovery() {
-        Recovery::Repeat => started.runs < RUNS_MAX,
-        // No kind leaves a mark yet that could be looked for: its effect is unknown.
-        Recovery::Probe | Recovery::Stop => false,
+    /// How a command ended that was under way; none where it is started again.
+    fn verdict(&self, record: &CommandRecord, started: &Started) -> Option<Ending> {
+        let Ok(kind) = CommandKind::parse(&record.kind) else { return Some(interrupted()) };
+        if started.runs >= RUNS_MAX {
+            return Some(interrupted());
+        }
+        match kind.recovery() {
+            Recovery::Repeat => None,
+            Recovery::Probe => match self.parts.runner.probe(&record.id) {
+                Probed::Ended(outcome) => Some(outcome.into()),
+                Probed::Again => None,
+                Probed::Unknown => Some(interrupted()),
+            },
+            Recovery::Stop => Some(interrupted()),
+        }
     }
 }
 

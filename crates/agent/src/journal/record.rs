@@ -38,6 +38,13 @@ pub struct CommandRecord {
     pub state: RecordState,
 }
 
+impl CommandRecord {
+    /// What a receipt names of it: id and digest of the parameters.
+    pub fn of(&self) -> (&CommandId, Bytes32) {
+        (&self.id, self.params_sha256)
+    }
+}
+
 /// Where a command stands on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]

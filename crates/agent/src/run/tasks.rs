@@ -14,8 +14,9 @@ use crate::{
     engine::{CAPACITY_DEFAULT, CONCURRENCY_DEFAULT, Engine, EngineEvent, EngineParts},
     error::AgentError,
     journal::Journal,
+    own::AgentRunner,
     policy_file::PolicyFile,
-    scheduler::{Scheduler, SubsystemRunner},
+    scheduler::Scheduler,
     stream::StreamParts,
 };
 
@@ -24,13 +25,13 @@ pub(super) fn start_engine(
     home: &Home,
     deps: &Deps,
     registered: &Registered,
-    scheduler: &Scheduler,
+    runner: AgentRunner,
     journal: Arc<Journal>,
 ) -> Result<(Engine, mpsc::Receiver<EngineEvent>), AgentError> {
     let parts = EngineParts {
         journal,
         policy: PolicyFile::at(&config.policy_file),
-        runner: Arc::new(SubsystemRunner::new(scheduler.clone())),
+        runner: Arc::new(runner),
         clock: Arc::clone(&deps.clock),
         keys: Arc::clone(&home.keys),
         agent: registered.agent_id.clone(),

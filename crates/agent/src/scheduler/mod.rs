@@ -85,8 +85,7 @@ impl Scheduler {
     /// new host shows itself within seconds.
     pub async fn run(&self, stop: CancellationToken) {
         let mut tasks = JoinSet::new();
-        let stations = self.shared.stations.iter();
-        for (subsystem, _) in stations.filter(|(_, station)| scheduled(&station.schedule)) {
+        for subsystem in self.shared.stations.keys() {
             let (shared, subsystem, at) = (Arc::clone(&self.shared), *subsystem, tasks.len());
             let stagger = FIRST_RUN_STAGGER * u32::try_from(at).unwrap_or(0);
             tasks.spawn(async move { shared.keep_running(subsystem, stagger).await });
@@ -103,6 +102,20 @@ impl Scheduler {
         }
     }
 
+    /// From now on subsystems run by these schedules; one that is missing keeps what it has.
+    pub fn reschedule(&self, schedules: &BTreeMap<Subsystem, Schedule>) {
+        for (subsystem, schedule) in schedules {
+            if let Some(station) = self.shared.stations.get(subsystem) {
+                station.reschedule(*schedule);
+            }
+        }
+    }
+
+    /// When a subsystem runs; none where this agent has no collector for it.
+    pub fn schedule(&self, subsystem: Subsystem) -> Option<Schedule> {
+        self.shared.stations.get(&subsystem).map(Station::schedule)
+    }
+
     /// Runs a subsystem now, whatever its breaker says, and returns its report as JSON. The report
     /// goes to the mailbox too.
     pub async fn run_now(&self, subsystem: Subsystem) -> Result<Vec<u8>, RunError> {
@@ -111,7 +124,7 @@ impl Scheduler {
 
     /// How long [`Self::run_now`] may take: the run itself, and the one that may be under way.
     pub fn command_timeout(&self, subsystem: Subsystem) -> Duration {
-        let timeout = |station: &Station| station.schedule.timeout * 2 + COMMAND_SLACK;
+        let timeout = |station: &Station| station.schedule().timeout * 2 + COMMAND_SLACK;
         self.shared.stations.get(&subsystem).map_or(COMMAND_SLACK, timeout)
     }
 }
@@ -123,18 +136,33 @@ impl Shared {
         tokio::time::sleep(stagger).await;
         loop {
             let began = Instant::now();
-            if station.admits(self.clock.since_boot())
+            if scheduled(&station.schedule())
+                && station.admits(self.clock.since_boot())
                 && let Err(error) = self.run_once(subsystem).await
             {
                 tracing::warn!(subsystem = subsystem.as_str(), "no report: {}", told(&error));
             }
-            tokio::time::sleep_until(began + self.jittered(station.schedule.interval)).await;
+            self.rest(station, began).await;
+        }
+    }
+
+    /// Waits for the next turn of a subsystem whose last one was at `began`, by the schedule as it
+    /// stands meanwhile.
+    async fn rest(&self, station: &Station, began: Instant) {
+        let factor = self.jitter();
+        loop {
+            let schedule = station.schedule();
+            let turn = began + schedule.interval.mul_f64(factor);
+            tokio::select! {
+                () = tokio::time::sleep_until(turn), if scheduled(&schedule) => return,
+                () = station.changed.notified() => {}
+            }
         }
     }
 
     async fn run_once(&self, subsystem: Subsystem) -> Result<Vec<u8>, RunError> {
         let station = self.stations.get(&subsystem).ok_or(RunError::Disabled)?;
-        if !station.schedule.enabled {
+        if !station.schedule().enabled {
             return Err(RunError::Disabled);
         }
         self.allowed(subsystem).await?;
@@ -152,11 +180,11 @@ impl Shared {
         Ok(loaded.allows_subsystem(subsystem)?)
     }
 
-    /// A span up to a tenth shorter or longer, so that a fleet that was started at once does not
-    /// report at once for ever.
-    fn jittered(&self, interval: Duration) -> Duration {
+    /// Makes a span up to a tenth shorter or longer, so that a fleet that was started at once does
+    /// not report at once for ever.
+    fn jitter(&self) -> f64 {
         let [random] = random_bytes::<1>(&*self.entropy);
-        interval.mul_f64(0.9 + 0.2 * f64::from(random) / 255.0)
+        0.9 + 0.2 * f64::from(random) / 255.0
     }
 }
 

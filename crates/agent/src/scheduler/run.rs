@@ -15,6 +15,7 @@ use argosy_domain::{
     time::{Clock, format_span},
 };
 use futures::FutureExt as _;
+use tokio::sync::Notify;
 
 use super::mailbox::InventoryOutcome;
 use crate::subsystem::{CollectError, Collector};
@@ -45,7 +46,9 @@ pub enum RunError {
 /// A subsystem and what is remembered between its runs.
 pub(super) struct Station {
     collector: Box<dyn Collector>,
-    pub(super) schedule: Schedule,
+    schedule: Mutex<Schedule>,
+    /// Told when the schedule changed.
+    pub(super) changed: Notify,
     breaker: Mutex<Breaker>,
     /// Held by the run that is under way.
     turn: tokio::sync::Mutex<()>,
@@ -53,8 +56,24 @@ pub(super) struct Station {
 
 impl Station {
     pub(super) fn new(collector: Box<dyn Collector>, schedule: Schedule) -> Self {
-        let breaker = Mutex::default();
-        Self { collector, schedule, breaker, turn: tokio::sync::Mutex::default() }
+        Self {
+            collector,
+            schedule: Mutex::new(schedule),
+            changed: Notify::new(),
+            breaker: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// When it runs, as it stands now.
+    pub(super) fn schedule(&self) -> Schedule {
+        *self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on it runs by this schedule. A run that is under way goes on.
+    pub(super) fn reschedule(&self, schedule: Schedule) {
+        *self.schedule.lock().unwrap_or_else(PoisonError::into_inner) = schedule;
+        self.changed.notify_one();
     }
 
     /// Whether the breaker lets a scheduled run through.
@@ -91,7 +110,7 @@ impl Station {
     }
 
     async fn collect(&self) -> Result<Vec<u8>, RunError> {
-        let timeout = self.schedule.timeout;
+        let timeout = self.schedule().timeout;
         let collect = AssertUnwindSafe(async { self.collector.collect().await }).catch_unwind();
         let report = tokio::time::timeout(timeout, collect)
             .await

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use argosy_domain::{command::CommandParams, id::CommandId};
-use futures::future::BoxFuture;
+use argosy_domain::subsystem::Subsystem;
 
 use super::{RunError, Scheduler, told};
-use crate::engine::{CommandRunner, RunOutcome};
+use crate::engine::RunOutcome;
 
 /// Carries out commands by the scheduler's subsystems.
 #[derive(Clone)]
@@ -21,20 +20,18 @@ impl SubsystemRunner {
     }
 }
 
-impl CommandRunner for SubsystemRunner {
-    fn run<'a>(&'a self, _id: &'a CommandId, params: CommandParams) -> BoxFuture<'a, RunOutcome> {
-        Box::pin(async move {
-            let CommandParams::SubsystemRun { subsystem } = params;
-            match self.scheduler.run_now(subsystem).await {
-                Ok(report) => RunOutcome::Succeeded { report },
-                Err(error) => failure(&error),
-            }
-        })
+impl SubsystemRunner {
+    /// Runs a subsystem now.
+    pub async fn run(&self, subsystem: Subsystem) -> RunOutcome {
+        match self.scheduler.run_now(subsystem).await {
+            Ok(report) => RunOutcome::Succeeded { report },
+            Err(error) => failure(&error),
+        }
     }
 
-    fn timeout(&self, params: &CommandParams) -> Duration {
-        let CommandParams::SubsystemRun { subsystem } = params;
-        self.scheduler.command_timeout(*subsystem)
+    /// How long that may take.
+    pub fn timeout(&self, subsystem: Subsystem) -> Duration {
+        self.scheduler.command_timeout(subsystem)
     }
 }
 

@@ -11,10 +11,7 @@ use argosy_wire::report::{StorageReport, SubsystemReport};
 use futures::future::BoxFuture;
 
 use super::*;
-use crate::{
-    engine::{CommandRunner as _, RunOutcome},
-    subsystem::CollectError,
-};
+use crate::{engine::RunOutcome, subsystem::CollectError};
 
 /// The clock of the test runtime, which stands still until everybody waits.
 struct PausedClock(Instant);
@@ -200,8 +197,7 @@ async fn the_policy_and_the_schedule_may_forbid_a_subsystem() {
         (Subsystem::Updates, "subsystem_disabled"),
         (Subsystem::System, "subsystem_disabled"),
     ] {
-        let params = argosy_domain::command::CommandParams::SubsystemRun { subsystem };
-        let outcome = runner.run(&"c1".parse().unwrap(), params).await;
+        let outcome = runner.run(subsystem).await;
         assert!(
             matches!(&outcome, RunOutcome::Failed { code, .. } if *code == expected),
             "{outcome:?}"
@@ -213,10 +209,8 @@ async fn the_policy_and_the_schedule_may_forbid_a_subsystem() {
 async fn a_command_gets_the_report_and_the_server_gets_it_as_inventory() {
     let rig = rig(&[(Subsystem::Storage, Manner::Works)]);
     let runner = SubsystemRunner::new(rig.scheduler.clone());
-    let params =
-        argosy_domain::command::CommandParams::SubsystemRun { subsystem: Subsystem::Storage };
-    assert!(runner.timeout(&params) > Subsystem::Storage.default_schedule().timeout);
-    let outcome = runner.run(&"c1".parse().unwrap(), params).await;
+    assert!(runner.timeout(Subsystem::Storage) > Subsystem::Storage.default_schedule().timeout);
+    let outcome = runner.run(Subsystem::Storage).await;
     let report = rig.mailbox.take().await.remove(0).report.unwrap();
     assert_eq!(outcome, RunOutcome::Succeeded { report });
 }

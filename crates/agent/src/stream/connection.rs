@@ -24,9 +24,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{StreamParts, frames};
+use super::{StreamParts, frames, incoming::incoming};
 use crate::{
-    engine::{EngineEvent, Offered},
+    engine::EngineEvent,
     status::Connection,
     transport::{CallError, Session},
 };
@@ -45,7 +45,7 @@ const GOAWAY_DELAY_MAX: Duration = Duration::from_secs(300);
 const REASON_CHARS_MAX: usize = 64;
 
 type SendHalf = BidiSendHalf<ControlStreamRequest>;
-type RecvHalf = BidiRecvHalf<
+pub(super) type RecvHalf = BidiRecvHalf<
     <SharedHttp2Connection as connectrpc::client::ClientTransport>::ResponseBody,
     ControlStreamResponseView<'static>,
 >;
@@ -124,7 +124,8 @@ async fn open(
     let policy = tokio::task::spawn_blocking(move || engine.policy()).await;
     let policy = policy.map_err(|_| End::Stopped)?;
     let hello = parts.engine.hello(session.sha256());
-    let hello = frames::hello(hello, &parts.engine.running(), policy.sha256.0);
+    let held = parts.configurator.held();
+    let hello = frames::hello(hello, &parts.engine.running(), policy.sha256.0, held);
     // Where this fails, the reason comes with the first message.
     let sent = timeout(SEND_TIMEOUT, send.send(hello)).await.map_err(|_| End::Silent)?;
     let first = match timeout(ACCEPT_TIMEOUT, recv.message()).await {
@@ -146,13 +147,18 @@ async fn open(
         }
         Some(Frame::Goaway(goaway)) => Err(end_of(&goaway)),
         Some(
-            Frame::HeartbeatAck(_) | Frame::Command(_) | Frame::ResultAck(_) | Frame::Renewed(_),
+            Frame::HeartbeatAck(_)
+            | Frame::Command(_)
+            | Frame::Cancel(_)
+            | Frame::Config(_)
+            | Frame::ResultAck(_)
+            | Frame::Renewed(_),
         )
         | None => Err(CallError::Protocol("a stream that does not begin with accepted").into()),
     }
 }
 
-fn refused(parts: &StreamParts, error: &ConnectError) -> End {
+pub(super) fn refused(parts: &StreamParts, error: &ConnectError) -> End {
     if parts.prover.observe_error(error) {
         End::NonceAsked
     } else {
@@ -160,84 +166,11 @@ fn refused(parts: &StreamParts, error: &ConnectError) -> End {
     }
 }
 
-fn end_of(goaway: &Goaway) -> End {
+pub(super) fn end_of(goaway: &Goaway) -> End {
     End::Goaway {
         reason: clip(&goaway.reason, REASON_CHARS_MAX),
         delay: Duration::from_millis(goaway.delay_ms.into()).min(GOAWAY_DELAY_MAX),
     }
-}
-
-/// Reads until the stream ends; commands are decided in the order in which they came.
-async fn incoming(
-    parts: &StreamParts,
-    mut recv: RecvHalf,
-    answers: mpsc::Sender<ControlStreamRequest>,
-    unanswered: &AtomicU32,
-) -> End {
-    loop {
-        let frame = match recv.message().await {
-            Ok(Some(message)) => message.to_owned_message().frame,
-            Ok(None) => return End::Closed,
-            Err(error) => return refused(parts, &error),
-        };
-        match frame {
-            Some(Frame::Command(command)) => {
-                let Some(replies) = offer(parts, *command).await else { return End::Distrusted };
-                for answer in replies {
-                    if answers.send(answer).await.is_err() {
-                        return End::Closed;
-                    }
-                }
-            }
-            Some(Frame::ResultAck(ack)) => acknowledge(parts, &ack).await,
-            Some(Frame::HeartbeatAck(_)) => {
-                unanswered.store(0, Ordering::Relaxed);
-                parts.board.heartbeat();
-            }
-            Some(Frame::Renewed(renewed)) => {
-                parts.prover.learn(&renewed.dpop_nonce);
-                tracing::debug!("session renewed on the stream");
-            }
-            Some(Frame::Goaway(goaway)) => return end_of(&goaway),
-            // A frame of a newer server says nothing to this agent.
-            Some(Frame::Accepted(_)) | None => {}
-        }
-    }
-}
-
-/// What to answer to a command; none where another handshake has to tell who the server is.
-async fn offer(
-    parts: &StreamParts,
-    command: argosy_wire::rpc::gateway::Command,
-) -> Option<Vec<ControlStreamRequest>> {
-    let Some((envelope, params, certificate)) = frames::command(command) else {
-        tracing::warn!("a command came without envelope or certificate");
-        return Some(Vec::new());
-    };
-    let offered = parts.engine.offer(envelope, params, certificate).await;
-    parts.board.touch();
-    if let Offered::Invalid { why, .. } = &offered
-        && why.may_be_news()
-    {
-        tracing::warn!(%why, "a command was not taken; asking the server who it is");
-        return None;
-    }
-    Some(frames::answers(offered))
-}
-
-async fn acknowledge(parts: &StreamParts, ack: &argosy_wire::rpc::gateway::ResultAck) {
-    let Some((envelope, certificate)) = frames::result_ack(ack) else {
-        tracing::warn!("a result was acknowledged without envelope or certificate");
-        return;
-    };
-    match parts.engine.acknowledge(envelope, certificate).await {
-        Ok(id) => tracing::debug!(command = %id, "result acknowledged"),
-        Err(error) => {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "an acknowledgment of a result was not taken");
-        }
-    }
-    parts.board.touch();
 }
 
 /// The half that sends.

@@ -1,10 +1,13 @@
 //! Frames of the control stream: domain values into wire shapes and back.
 
-use argosy_domain::{id::CommandId, limits::ERROR_TEXT_CHARS_MAX, text::clip, time::Timestamp};
+use argosy_domain::{
+    configuration::Generation, id::CommandId, limits::ERROR_TEXT_CHARS_MAX, text::clip,
+    time::Timestamp,
+};
 use argosy_wire::{
     rpc::gateway::{
-        Ack, AckCode, Command, CommandResult, ControlStreamRequest, Heartbeat, Hello, Renew,
-        ResultAck, SignedStatement, State, control_stream_request::Frame,
+        Ack, AckCode, Cancel, Command, CommandResult, Config, ConfigInForce, ControlStreamRequest,
+        Heartbeat, Hello, Renew, ResultAck, SignedStatement, State, control_stream_request::Frame,
     },
     sign::Signed,
 };
@@ -33,12 +36,14 @@ pub(super) fn hello(
     hello: Signed,
     running: &[CommandId],
     policy_sha256: [u8; 32],
+    configuration: Generation,
 ) -> ControlStreamRequest {
     up(Hello {
         version: host::VERSION.to_owned(),
         statement: Some(statement(hello)).into(),
         running: running.iter().map(ToString::to_string).collect(),
         policy_sha256: policy_sha256.to_vec(),
+        config_generation: configuration.0,
         ..Default::default()
     })
 }
@@ -51,6 +56,13 @@ pub(super) fn heartbeat(now: Timestamp) -> ControlStreamRequest {
 /// A command was started.
 pub(super) fn started(id: &CommandId) -> ControlStreamRequest {
     up(State { command_id: id.to_string(), ..Default::default() })
+}
+
+/// The configuration that is in force, and why another was not taken.
+pub(super) fn in_force(held: Generation, error: &str) -> ControlStreamRequest {
+    let error = clip(error, ERROR_TEXT_CHARS_MAX);
+    let config = ConfigInForce { generation: held.0, error, ..Default::default() };
+    up(State { config: Some(config).into(), ..Default::default() })
 }
 
 /// The next session, proved.
@@ -107,6 +119,18 @@ pub(super) fn command(command: Command) -> Option<(Signed, Vec<u8>, Signed)> {
     Some((envelope, command.params, certificate))
 }
 
+/// Envelope and certificate of a withdrawal; none where a part is missing.
+pub(super) fn cancel(cancel: &Cancel) -> Option<(Signed, Signed)> {
+    Some((signed(cancel.envelope.as_option()?)?, signed(cancel.certificate.as_option()?)?))
+}
+
+/// Envelope, document and certificate of a configuration; none where a part is missing.
+pub(super) fn config(config: Config) -> Option<(Signed, Vec<u8>, Signed)> {
+    let envelope = signed(config.envelope.as_option()?)?;
+    let certificate = signed(config.certificate.as_option()?)?;
+    Some((envelope, config.document, certificate))
+}
+
 /// Envelope and certificate of an acknowledgment; none where a part is missing.
 pub(super) fn result_ack(ack: &ResultAck) -> Option<(Signed, Signed)> {
     Some((signed(ack.envelope.as_option()?)?, signed(ack.certificate.as_option()?)?))
@@ -142,5 +166,6 @@ mod tests {
     fn half_a_command_is_none() {
         assert!(command(Command::default()).is_none());
         assert!(result_ack(&ResultAck::default()).is_none());
+        assert!(cancel(&Cancel::default()).is_none());
     }
 }

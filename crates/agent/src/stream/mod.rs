@@ -5,6 +5,7 @@
 
 mod connection;
 mod frames;
+mod incoming;
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     backoff::{Backoff, CEILING_MAX},
+    configuration::Configurator,
     deps::Deps,
     engine::{Engine, EngineEvent},
     session::Sessions,
@@ -37,6 +39,8 @@ pub struct StreamParts {
     pub sessions: Arc<Sessions>,
     /// Takes commands.
     pub engine: Engine,
+    /// Takes configurations.
+    pub configurator: Arc<Configurator>,
     /// Shows what happens.
     pub board: Arc<StatusBoard>,
     /// Time from heartbeat to heartbeat.

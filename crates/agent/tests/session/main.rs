@@ -10,7 +10,7 @@ use argosy_agent::{
     config::AgentSettings,
     credentials::{Credentials, SecretText},
     error::AgentError,
-    run::{Deps, run},
+    run::{Deps, Ended, run},
     status::report::StatusReport,
 };
 use argosy_config::host::{OsEntropy, SystemClock};
@@ -26,7 +26,7 @@ const WIDE: Duration = Duration::from_secs(180);
 
 struct Scene {
     seen: mpsc::UnboundedReceiver<Seen>,
-    agent: JoinHandle<Result<(), AgentError>>,
+    agent: JoinHandle<Result<Ended, AgentError>>,
     stop: CancellationToken,
     token: TokenString,
     url: String,

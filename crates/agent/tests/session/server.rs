@@ -173,11 +173,13 @@ impl AgentGatewayService for Fake {
             status: "approved".into(),
             time: SystemClock.now(),
         };
+        // Who is told may change its mind at once.
+        let willing = self.willing();
         self.see(Seen::Registered {
             token: request.enrollment_token,
             statement: statement.clone(),
         });
-        self.willing()?;
+        willing?;
         let answer = RegisterResponse {
             agent_id: agent().to_string(),
             enrollment_status: EnrollmentStatus::ENROLLMENT_STATUS_CONFIRMED.into(),
@@ -195,8 +197,10 @@ impl AgentGatewayService for Fake {
         _: RequestContext,
         request: ServiceRequest<'_, BeginAuthHandshakeRequest>,
     ) -> ServiceResult<impl Encodable<BeginAuthHandshakeResponse> + Send + use<'a>> {
+        // Who is told may change its mind at once.
+        let willing = self.willing();
         self.see(Seen::Began);
-        self.willing()?;
+        willing?;
         let challenge = ChallengeStatement {
             server: thumbprint(&public(self.shown())),
             agent: agent(),

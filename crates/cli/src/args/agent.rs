@@ -1,6 +1,8 @@
 //! `argosy agent …` as it is written.
 
-use argosy_domain::digest::Fingerprint;
+use std::time::Duration;
+
+use argosy_domain::{digest::Fingerprint, time::parse_span};
 use clap::{Args as Group, Subcommand};
 
 use super::{AgentEvents, Limit, pair};
@@ -67,6 +69,10 @@ pub enum Agent {
         #[arg(long, short)]
         yes: bool,
     },
+    /// When an agent's subsystems run, and how their breakers stand
+    Subsystems(OneAgent),
+    /// Change when a subsystem of an agent runs
+    Schedule(Schedule),
     /// What an agent tells of, newest first
     Events(AgentEvents),
     /// Show changes as they happen, until interrupted
@@ -107,6 +113,28 @@ pub struct AgentList {
 pub struct OneAgent {
     /// Name or id
     pub agent: String,
+}
+
+/// `argosy agent schedule`
+#[derive(Debug, Group)]
+#[group(id = "change", required = true, multiple = true, args = ["enabled", "auto_run", "interval", "timeout"])]
+pub struct Schedule {
+    /// Name or id
+    pub agent: String,
+    /// Such as `storage`
+    pub subsystem: String,
+    /// Off: neither scheduled nor on command
+    #[arg(long, value_name = "TRUE|FALSE")]
+    pub enabled: Option<bool>,
+    /// Runs by itself; off leaves it to commands
+    #[arg(long, value_name = "TRUE|FALSE")]
+    pub auto_run: Option<bool>,
+    /// From one start to the next, such as `10m`
+    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    pub interval: Option<Duration>,
+    /// A run that takes longer is stopped, such as `30s`
+    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    pub timeout: Option<Duration>,
 }
 
 /// One agent and a reason.

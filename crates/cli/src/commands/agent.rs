@@ -2,7 +2,7 @@
 
 use argosy_wire::rest::agents::Agent;
 
-use super::{Context, find, membership, telemetry, watch};
+use super::{Context, find, membership, subsystems, telemetry, watch};
 use crate::{
     args::{self, AgentList},
     error::CliError,
@@ -40,6 +40,8 @@ pub async fn run(context: &Context<'_>, command: args::Agent) -> Result<(), CliE
             membership::rename(context, &agent, new_name).await
         }
         args::Agent::Label { agent, changes } => membership::label(context, &agent, changes).await,
+        args::Agent::Subsystems(one) => subsystems::show(context, &one.agent).await,
+        args::Agent::Schedule(change) => subsystems::schedule(context, change).await,
         args::Agent::Events(options) => telemetry::events(context, options).await,
         args::Agent::Watch { agent, every } => {
             watch::watch(context, agent.as_deref(), std::time::Duration::from_secs(every)).await

@@ -10,7 +10,7 @@ use argosy_wire::rest::{
 use reqwest::Method;
 use serde_json::{Map, Value};
 
-use super::{Context, find, receipt};
+use super::{Context, fan_out, find, receipt};
 use crate::{
     args::{Instruction, Send},
     error::CliError,
@@ -26,6 +26,10 @@ const NAMES_MAX: u32 = 1_000;
 pub async fn run(context: &Context<'_>, command: Instruction) -> Result<(), CliError> {
     match command {
         Instruction::Send(options) => send(context, options).await,
+        Instruction::FanOut(options) => fan_out::begin(context, options).await,
+        Instruction::Progress { id: Some(id), .. } => fan_out::progress(context, &id).await,
+        Instruction::Progress { id: None, limit } => fan_out::list(context, limit.limit).await,
+        Instruction::CancelFanOut { id } => fan_out::cancel(context, &id).await,
         Instruction::List { agent, state, limit } => {
             list(context, agent.as_deref(), state, limit.limit).await
         }

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod agent;
 pub mod audit;
+pub mod fan_out;
 pub mod find;
 pub mod instruction;
 pub mod login;
@@ -10,6 +11,7 @@ pub mod membership;
 pub mod people;
 pub mod receipt;
 pub mod security;
+pub mod subsystems;
 pub mod telemetry;
 pub mod watch;
 

@@ -1,5 +1,6 @@
 //! Commands and receipts for people.
 
+use argosy_domain::time::Timestamp;
 use argosy_wire::{report::SubsystemReport, rest::commands::Command};
 use serde_json::Value;
 
@@ -48,6 +49,7 @@ pub fn command(view: &View, command: &Command) -> String {
         .fact("by", plain(&command.created_by))
         .fact("created", plain(moment(&command.created_at, now)))
         .fact("start by", plain(moment(&command.expires_at, now)))
+        .some("withdrawn", command.withdrawn_at.as_deref().map(|at| withdrawn(command, at, now)))
         .some("ended", command.ended_at.as_deref().map(|at| moment(at, now)))
         .fact("sequence", plain(command.sequence.to_string()))
         .fact("receipt", plain(if command.receipt_available { "signed" } else { "none" }))
@@ -70,6 +72,11 @@ pub fn command(view: &View, command: &Command) -> String {
         text.push_str(&format!("\n\nFollow it: `argosy command show {}`", clean(&command.id)));
     }
     text
+}
+
+fn withdrawn(command: &Command, at: &str, now: Timestamp) -> String {
+    let by = command.withdrawn_by.as_deref().map(clean).unwrap_or_default();
+    format!("{} by {by}", moment(at, now))
 }
 
 /// The report that `subsystem.run` brings back, if that is all that there is.
@@ -145,6 +152,8 @@ mod tests {
             created_by: "user:ada".into(),
             created_at: "2026-11-22T11:59:00Z".into(),
             expires_at: "2026-11-23T11:59:00Z".into(),
+            withdrawn_at: None,
+            withdrawn_by: None,
             ended_at: None,
             detail: None,
             result: None,

@@ -4,10 +4,12 @@
 //! whatever came from outside is stripped of control characters before it reaches a terminal.
 
 pub mod commands;
+pub mod fan_outs;
 pub mod fleet;
 pub mod inventory;
 pub mod lists;
 pub mod people;
+pub mod subsystems;
 pub mod table;
 pub mod telemetry;
 pub mod units;

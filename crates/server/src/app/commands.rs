@@ -4,7 +4,7 @@ use argosy_domain::{
     access::{Caller, Permission},
     agent::{Agent, AgentStatus, Assurance},
     audit::AuditAction,
-    command::{Command, CommandKind, CommandParams, CommandState, End},
+    command::{Command, CommandKind, CommandParams, CommandState, End, Withdrawal},
     digest::Sha256,
     id::{AgentId, CommandId, OrgId},
     limits::{
@@ -23,9 +23,13 @@ use serde_json::json;
 use super::{
     App, Origin,
     audit::Event,
+    configuration::document_of,
     error::{AppError, AppResult},
     paging::PageQuery,
 };
+
+/// The parameters of a kind that has none.
+const NOTHING: &[u8] = b"{}";
 
 /// A command with the identity that its receipt verifies under.
 #[derive(Debug, Clone)]
@@ -37,31 +41,44 @@ pub struct Receipted {
 }
 
 /// What is asked for, checked.
-struct Order {
-    kind: CommandKind,
-    params: Vec<u8>,
-    expires_at: Timestamp,
-    idempotency_key: Option<String>,
+pub(super) struct Order {
+    pub(super) kind: CommandKind,
+    pub(super) params: Vec<u8>,
+    pub(super) expires_at: Timestamp,
+    pub(super) idempotency_key: Option<String>,
 }
 
 impl App {
-    fn order(&self, request: &CreateCommand) -> AppResult<Order> {
-        let kind =
-            CommandKind::parse(&request.kind).map_err(|error| AppError::field("kind", error))?;
-        let params = argosy_wire::sign::canonical_json(&request.params)
+    pub(super) fn order(
+        &self,
+        (kind, params): (&str, &serde_json::Value),
+        expires_in: Option<&str>,
+        idempotency_key: Option<String>,
+    ) -> AppResult<Order> {
+        let kind = CommandKind::parse(kind).map_err(|error| AppError::field("kind", error))?;
+        let params = argosy_wire::sign::canonical_json(params)
             .map_err(|error| AppError::field("params", error))?;
         if params.len() > COMMAND_PARAMS_BYTES_MAX {
             return Err(AppError::field("params", "must be at most 256 KiB"));
         }
-        CommandParams::parse(kind, &params).map_err(|error| AppError::field("params", error))?;
-        let life = match request.expires_in.as_deref() {
+        match kind {
+            // Filled in for each agent.
+            CommandKind::ConfigApply if params == NOTHING => {}
+            CommandKind::ConfigApply => {
+                return Err(AppError::field("params", "must be {}: the server fills them in"));
+            }
+            CommandKind::SubsystemRun | CommandKind::AgentRestart | CommandKind::KeyRotate => {
+                CommandParams::parse(kind, &params)
+                    .map_err(|error| AppError::field("params", error))?;
+            }
+        }
+        let life = match expires_in {
             None => COMMAND_LIFE_DEFAULT,
             Some(text) => parse_span(text).map_err(|error| AppError::field("expires_in", error))?,
         };
         if life.is_zero() || life > COMMAND_LIFE_MAX {
             return Err(AppError::field("expires_in", "must be between 1s and 30d"));
         }
-        let idempotency_key = request.idempotency_key.clone();
         if idempotency_key.as_ref().is_some_and(|key| {
             key.is_empty() || key.len() > NAME_CHARS_MAX || key.chars().any(char::is_control)
         }) {
@@ -79,7 +96,11 @@ impl App {
         request: &CreateCommand,
     ) -> AppResult<Command> {
         let org = Self::own_org(caller, Permission::CommandsCreate)?;
-        let order = self.order(request)?;
+        let order = self.order(
+            (&request.kind, &request.params),
+            request.expires_in.as_deref(),
+            request.idempotency_key.clone(),
+        )?;
         let mut tx = self.store().write("commands.create").await?;
         let agent =
             tx.agents().get(org, agent).await?.ok_or_else(|| AppError::not_found("agent"))?;
@@ -90,15 +111,21 @@ impl App {
             return same_order(earlier, &agent.id, &order);
         }
         check_recipient(&agent)?;
-        if tx.commands().count_open(&agent.id).await? >= COMMANDS_OPEN_MAX {
-            let detail = format!("the agent has {COMMANDS_OPEN_MAX} commands that have not ended");
-            let error = AppError::because(Code::QueueFull, detail);
-            return Err(AppError { retry_after_s: Some(30), ..error });
-        }
+        self.check_room(&mut tx, &agent.id).await??;
         let command = self.store_command(&mut tx, caller, origin, &agent, order).await?;
         tx.commit().await?;
         self.wake_agent(&agent.id);
         Ok(command)
+    }
+
+    /// Whether the agent's queue takes one more.
+    pub(super) async fn check_room(&self, tx: &mut Tx, id: &AgentId) -> AppResult<AppResult<()>> {
+        if tx.commands().count_open(id).await? < COMMANDS_OPEN_MAX {
+            return Ok(Ok(()));
+        }
+        let detail = format!("the agent has {COMMANDS_OPEN_MAX} commands that have not ended");
+        let error = AppError::because(Code::QueueFull, detail);
+        Ok(Err(AppError { retry_after_s: Some(30), ..error }))
     }
 
     async fn store_command(
@@ -109,30 +136,7 @@ impl App {
         agent: &Agent,
         order: Order,
     ) -> AppResult<Command> {
-        let sequence = tx.commands().next_sequence(&agent.id).await?;
-        let command = Command {
-            id: self.ids().fresh(),
-            org: agent.org.clone(),
-            agent: agent.id.clone(),
-            kind: order.kind,
-            params_sha256: Sha256::of(&order.params),
-            params: order.params,
-            sequence: sequence.ok_or_else(|| AppError::not_found("agent"))?,
-            created_by: caller.actor(),
-            created_at: self.now(),
-            expires_at: order.expires_at,
-            idempotency_key: order.idempotency_key,
-            state: CommandState::Queued,
-            result: None,
-        };
-        match tx.commands().insert(&command).await {
-            Ok(()) => {}
-            Err(StoreError::Conflict { what: "command_idempotency_key" }) => {
-                let detail = "the same idempotency key is being used just now: try again";
-                return Err(AppError::because(Code::IdempotencyConflict, detail));
-            }
-            Err(error) => return Err(error.into()),
-        }
+        let command = self.queue_command(tx, caller.actor(), agent, order).await?;
         let event = Event {
             action: AuditAction::CommandCreated,
             org: &agent.org,
@@ -143,6 +147,48 @@ impl App {
             }),
         };
         self.record(tx, &caller.actor(), origin, event).await?;
+        Ok(command)
+    }
+
+    /// Puts a command at the end of the agent's queue.
+    pub(super) async fn queue_command(
+        &self,
+        tx: &mut Tx,
+        by: String,
+        agent: &Agent,
+        order: Order,
+    ) -> AppResult<Command> {
+        let sequence = tx.commands().next_sequence(&agent.id).await?;
+        let params = match order.kind {
+            CommandKind::ConfigApply => configuration_of(tx, agent).await?,
+            CommandKind::SubsystemRun | CommandKind::AgentRestart | CommandKind::KeyRotate => {
+                order.params
+            }
+        };
+        let command = Command {
+            id: self.ids().fresh(),
+            org: agent.org.clone(),
+            agent: agent.id.clone(),
+            kind: order.kind,
+            params_sha256: Sha256::of(&params),
+            params,
+            sequence: sequence.ok_or_else(|| AppError::not_found("agent"))?,
+            created_by: by,
+            created_at: self.now(),
+            expires_at: order.expires_at,
+            idempotency_key: order.idempotency_key,
+            state: CommandState::Queued,
+            withdrawn: None,
+            result: None,
+        };
+        match tx.commands().insert(&command).await {
+            Ok(()) => {}
+            Err(StoreError::Conflict { what: "command_idempotency_key" }) => {
+                let detail = "the same idempotency key is being used just now: try again";
+                return Err(AppError::because(Code::IdempotencyConflict, detail));
+            }
+            Err(error) => return Err(error.into()),
+        }
         Ok(command)
     }
 
@@ -167,7 +213,8 @@ impl App {
         reader.commands().get(org, id).await?.ok_or_else(|| AppError::not_found("command"))
     }
 
-    /// Withdraws a command that was not sent yet.
+    /// Withdraws a command. One that was not sent ends at once. Of one that was sent the agent is
+    /// told, and says what came of it; to ask again changes nothing.
     pub async fn cancel_command(
         &self,
         caller: &Caller,
@@ -177,21 +224,46 @@ impl App {
         let org = Self::own_org(caller, Permission::CommandsCancel)?;
         let mut tx = self.store().write("commands.cancel").await?;
         let mut command = find(&mut tx, org, id).await?;
-        let before = command.state.as_str();
-        let detail = format!("withdrawn by {}", caller.actor());
-        command.state = command.state.cancel(self.now(), detail).map_err(AppError::wrong_state)?;
-        if !tx.commands().save_state(id, &command.state, before).await? {
-            return Err(AppError::wrong_state("the command was sent just now"));
+        if command.withdrawn.is_some() && !command.state.is_over() {
+            tx.commit().await?;
+            return Ok(command);
         }
+        self.withdraw(&mut tx, caller.actor(), &mut command).await?;
         let event = Event {
             action: AuditAction::CommandCancelled,
             org,
             target: Some(format!("command:{id}")),
-            detail: json!({ "agent": command.agent }),
+            detail: json!({ "agent": command.agent, "state": command.state.as_str() }),
         };
         self.record(&mut tx, &caller.actor(), origin, event).await?;
         tx.commit().await?;
+        self.wake_agent(&command.agent);
         Ok(command)
+    }
+
+    async fn withdraw(&self, tx: &mut Tx, by: String, command: &mut Command) -> AppResult<()> {
+        let now = self.now();
+        let moved = || AppError::wrong_state("the command went on just now: look at it again");
+        match command.state {
+            CommandState::Queued | CommandState::Ended(_) => {
+                let before = command.state.as_str();
+                let next = command.state.clone().cancel(now, format!("withdrawn by {by}"));
+                command.state = next.map_err(AppError::wrong_state)?;
+                if !tx.commands().save_state(&command.id, &command.state, before).await? {
+                    return Err(moved());
+                }
+            }
+            CommandState::Sent { .. }
+            | CommandState::Received { .. }
+            | CommandState::Running { .. } => {
+                let withdrawal = Withdrawal { by, at: now };
+                if !tx.commands().withdraw(&command.id, &withdrawal).await? {
+                    return Err(moved());
+                }
+                command.withdrawn = Some(withdrawal);
+            }
+        }
+        Ok(())
     }
 
     /// The signed receipt of a command, with what is needed to verify it offline.
@@ -227,15 +299,31 @@ pub(crate) async fn find(tx: &mut Tx, org: &OrgId, id: &CommandId) -> AppResult<
     tx.commands().get(org, id).await?.ok_or_else(|| AppError::not_found("command"))
 }
 
+/// The parameters of `config.apply`, as the agent is to be configured now.
+async fn configuration_of(tx: &mut Tx, agent: &Agent) -> AppResult<Vec<u8>> {
+    let generation = tx.configurations().get(&agent.id).await?.wanted;
+    let subsystems = tx.subsystems().list(&agent.org, &agent.id).await?;
+    let document: serde_json::Value =
+        serde_json::from_slice(&document_of(subsystems)).map_err(AppError::internal)?;
+    let params = json!({ "generation": generation, "document": document });
+    argosy_wire::sign::canonical_json(&params).map_err(AppError::internal)
+}
+
 fn same_order(earlier: Command, agent: &AgentId, order: &Order) -> AppResult<Command> {
-    if earlier.agent == *agent && earlier.kind == order.kind && earlier.params == order.params {
+    let same_params = match order.kind {
+        CommandKind::ConfigApply => true,
+        CommandKind::SubsystemRun | CommandKind::AgentRestart | CommandKind::KeyRotate => {
+            earlier.params == order.params
+        }
+    };
+    if earlier.agent == *agent && earlier.kind == order.kind && same_params {
         Ok(earlier)
     } else {
         Err(AppError::new(Code::IdempotencyConflict))
     }
 }
 
-fn check_recipient(agent: &Agent) -> AppResult<()> {
+pub(super) fn check_recipient(agent: &Agent) -> AppResult<()> {
     if agent.state.status() != AgentStatus::Approved {
         let status = agent.state.status().as_str();
         return Err(AppError::wrong_state(format!("the agent is {status}, not approved")));

@@ -11,10 +11,12 @@ pub mod audit;
 pub mod authn;
 pub mod authorities;
 pub mod commands;
+pub mod configuration;
 pub mod delivery;
 pub mod discovery;
 pub mod enrolment;
 pub mod error;
+pub mod fan_outs;
 pub mod feed;
 pub mod guesses;
 pub mod handshake;
@@ -22,6 +24,7 @@ pub mod hasher;
 pub mod heartbeat;
 pub mod idempotency;
 pub mod inventory;
+pub mod journals;
 pub mod keyring;
 pub mod keys;
 pub mod limits;
@@ -34,6 +37,7 @@ pub mod proofs;
 pub mod records;
 pub mod refusals;
 pub mod replica;
+pub mod results;
 pub mod rotation;
 pub mod seal;
 pub mod security;
@@ -45,6 +49,7 @@ pub mod sight;
 pub mod status;
 pub mod stream;
 pub mod streams;
+pub mod subsystems;
 pub mod telemetry;
 pub mod template;
 pub mod tokens;
@@ -63,6 +68,7 @@ use argosy_domain::{
 };
 use argosy_store::Store;
 use argosy_wire::problem::Code;
+use tokio::sync::Notify;
 
 use self::{
     authorities::Authorities,
@@ -157,6 +163,7 @@ struct Inner {
     blocked_names: RecentRefusals<String>,
     foreign_calls: RecentRefusals<UserSessionId>,
     uses: Uses,
+    fan_outs: Notify,
     started_at: Timestamp,
 }
 
@@ -189,6 +196,7 @@ impl App {
             blocked_names: RecentRefusals::default(),
             foreign_calls: RecentRefusals::default(),
             uses: Uses::default(),
+            fan_outs: Notify::new(),
             started_at,
             parts,
         };

@@ -93,11 +93,12 @@ impl App {
         Ok(self.store().wake_others().await?)
     }
 
-    /// Wakes the streams of this server for which commands wait. Returns how many.
+    /// Wakes the streams of this server for which commands or configurations wait. Returns how many.
     pub(crate) async fn wake_waiting(&self) -> AppResult<usize> {
         let since = self.now().minus(WAITING_SINCE);
         let mut reader = self.store().read("replica.waiting").await?;
-        let waiting = reader.commands().waiting_at(self.replica().id(), since).await?;
+        let mut waiting = reader.commands().waiting_at(self.replica().id(), since).await?;
+        waiting.extend(reader.configurations().waiting_at(self.replica().id(), since).await?);
         drop(reader);
         for agent in &waiting {
             self.hub().wake(agent);

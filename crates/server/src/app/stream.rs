@@ -4,6 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use argosy_domain::{
     agent::Agent,
+    configuration::Generation,
     digest::Sha256,
     id::{AgentId, CommandId, SessionId},
     limits::ERROR_TEXT_CHARS_MAX,
@@ -19,9 +20,11 @@ use argosy_wire::{
 
 use super::{
     App, Origin,
-    delivery::{IncomingResult, OutgoingCommand},
+    configuration::OutgoingConfig,
+    delivery::{OnTheWay, Outgoing, OutgoingCommand},
     error::{AppError, AppResult},
     keyring::Certified,
+    results::IncomingResult,
     sessions::{ProvedSession, SessionCall},
     streams::{Held, Ticket},
 };
@@ -51,6 +54,8 @@ pub enum Up {
         version: String,
         /// The signed state of its journal.
         statement: Signed,
+        /// The configuration that is in force there.
+        configuration: Generation,
     },
     /// Still there.
     Heartbeat,
@@ -67,6 +72,13 @@ pub enum Up {
     State {
         /// Which.
         command: CommandId,
+    },
+    /// A configuration was looked at.
+    Configuration {
+        /// The one that is in force.
+        held: Generation,
+        /// Why the one that was sent was not taken; empty where it was.
+        error: String,
     },
     /// A command ended.
     Result(IncomingResult),
@@ -96,6 +108,10 @@ pub enum Down {
     },
     /// An instruction.
     Command(OutgoingCommand),
+    /// An instruction is no longer wanted.
+    Cancel(Certified),
+    /// The configuration that is wanted.
+    Config(OutgoingConfig),
     /// A result is durable.
     ResultAck(Certified),
     /// A renewal was accepted.
@@ -112,8 +128,10 @@ pub struct AgentStream {
     agent: Arc<Agent>,
     session: SessionId,
     session_ends: Timestamp,
-    on_the_way: HashSet<CommandId>,
+    on_the_way: OnTheWay,
     renumbered: HashSet<CommandId>,
+    /// The configuration that the agent has, or was sent on this stream.
+    configured: Generation,
     busy: bool,
     held: Held,
     ticket: Ticket,
@@ -128,7 +146,7 @@ impl AgentStream {
         session_token: &str,
         first: Up,
     ) -> AppResult<(Self, Vec<Down>)> {
-        let Up::Hello { version, statement } = first else {
+        let Up::Hello { version, statement, configuration } = first else {
             return Err(AppError::field("frame", "must be hello: it is the first of a stream"));
         };
         let agent = proved.agent;
@@ -141,7 +159,7 @@ impl AgentStream {
         if hello.agent != agent.id || hello.session_sha256 != session_sha256 {
             return Err(refused("the hello is for another agent or session"));
         }
-        app.catch_up(&agent, hello.high_water).await?;
+        app.meet_journal(&origin, &agent, &hello).await?;
         let ticket = app.hub().enter(&agent.id, agent.epoch);
         let held = match note_opened(app, &agent).await {
             Ok(stream) => Held { epoch: agent.epoch, stream: Some(stream) },
@@ -166,8 +184,9 @@ impl AgentStream {
             agent,
             session: proved.session,
             session_ends: proved.expires_at,
-            on_the_way: HashSet::new(),
+            on_the_way: OnTheWay::default(),
             renumbered: HashSet::new(),
+            configured: configuration,
             busy: false,
             held,
             ticket,
@@ -185,13 +204,25 @@ impl AgentStream {
         &mut self.ticket
     }
 
-    /// What is due for the agent now.
-    pub async fn due(&mut self) -> AppResult<Vec<Down>> {
-        if self.busy {
-            return Ok(Vec::new());
+    /// What is due for the agent now. A configuration is looked for only where `woken` says that
+    /// something may have changed.
+    pub async fn due(&mut self, woken: bool) -> AppResult<Vec<Down>> {
+        let mut due = Vec::new();
+        if woken
+            && let Some(config) = self.app.due_configuration(&self.agent, self.configured).await?
+        {
+            self.configured = config.generation;
+            due.push(Down::Config(config));
         }
-        let due = self.app.due_commands(&self.agent, &mut self.on_the_way).await?;
-        Ok(due.into_iter().map(Down::Command).collect())
+        if self.busy {
+            return Ok(due);
+        }
+        let commands = self.app.due_commands(&self.agent, &mut self.on_the_way).await?;
+        due.extend(commands.into_iter().map(|outgoing| match outgoing {
+            Outgoing::Command(command) => Down::Command(command),
+            Outgoing::Cancel(cancel) => Down::Cancel(cancel),
+        }));
+        Ok(due)
     }
 
     /// Takes one frame and answers what follows from it.
@@ -213,8 +244,12 @@ impl AgentStream {
                 self.app.advance_command(&self.agent, &command, true).await?;
                 Ok(Vec::new())
             }
+            Up::Configuration { held, error } => {
+                self.app.note_configuration(&self.agent, held, &error).await?;
+                Ok(Vec::new())
+            }
             Up::Result(result) => {
-                self.on_the_way.remove(&result.command);
+                self.on_the_way.forget(&result.command);
                 self.busy = false;
                 let ack = self.app.take_result(&self.origin, &self.agent, result).await?;
                 Ok(ack.into_iter().map(Down::ResultAck).collect())
@@ -227,13 +262,13 @@ impl AgentStream {
         match code {
             AckCode::Received => self.app.advance_command(&self.agent, id, false).await?,
             AckCode::Busy => {
-                self.on_the_way.remove(id);
+                self.on_the_way.forget(id);
                 self.busy = true;
             }
             AckCode::Replayed => {
                 if self.on_the_way.contains(id) && self.renumbered.insert(id.clone()) {
                     self.app.renumber_command(&self.agent, id).await?;
-                    self.on_the_way.remove(id);
+                    self.on_the_way.forget(id);
                 }
             }
             AckCode::Invalid => {

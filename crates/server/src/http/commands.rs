@@ -82,7 +82,8 @@ pub(super) async fn show(
     Ok(Answered(convert::command(&app.show_command(&caller, &id).await?)))
 }
 
-/// Withdraws a command that was not sent yet.
+/// Withdraws a command. One that was not sent ends at once; of one that was sent its agent is told,
+/// and the state shows later what came of it.
 #[utoipa::path(
     post, path = "/commands/{id}/cancel", tag = "commands", params(("id" = String, Path)),
     security(("api_key" = ["commands:cancel"])),

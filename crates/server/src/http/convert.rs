@@ -6,6 +6,8 @@ use argosy_domain::{
     account::Account,
     agent::{AgentState, AgentStatus},
     command::Command,
+    fan_out::FanOutState,
+    id::AgentId,
     labels::Labels,
     review::{self as domain, Review},
     time::Timestamp,
@@ -19,9 +21,11 @@ use argosy_wire::{
         commands::{Command as WireCommand, Receipt},
         discovery::{Account as WireAccount, Resource},
         enrolment::{ServerKeys, SignedJson},
+        fan_outs::FanOut as WireFanOut,
         inventory::InventoryReport,
         keys::ApiKey,
         security::SecurityEvent,
+        subsystems::{BreakerChange, Subsystem as WireSubsystem, Subsystems},
         system::AuditEntry,
         tokens::Token,
     },
@@ -33,9 +37,13 @@ use crate::app::{
     agents::AgentSnapshot,
     commands::{Receipted, end_of},
     enrolment::approval_status,
+    fan_outs::Progress,
     keyring::Keyring,
     paging::{self, AppPage},
-    records::{AuditRecord, KeyRecord, ReportRecord, ResourceRecord, SecurityRecord},
+    records::{
+        AgentEventRecord, AuditRecord, KeyRecord, ReportRecord, ResourceRecord, SecurityRecord,
+    },
+    subsystems::AgentSubsystems,
 };
 
 pub(super) fn text(at: Timestamp) -> String {
@@ -165,10 +173,68 @@ pub(super) fn command(command: &Command) -> WireCommand {
         created_by: command.created_by.clone(),
         created_at: text(command.created_at),
         expires_at: text(command.expires_at),
+        withdrawn_at: command.withdrawn.as_ref().map(|withdrawn| text(withdrawn.at)),
+        withdrawn_by: command.withdrawn.as_ref().map(|withdrawn| withdrawn.by.clone()),
         ended_at: end.map(|end| text(end.at)),
         detail: end.and_then(|end| end.detail.clone()),
         result: result.map(|result| json(&result.payload)),
         receipt_available: result.is_some_and(|result| result.receipt.is_some()),
+    }
+}
+
+pub(super) fn fan_out(progress: &Progress) -> WireFanOut {
+    let Progress { fan_out, tally } = progress;
+    let ended_at = match fan_out.state {
+        FanOutState::Running => None,
+        FanOutState::Ended { at, .. } => Some(text(at)),
+    };
+    WireFanOut {
+        id: fan_out.id.to_string(),
+        selector: serde_json::from_str(&fan_out.selector).unwrap_or_default(),
+        kind: fan_out.kind.as_str().to_owned(),
+        params: json(&fan_out.params),
+        state: fan_out.state.as_str().to_owned(),
+        total: tally.total(),
+        agents: tally.0.clone(),
+        errors: tally.errors(),
+        concurrency: fan_out.concurrency,
+        max_errors: fan_out.errors_max,
+        created_by: fan_out.created_by.clone(),
+        created_at: text(fan_out.created_at),
+        expires_at: text(fan_out.expires_at),
+        ended_at,
+    }
+}
+
+pub(super) fn subsystems(agent: &AgentId, shown: &AgentSubsystems) -> Subsystems {
+    let AgentSubsystems { configuration, subsystems, history } = shown;
+    let change = |event: &AgentEventRecord| BreakerChange {
+        at: text(event.at),
+        change: event.kind.trim_start_matches("breaker.").to_owned(),
+        message: event.message.clone(),
+    };
+    let of = |name: &str| {
+        let about = format!("the breaker of {name} ");
+        history.iter().filter(|event| event.message.starts_with(&about)).map(change).collect()
+    };
+    let items = subsystems.iter().map(|row| WireSubsystem {
+        name: row.subsystem.as_str().to_owned(),
+        enabled: row.schedule.enabled,
+        auto_run: row.schedule.auto_run,
+        interval_s: row.schedule.interval.as_secs(),
+        timeout_s: row.schedule.timeout.as_secs(),
+        breaker: row.breaker.clone(),
+        history: of(row.subsystem.as_str()),
+        last_run_at: row.last_run_at.map(text),
+        last_error: row.last_error.clone(),
+    });
+    Subsystems {
+        agent_id: agent.to_string(),
+        generation: configuration.wanted.0,
+        applied_generation: configuration.applied.0,
+        applied_at: configuration.applied_at.map(text),
+        refused: configuration.refused.clone(),
+        items: items.collect(),
     }
 }
 

@@ -13,6 +13,7 @@ mod discovery;
 mod enrolment;
 mod events;
 mod extract;
+mod fan_outs;
 mod idempotency;
 mod inventory;
 mod metrics;
@@ -21,6 +22,7 @@ mod proxy;
 mod security;
 mod server_keys;
 mod settings;
+mod subsystems;
 mod system;
 mod telemetry;
 #[cfg(test)]
@@ -107,6 +109,9 @@ fn shared() -> OpenApiRouter<App> {
         .routes(routes!(agents::rebind))
         .routes(routes!(agents::replace))
         .routes(routes!(commands::create))
+        .routes(routes!(subsystems::show))
+        .routes(routes!(subsystems::update))
+        .routes(routes!(subsystems::run))
         .routes(routes!(inventory::show_all))
         .routes(routes!(inventory::show))
         .routes(routes!(telemetry::telemetry))
@@ -126,6 +131,9 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(user_sessions::change_password))
         .routes(routes!(user_sessions::list))
         .routes(routes!(user_sessions::end))
+        .routes(routes!(fan_outs::list))
+        .routes(routes!(fan_outs::show))
+        .routes(routes!(fan_outs::cancel))
         .routes(routes!(users::create, users::list))
         .routes(routes!(organisations::create, organisations::list))
         .routes(routes!(organisations::update))
@@ -142,7 +150,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(server_keys::rotate))
         .routes(routes!(settings::show, settings::update))
         .routes(routes!(system::api_health))
-        .routes(routes!(commands::list))
+        .routes(routes!(commands::list, fan_outs::create))
         .routes(routes!(commands::show))
         .routes(routes!(commands::cancel))
         .routes(routes!(commands::receipt))

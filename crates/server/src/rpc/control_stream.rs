@@ -196,16 +196,16 @@ impl Pump<'_> {
         greeting: Vec<Down>,
     ) -> Result<std::convert::Infallible, End> {
         self.deliver(greeting).await?;
-        self.deliver_due().await?;
+        self.deliver_due(true).await?;
         let mut silent_at = Instant::now() + SILENCE_MAX;
         loop {
             match self.next_event(frames, silent_at).await {
                 Event::Frame(frame) => {
                     silent_at = Instant::now() + SILENCE_MAX;
                     self.take(*frame).await?;
-                    self.deliver_due().await?;
+                    self.deliver_due(false).await?;
                 }
-                Event::Due => self.deliver_due().await?,
+                Event::Due => self.deliver_due(true).await?,
                 Event::SessionOver => return Err(End::Goaway(CloseReason::SessionEnded)),
                 Event::Silence => {
                     let detail = format!("nothing was heard for {SILENCE_MAX:?}");
@@ -259,8 +259,8 @@ impl Pump<'_> {
     }
 
     /// Sends what is due for the agent. What cannot be read now is read again later.
-    async fn deliver_due(&mut self) -> Result<(), End> {
-        match self.stream.due().await {
+    async fn deliver_due(&mut self, woken: bool) -> Result<(), End> {
+        match self.stream.due(woken).await {
             Ok(due) => {
                 self.due_again_at = None;
                 self.deliver(due).await

@@ -3,16 +3,18 @@
 //! Only the form of a field is judged here (its length, its alphabet), and always by name; what it
 //! means is judged by the use case.
 
-use argosy_domain::{agent::AgentStatus, limits::TOKEN_TEXT_BYTES_MAX, time::Timestamp};
+use argosy_domain::{
+    agent::AgentStatus, configuration::Generation, limits::TOKEN_TEXT_BYTES_MAX, time::Timestamp,
+};
 use argosy_wire::{
     bytes::{Fixed, encode},
     rest::enrolment::{Register, RegisteredKey},
     rpc::gateway::{
         Accepted, Ack, AckCode as WireAck, BeginAuthHandshakeRequest, BeginAuthHandshakeResponse,
-        Command, CommandResult, CompleteAuthHandshakeRequest, ControlStreamResponse,
-        CosignedStatement, EnrollmentStatus, HeartbeatAck, Hello, KeyDelivery, KeyUse,
-        RegisterRequest, RegisterResponse, Renewed, ResultAck, ServerKeys, SignedStatement,
-        UploadInventoryRequest, control_stream_request::Frame as UpFrame,
+        Cancel, Command, CommandResult, CompleteAuthHandshakeRequest, Config,
+        ControlStreamResponse, CosignedStatement, EnrollmentStatus, HeartbeatAck, Hello,
+        KeyDelivery, KeyUse, RegisterRequest, RegisterResponse, Renewed, ResultAck, ServerKeys,
+        SignedStatement, UploadInventoryRequest, control_stream_request::Frame as UpFrame,
         control_stream_response::Frame as DownFrame,
     },
     sign::Signed,
@@ -20,12 +22,12 @@ use argosy_wire::{
 };
 
 use crate::app::{
-    delivery::IncomingResult,
     enrolment::Registered,
     error::{AppError, AppResult},
     handshake::{Begin, Complete, IssuedChallenge},
     inventory::SubsystemRun,
     keyring::Keyring,
+    results::IncomingResult,
     stream::{AckCode, Down, Up},
 };
 
@@ -244,7 +246,8 @@ fn hello(hello: &Hello) -> AppResult<Up> {
         fixed::<32>("hello.policy_sha256", &hello.policy_sha256)?;
     }
     let statement = signed_field("hello.statement", hello.statement.as_option())?;
-    Ok(Up::Hello { version: hello.version.clone(), statement })
+    let configuration = Generation(hello.config_generation);
+    Ok(Up::Hello { version: hello.version.clone(), statement, configuration })
 }
 
 fn ack(ack: Ack) -> AppResult<Up> {
@@ -282,9 +285,13 @@ pub(super) fn up(frame: Option<UpFrame>) -> AppResult<Up> {
         }
         Some(UpFrame::Ack(frame)) => ack(*frame),
         Some(UpFrame::Result(frame)) => result(*frame),
-        Some(UpFrame::State(frame)) => {
-            Ok(Up::State { command: id("state.command_id", &frame.command_id)? })
-        }
+        Some(UpFrame::State(frame)) => match frame.config.as_option() {
+            Some(config) => Ok(Up::Configuration {
+                held: Generation(config.generation),
+                error: config.error.clone(),
+            }),
+            None => Ok(Up::State { command: id("state.command_id", &frame.command_id)? }),
+        },
         Some(UpFrame::Renew(frame)) => {
             Ok(Up::Renew { session_token: frame.session_token, proof: frame.proof })
         }
@@ -307,6 +314,19 @@ pub(super) fn down(frame: Down) -> ControlStreamResponse {
             envelope: Some(signed(&command.signed.envelope)).into(),
             params: command.params,
             certificate: Some(signed(&command.signed.certificate)).into(),
+            ..Default::default()
+        }
+        .into(),
+        Down::Cancel(cancel) => Cancel {
+            envelope: Some(signed(&cancel.envelope)).into(),
+            certificate: Some(signed(&cancel.certificate)).into(),
+            ..Default::default()
+        }
+        .into(),
+        Down::Config(config) => Config {
+            envelope: Some(signed(&config.signed.envelope)).into(),
+            document: config.document,
+            certificate: Some(signed(&config.signed.certificate)).into(),
             ..Default::default()
         }
         .into(),

@@ -1,6 +1,7 @@
 //! Background tasks: each re-reads what is due and does it; none keeps state of its own.
 
 mod audit;
+mod fan_outs;
 mod keys;
 mod replica;
 mod security;
@@ -50,12 +51,14 @@ pub(crate) async fn run(app: App, shutdown: CancellationToken) {
         replica::run(app.clone(), shutdown.clone()),
         shutdown.run_until_cancelled(app.run_feed()),
         uses::run(app.clone(), shutdown.clone()),
+        fan_outs::run(app.clone(), shutdown.clone()),
         sweep(app.clone(), shutdown.clone())
     );
 }
 
 /// Ends what is over.
 async fn sweep(app: App, shutdown: CancellationToken) {
+    report("give agents their subsystems", app.ensure_subsystems().await);
     let mut ticks = Ticks::every(EVERY, shutdown);
     while ticks.next().await {
         app.failures().tidy();
@@ -65,6 +68,7 @@ async fn sweep(app: App, shutdown: CancellationToken) {
         }
         report("expire registrations", app.expire_registrations().await);
         report("expire commands", app.expire_commands().await);
+        report("give up commands", app.lose_commands().await);
         report("purge", app.purge_expired().await);
         report("purge idempotent writes", app.purge_idempotent_writes().await);
         report("purge reports", app.purge_reports().await);

@@ -2,7 +2,7 @@
 
 use argosy_domain::{
     agent::{AgentStatus, Health},
-    id::{AccountId, OrgId, TokenId},
+    id::{AccountId, AgentId, OrgId, TokenId},
     limits::{HEALTHY_WITHIN, STALE_WITHIN},
     time::Timestamp,
 };
@@ -23,8 +23,10 @@ pub struct AgentFilter {
     pub health: Option<(Health, Timestamp)>,
     /// Its account.
     pub account: Option<AccountId>,
-    /// A label that it carries with exactly this value.
-    pub label: Option<(String, String)>,
+    /// Labels that it carries with exactly these values.
+    pub labels: Vec<(String, String)>,
+    /// One of these.
+    pub ids: Option<Vec<AgentId>>,
     /// Found anywhere in name, host name or id; case does not matter.
     pub q: Option<String>,
     /// Its version, exactly.
@@ -39,15 +41,21 @@ pub struct AgentFilter {
 
 impl AgentFilter {
     pub(super) fn select(&self, org: &OrgId, dialect: Dialect) -> Select {
-        let label = self.label.as_ref().map(|(key, value)| {
-            let pair = [(key.clone(), value.as_str().into())];
-            serde_json::Value::Object(pair.into_iter().collect()).to_string()
-        });
-        let pattern = self.q.as_deref().map(contains_pattern);
         let select = Select::new(view!("a.org_id = $1"), [org.into()])
-            .and_if("a.status = ?", self.status.map(AgentStatus::as_str))
+            .and_if("a.status = ?", self.status.map(AgentStatus::as_str));
+        self.conditions(select, dialect)
+    }
+
+    /// Everything but where it stands, as conditions on agents `a` with their presence `p`.
+    pub(crate) fn conditions(&self, select: Select, dialect: Dialect) -> Select {
+        let pattern = self.q.as_deref().map(contains_pattern);
+        let ids = self.ids.as_ref().map(|ids| {
+            let ids = ids.iter().map(|id| serde_json::Value::from(id.as_str()));
+            serde_json::Value::Array(ids.collect()).to_string()
+        });
+        let mut select = select
             .and_if("a.account_id = ?", self.account)
-            .and_if(dialect.agent_has_label(), label)
+            .and_if(dialect.agent_in_list(), ids)
             .and_if(
                 "(LOWER(a.name) LIKE ? ESCAPE '!' OR LOWER(a.hostname) LIKE ? ESCAPE '!' \
                  OR LOWER(a.id) LIKE ? ESCAPE '!')",
@@ -56,10 +64,14 @@ impl AgentFilter {
             .and_if("a.token_id = ?", self.token.as_ref())
             .and_if("a.version = ?", self.version.as_deref())
             .and_if("COALESCE(p.connected, FALSE) = ?", self.connected);
-        let select = match self.under_review {
-            true => select.and("a.review IS NOT NULL AND a.status <> ?", "revoked"),
-            false => select,
-        };
+        if self.under_review {
+            select = select.and("a.review IS NOT NULL AND a.status <> ?", "revoked");
+        }
+        for (key, value) in &self.labels {
+            let pair = [(key.clone(), value.as_str().into())];
+            let label = serde_json::Value::Object(pair.into_iter().collect()).to_string();
+            select = select.and(dialect.agent_has_label(), label);
+        }
         match self.health {
             None => select,
             Some((health, now)) => with_health(select, health, now),

@@ -184,7 +184,7 @@ async fn filters_choose(db: Db) {
     let status = Some(AgentStatus::Rejected);
     assert_eq!(listed(&db, AgentFilter { status, ..AgentFilter::default() }).await, ["special"]);
     let label = |key: &str, value: &str| AgentFilter {
-        label: Some((key.into(), value.into())),
+        labels: vec![(key.into(), value.into())],
         ..AgentFilter::default()
     };
     assert_eq!(listed(&db, label("role", "db")).await, ["special"]);

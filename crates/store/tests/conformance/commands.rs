@@ -1,9 +1,11 @@
 //! Commands: order, fences and ends.
 
 use argosy_domain::{
-    command::{Command, CommandKind, CommandResult, CommandSeq, CommandState, End, Outcome},
+    command::{
+        Command, CommandKind, CommandResult, CommandSeq, CommandState, End, Outcome, Withdrawal,
+    },
     digest::Sha256,
-    id::OrgId,
+    id::{JournalId, OrgId},
 };
 use argosy_store::{CommandFilter, PageRequest, StoreError};
 
@@ -17,6 +19,9 @@ conformance!(
     queued_commands_expire_and_sent_ones_do_not,
     an_idempotency_key_names_one_command,
     lists_are_filtered_and_tenant_bound,
+    what_was_sent_is_withdrawn_once,
+    commands_of_which_nothing_is_heard_are_found,
+    an_agent_shows_one_journal_or_another,
 );
 
 pub(crate) fn command(name: &str, agent: &str, sequence: i64) -> Command {
@@ -34,6 +39,7 @@ pub(crate) fn command(name: &str, agent: &str, sequence: i64) -> Command {
         expires_at: at(1_000),
         idempotency_key: None,
         state: CommandState::Queued,
+        withdrawn: None,
         result: None,
     }
 }
@@ -224,4 +230,60 @@ async fn lists_are_filtered_and_tenant_bound(db: Db) {
     let cross = argosy_domain::command::Command { org: other_org, ..command("x", "a", 9) };
     let refused = tx.commands().insert(&cross).await;
     assert!(matches!(refused, Err(StoreError::BrokenReference)), "{refused:?}");
+}
+
+fn withdrawal(second: i64) -> Withdrawal {
+    Withdrawal { by: "user:ada".into(), at: at(second) }
+}
+
+async fn what_was_sent_is_withdrawn_once(db: Db) {
+    insert_agents(&db, &["a"]).await;
+    let running = Command { state: CommandState::Running { at: at(5) }, ..command("run", "a", 1) };
+    let over =
+        Command { state: CommandState::Ended(end(Outcome::Failed)), ..command("over", "a", 3) };
+    insert(&db, &[running, command("new", "a", 2), over]).await;
+    let withdraw = async |name: &str, second: i64| {
+        db.write(async |tx| tx.commands().withdraw(&id(name), &withdrawal(second)).await).await
+    };
+    assert!(!withdraw("new", 7).await, "it was not sent: it simply ends");
+    assert!(!withdraw("over", 7).await);
+    assert!(withdraw("run", 7).await);
+    assert!(!withdraw("run", 8).await, "once");
+    assert_eq!(get(&db, "run").await.unwrap().withdrawn, Some(withdrawal(7)));
+    let mut reader = db.store.read("due").await.unwrap();
+    let due = reader.commands().due_for(&id("a"), 9).await.unwrap();
+    let due: Vec<_> = due.iter().map(|command| command.id.as_str()).collect();
+    assert_eq!(due, ["run", "new"], "the agent is to be told");
+}
+
+async fn commands_of_which_nothing_is_heard_are_found(db: Db) {
+    insert_agents(&db, &["a"]).await;
+    let sent = Command { state: CommandState::Sent { at: at(5) }, ..command("sent", "a", 1) };
+    let got = Command { state: CommandState::Received { at: at(5) }, ..command("got", "a", 2) };
+    let got = Command { expires_at: at(900), ..got };
+    let over = Command { state: CommandState::Ended(end(Outcome::Lost)), ..command("o", "a", 4) };
+    insert(&db, &[sent, got, command("queued", "a", 3), over]).await;
+    let overdue = async |second: i64| {
+        let found = db.write(async |tx| tx.commands().overdue(at(second)).await).await.into_iter();
+        found.map(|command| command.id.to_string()).collect::<Vec<_>>()
+    };
+    assert!(overdue(900).await.is_empty());
+    assert_eq!(overdue(901).await, ["got"]);
+    assert_eq!(overdue(1_001).await, ["got", "sent"]);
+}
+
+async fn an_agent_shows_one_journal_or_another(db: Db) {
+    insert_agents(&db, &["a"]).await;
+    let journal = |name: &str| -> JournalId { id(name) };
+    let save = async |name: &str| {
+        let whose = (&org(), &id("a"));
+        db.write(async |tx| tx.commands().save_journal(whose, &journal(name), at(1)).await).await
+    };
+    assert!(!save("j1").await, "the first is no other");
+    assert!(!save("j1").await);
+    assert!(save("j2").await);
+    let mut reader = db.store.read("journal").await.unwrap();
+    assert_eq!(reader.commands().journal(&id("a")).await.unwrap(), Some(journal("j2")));
+    assert_eq!(reader.commands().journal(&id("b")).await.unwrap(), None);
+    assert_eq!(reader.commands().sequence(&id("b")).await.unwrap(), None);
 }

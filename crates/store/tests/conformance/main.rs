@@ -10,6 +10,7 @@ mod chain;
 mod commands;
 mod common;
 mod database;
+mod fan_outs;
 mod feed;
 mod idempotency;
 mod overview;

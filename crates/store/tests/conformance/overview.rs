@@ -110,6 +110,7 @@ fn command(name: &str, sequence: i64, created_s: i64, state: CommandState) -> Co
         expires_at: at(created_s + DAY),
         idempotency_key: None,
         state,
+        withdrawn: None,
         result: None,
     }
 }

@@ -5776,6 +5776,16 @@ pub struct Hello {
         skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_bytes"
     )]
     pub policy_sha256: ::buffa::alloc::vec::Vec<u8>,
+    /// Generation of the configuration that is in force; 0 for the defaults.
+    ///
+    /// Field 5: `config_generation`
+    #[serde(
+        rename = "configGeneration",
+        alias = "config_generation",
+        with = "::buffa::json_helpers::int64",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_i64"
+    )]
+    pub config_generation: i64,
     #[serde(skip)]
     #[doc(hidden)]
     pub __buffa_unknown_fields: ::buffa::UnknownFields,
@@ -5787,6 +5797,7 @@ impl ::core::fmt::Debug for Hello {
             .field("statement", &self.statement)
             .field("running", &self.running)
             .field("policy_sha256", &self.policy_sha256)
+            .field("config_generation", &self.config_generation)
             .finish()
     }
 }
@@ -5834,6 +5845,11 @@ impl ::buffa::Message for Hello {
         if !self.policy_sha256.is_empty() {
             size += 1u64 + ::buffa::types::bytes_encoded_len(&self.policy_sha256) as u64;
         }
+        if self.config_generation != 0i64 {
+            size
+                += 1u64
+                    + ::buffa::types::int64_encoded_len(self.config_generation) as u64;
+        }
         size += self.__buffa_unknown_fields.encoded_len() as u64;
         ::buffa::saturate_size(size)
     }
@@ -5860,6 +5876,9 @@ impl ::buffa::Message for Hello {
         }
         if !self.policy_sha256.is_empty() {
             ::buffa::types::put_shared_bytes_field(4u32, &self.policy_sha256, buf);
+        }
+        if self.config_generation != 0i64 {
+            ::buffa::types::put_int64_field(5u32, self.config_generation, buf);
         }
         self.__buffa_unknown_fields.write_to(buf);
     }
@@ -5910,6 +5929,13 @@ impl ::buffa::Message for Hello {
                 )?;
                 ::buffa::types::merge_bytes(&mut self.policy_sha256, buf)?;
             }
+            5u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.config_generation = ::buffa::types::decode_int64(buf)?;
+            }
             _ => {
                 self.__buffa_unknown_fields
                     .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
@@ -5922,6 +5948,7 @@ impl ::buffa::Message for Hello {
         self.statement = ::buffa::MessageField::none();
         self.running.clear();
         self.policy_sha256.clear();
+        self.config_generation = 0i64;
         self.__buffa_unknown_fields.clear();
     }
 }
@@ -6474,11 +6501,13 @@ pub const __COMMAND_RESULT_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::bu
     from_json: ::buffa::type_registry::any_from_json::<CommandResult>,
     is_wkt: false,
 };
-/// A command was started.
+/// What changed on the agent: a command was started, or a configuration was looked at.
 #[derive(Clone, PartialEq, Default)]
 #[derive(::serde::Serialize, ::serde::Deserialize)]
 #[serde(default)]
 pub struct State {
+    /// The command that was started.
+    ///
     /// Field 1: `command_id`
     #[serde(
         rename = "commandId",
@@ -6487,13 +6516,24 @@ pub struct State {
         skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
     )]
     pub command_id: ::buffa::alloc::string::String,
+    /// The configuration that is in force now.
+    ///
+    /// Field 2: `config`
+    #[serde(
+        rename = "config",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub config: ::buffa::MessageField<ConfigInForce, ::buffa::Inline<ConfigInForce>>,
     #[serde(skip)]
     #[doc(hidden)]
     pub __buffa_unknown_fields: ::buffa::UnknownFields,
 }
 impl ::core::fmt::Debug for State {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-        f.debug_struct("State").field("command_id", &self.command_id).finish()
+        f.debug_struct("State")
+            .field("command_id", &self.command_id)
+            .field("config", &self.config)
+            .finish()
     }
 }
 impl State {
@@ -6519,25 +6559,41 @@ impl ::buffa::Message for State {
     /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
     /// points reject, never a silently wrapped size.
     #[allow(clippy::let_and_return)]
-    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
         #[allow(unused_imports)]
         use ::buffa::Enumeration as _;
         let mut size = 0u64;
         if !self.command_id.is_empty() {
             size += 1u64 + ::buffa::types::string_encoded_len(&self.command_id) as u64;
         }
+        if self.config.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.config.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
         size += self.__buffa_unknown_fields.encoded_len() as u64;
         ::buffa::saturate_size(size)
     }
     fn write_to(
         &self,
-        _cache: &mut ::buffa::SizeCache,
+        __cache: &mut ::buffa::SizeCache,
         buf: &mut impl ::buffa::EncodeSink,
     ) {
         #[allow(unused_imports)]
         use ::buffa::Enumeration as _;
         if !self.command_id.is_empty() {
             ::buffa::types::put_string_field(1u32, &self.command_id, buf);
+        }
+        if self.config.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                2u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.config.write_to(__cache, buf);
         }
         self.__buffa_unknown_fields.write_to(buf);
     }
@@ -6559,6 +6615,17 @@ impl ::buffa::Message for State {
                 )?;
                 ::buffa::types::merge_string(&mut self.command_id, buf)?;
             }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.config.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
             _ => {
                 self.__buffa_unknown_fields
                     .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
@@ -6568,6 +6635,7 @@ impl ::buffa::Message for State {
     }
     fn clear(&mut self) {
         self.command_id.clear();
+        self.config = ::buffa::MessageField::none();
         self.__buffa_unknown_fields.clear();
     }
 }
@@ -6598,6 +6666,159 @@ pub const __STATE_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type
     type_url: "type.googleapis.com/agentgateway.v1.State",
     to_json: ::buffa::type_registry::any_to_json::<State>,
     from_json: ::buffa::type_registry::any_from_json::<State>,
+    is_wkt: false,
+};
+/// Which configuration is in force.
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct ConfigInForce {
+    /// Its generation.
+    ///
+    /// Field 1: `generation`
+    #[serde(
+        rename = "generation",
+        with = "::buffa::json_helpers::int64",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_i64"
+    )]
+    pub generation: i64,
+    /// Why the one that was sent was not taken; empty where it was. At most 4,096 characters.
+    ///
+    /// Field 2: `error`
+    #[serde(
+        rename = "error",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub error: ::buffa::alloc::string::String,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for ConfigInForce {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("ConfigInForce")
+            .field("generation", &self.generation)
+            .field("error", &self.error)
+            .finish()
+    }
+}
+impl ConfigInForce {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.ConfigInForce";
+}
+::buffa::impl_default_instance!(ConfigInForce);
+impl ::buffa::MessageName for ConfigInForce {
+    const PACKAGE: &'static str = "agentgateway.v1";
+    const NAME: &'static str = "ConfigInForce";
+    const FULL_NAME: &'static str = "agentgateway.v1.ConfigInForce";
+    const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.ConfigInForce";
+}
+impl ::buffa::Message for ConfigInForce {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.generation != 0i64 {
+            size += 1u64 + ::buffa::types::int64_encoded_len(self.generation) as u64;
+        }
+        if !self.error.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.error) as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        _cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.generation != 0i64 {
+            ::buffa::types::put_int64_field(1u32, self.generation, buf);
+        }
+        if !self.error.is_empty() {
+            ::buffa::types::put_string_field(2u32, &self.error, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.generation = ::buffa::types::decode_int64(buf)?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.error, buf)?;
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.generation = 0i64;
+        self.error.clear();
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for ConfigInForce {
+    const PROTO_FQN: &'static str = "agentgateway.v1.ConfigInForce";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for ConfigInForce {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __CONFIG_IN_FORCE_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/agentgateway.v1.ConfigInForce",
+    to_json: ::buffa::type_registry::any_to_json::<ConfigInForce>,
+    from_json: ::buffa::type_registry::any_from_json::<ConfigInForce>,
     is_wkt: false,
 };
 /// Proves the next session on the running stream, before the present one ends.
@@ -6846,6 +7067,22 @@ impl ::buffa::Message for ControlStreamResponse {
                         += 1u64 + ::buffa::encoding::varint_len(inner as u64) as u64
                             + inner as u64;
                 }
+                __buffa::oneof::control_stream_response::Frame::Cancel(x) => {
+                    let __slot = __cache.reserve();
+                    let inner = x.compute_size(__cache);
+                    __cache.set(__slot, inner);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner as u64) as u64
+                            + inner as u64;
+                }
+                __buffa::oneof::control_stream_response::Frame::Config(x) => {
+                    let __slot = __cache.reserve();
+                    let inner = x.compute_size(__cache);
+                    __cache.set(__slot, inner);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner as u64) as u64
+                            + inner as u64;
+                }
             }
         }
         size += self.__buffa_unknown_fields.encoded_len() as u64;
@@ -6903,6 +7140,22 @@ impl ::buffa::Message for ControlStreamResponse {
                 __buffa::oneof::control_stream_response::Frame::Renewed(x) => {
                     ::buffa::types::put_len_delimited_header(
                         6u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    x.write_to(__cache, buf);
+                }
+                __buffa::oneof::control_stream_response::Frame::Cancel(x) => {
+                    ::buffa::types::put_len_delimited_header(
+                        7u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    x.write_to(__cache, buf);
+                }
+                __buffa::oneof::control_stream_response::Frame::Config(x) => {
+                    ::buffa::types::put_len_delimited_header(
+                        8u32,
                         u64::from(__cache.consume_next()),
                         buf,
                     );
@@ -7050,6 +7303,50 @@ impl ::buffa::Message for ControlStreamResponse {
                     ::buffa::Message::merge_length_delimited(&mut val, buf, ctx)?;
                     self.frame = ::core::option::Option::Some(
                         __buffa::oneof::control_stream_response::Frame::Renewed(
+                            ::buffa::alloc::boxed::Box::new(val),
+                        ),
+                    );
+                }
+            }
+            7u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                if let ::core::option::Option::Some(
+                    __buffa::oneof::control_stream_response::Frame::Cancel(
+                        ref mut existing,
+                    ),
+                ) = self.frame
+                {
+                    ::buffa::Message::merge_length_delimited(&mut **existing, buf, ctx)?;
+                } else {
+                    let mut val = ::core::default::Default::default();
+                    ::buffa::Message::merge_length_delimited(&mut val, buf, ctx)?;
+                    self.frame = ::core::option::Option::Some(
+                        __buffa::oneof::control_stream_response::Frame::Cancel(
+                            ::buffa::alloc::boxed::Box::new(val),
+                        ),
+                    );
+                }
+            }
+            8u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                if let ::core::option::Option::Some(
+                    __buffa::oneof::control_stream_response::Frame::Config(
+                        ref mut existing,
+                    ),
+                ) = self.frame
+                {
+                    ::buffa::Message::merge_length_delimited(&mut **existing, buf, ctx)?;
+                } else {
+                    let mut val = ::core::default::Default::default();
+                    ::buffa::Message::merge_length_delimited(&mut val, buf, ctx)?;
+                    self.frame = ::core::option::Option::Some(
+                        __buffa::oneof::control_stream_response::Frame::Config(
                             ::buffa::alloc::boxed::Box::new(val),
                         ),
                     );
@@ -7238,6 +7535,54 @@ impl<'de> ::serde::Deserialize<'de> for ControlStreamResponse {
                                 }
                                 __oneof_frame = Some(
                                     __buffa::oneof::control_stream_response::Frame::Renewed(
+                                        ::buffa::alloc::boxed::Box::new(v),
+                                    ),
+                                );
+                            }
+                        }
+                        "cancel" => {
+                            let v: ::core::option::Option<Cancel> = map
+                                .next_value_seed(
+                                    ::buffa::json_helpers::NullableDeserializeSeed(
+                                        ::buffa::json_helpers::DefaultDeserializeSeed::<
+                                            Cancel,
+                                        >::new(),
+                                    ),
+                                )?;
+                            if let Some(v) = v {
+                                if __oneof_frame.is_some() {
+                                    return Err(
+                                        ::serde::de::Error::custom(
+                                            "multiple oneof fields set for 'frame'",
+                                        ),
+                                    );
+                                }
+                                __oneof_frame = Some(
+                                    __buffa::oneof::control_stream_response::Frame::Cancel(
+                                        ::buffa::alloc::boxed::Box::new(v),
+                                    ),
+                                );
+                            }
+                        }
+                        "config" => {
+                            let v: ::core::option::Option<Config> = map
+                                .next_value_seed(
+                                    ::buffa::json_helpers::NullableDeserializeSeed(
+                                        ::buffa::json_helpers::DefaultDeserializeSeed::<
+                                            Config,
+                                        >::new(),
+                                    ),
+                                )?;
+                            if let Some(v) = v {
+                                if __oneof_frame.is_some() {
+                                    return Err(
+                                        ::serde::de::Error::custom(
+                                            "multiple oneof fields set for 'frame'",
+                                        ),
+                                    );
+                                }
+                                __oneof_frame = Some(
+                                    __buffa::oneof::control_stream_response::Frame::Config(
                                         ::buffa::alloc::boxed::Box::new(v),
                                     ),
                                 );
@@ -7773,6 +8118,401 @@ pub const __COMMAND_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::ty
     type_url: "type.googleapis.com/agentgateway.v1.Command",
     to_json: ::buffa::type_registry::any_to_json::<Command>,
     from_json: ::buffa::type_registry::any_from_json::<Command>,
+    is_wkt: false,
+};
+/// A command is no longer wanted. The agent answers as to the command itself: it acknowledges, and
+/// says with a result what came of it.
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct Cancel {
+    /// Statement of purpose cancel, signed by the command key.
+    ///
+    /// Field 1: `envelope`
+    #[serde(
+        rename = "envelope",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub envelope: ::buffa::MessageField<
+        SignedStatement,
+        ::buffa::Inline<SignedStatement>,
+    >,
+    /// Certificate of the command key that signed.
+    ///
+    /// Field 2: `certificate`
+    #[serde(
+        rename = "certificate",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub certificate: ::buffa::MessageField<
+        SignedStatement,
+        ::buffa::Inline<SignedStatement>,
+    >,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Cancel")
+            .field("envelope", &self.envelope)
+            .field("certificate", &self.certificate)
+            .finish()
+    }
+}
+impl Cancel {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.Cancel";
+}
+::buffa::impl_default_instance!(Cancel);
+impl ::buffa::MessageName for Cancel {
+    const PACKAGE: &'static str = "agentgateway.v1";
+    const NAME: &'static str = "Cancel";
+    const FULL_NAME: &'static str = "agentgateway.v1.Cancel";
+    const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.Cancel";
+}
+impl ::buffa::Message for Cancel {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.envelope.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.envelope.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        if self.certificate.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.certificate.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.envelope.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                1u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.envelope.write_to(__cache, buf);
+        }
+        if self.certificate.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                2u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.certificate.write_to(__cache, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.envelope.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.certificate.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.envelope = ::buffa::MessageField::none();
+        self.certificate = ::buffa::MessageField::none();
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for Cancel {
+    const PROTO_FQN: &'static str = "agentgateway.v1.Cancel";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for Cancel {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __CANCEL_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/agentgateway.v1.Cancel",
+    to_json: ::buffa::type_registry::any_to_json::<Cancel>,
+    from_json: ::buffa::type_registry::any_from_json::<Cancel>,
+    is_wkt: false,
+};
+/// The configuration that the server wants of the agent. The agent answers with a state.
+#[derive(Clone, PartialEq, Default)]
+#[derive(::serde::Serialize, ::serde::Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Statement of purpose config, signed by the command key.
+    ///
+    /// Field 1: `envelope`
+    #[serde(
+        rename = "envelope",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub envelope: ::buffa::MessageField<
+        SignedStatement,
+        ::buffa::Inline<SignedStatement>,
+    >,
+    /// The document whose digest the statement holds: JSON, at most 256 KiB.
+    ///
+    /// Field 2: `document`
+    #[serde(
+        rename = "document",
+        with = "::buffa::json_helpers::bytes",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_bytes"
+    )]
+    pub document: ::buffa::alloc::vec::Vec<u8>,
+    /// Certificate of the command key that signed.
+    ///
+    /// Field 3: `certificate`
+    #[serde(
+        rename = "certificate",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_unset_message_field"
+    )]
+    pub certificate: ::buffa::MessageField<
+        SignedStatement,
+        ::buffa::Inline<SignedStatement>,
+    >,
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub __buffa_unknown_fields: ::buffa::UnknownFields,
+}
+impl ::core::fmt::Debug for Config {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Config")
+            .field("envelope", &self.envelope)
+            .field("document", &self.document)
+            .field("certificate", &self.certificate)
+            .finish()
+    }
+}
+impl Config {
+    /// Protobuf type URL for this message, for use with `Any::pack` and
+    /// `Any::unpack_if`.
+    ///
+    /// Format: `type.googleapis.com/<fully.qualified.TypeName>`
+    pub const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.Config";
+}
+::buffa::impl_default_instance!(Config);
+impl ::buffa::MessageName for Config {
+    const PACKAGE: &'static str = "agentgateway.v1";
+    const NAME: &'static str = "Config";
+    const FULL_NAME: &'static str = "agentgateway.v1.Config";
+    const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.Config";
+}
+impl ::buffa::Message for Config {
+    /// Returns the total encoded size in bytes.
+    ///
+    /// Accumulates in `u64` (which cannot overflow for in-memory
+    /// data) and saturates to `u32` at return, so a message whose
+    /// encoded size exceeds the 2 GiB protobuf limit yields a value
+    /// above [`::buffa::MAX_MESSAGE_BYTES`] that the encode entry
+    /// points reject, never a silently wrapped size.
+    #[allow(clippy::let_and_return)]
+    fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        let mut size = 0u64;
+        if self.envelope.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.envelope.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        if !self.document.is_empty() {
+            size += 1u64 + ::buffa::types::bytes_encoded_len(&self.document) as u64;
+        }
+        if self.certificate.is_set() {
+            let __slot = __cache.reserve();
+            let inner_size = self.certificate.compute_size(__cache);
+            __cache.set(__slot, inner_size);
+            size
+                += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                    + inner_size as u64;
+        }
+        size += self.__buffa_unknown_fields.encoded_len() as u64;
+        ::buffa::saturate_size(size)
+    }
+    fn write_to(
+        &self,
+        __cache: &mut ::buffa::SizeCache,
+        buf: &mut impl ::buffa::EncodeSink,
+    ) {
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        if self.envelope.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                1u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.envelope.write_to(__cache, buf);
+        }
+        if !self.document.is_empty() {
+            ::buffa::types::put_shared_bytes_field(2u32, &self.document, buf);
+        }
+        if self.certificate.is_set() {
+            ::buffa::types::put_len_delimited_header(
+                3u32,
+                u64::from(__cache.consume_next()),
+                buf,
+            );
+            self.certificate.write_to(__cache, buf);
+        }
+        self.__buffa_unknown_fields.write_to(buf);
+    }
+    fn merge_field(
+        &mut self,
+        tag: ::buffa::encoding::Tag,
+        buf: &mut impl ::buffa::bytes::Buf,
+        ctx: ::buffa::DecodeContext<'_>,
+    ) -> ::core::result::Result<(), ::buffa::DecodeError> {
+        #[allow(unused_imports)]
+        use ::buffa::bytes::Buf as _;
+        #[allow(unused_imports)]
+        use ::buffa::Enumeration as _;
+        match tag.field_number() {
+            1u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.envelope.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_bytes(&mut self.document, buf)?;
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::Message::merge_length_delimited(
+                    self.certificate.get_or_insert_default(),
+                    buf,
+                    ctx,
+                )?;
+            }
+            _ => {
+                self.__buffa_unknown_fields
+                    .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
+            }
+        }
+        ::core::result::Result::Ok(())
+    }
+    fn clear(&mut self) {
+        self.envelope = ::buffa::MessageField::none();
+        self.document.clear();
+        self.certificate = ::buffa::MessageField::none();
+        self.__buffa_unknown_fields.clear();
+    }
+}
+impl ::buffa::ExtensionSet for Config {
+    const PROTO_FQN: &'static str = "agentgateway.v1.Config";
+    fn unknown_fields(&self) -> &::buffa::UnknownFields {
+        &self.__buffa_unknown_fields
+    }
+    fn unknown_fields_mut(&mut self) -> &mut ::buffa::UnknownFields {
+        &mut self.__buffa_unknown_fields
+    }
+}
+impl ::buffa::json_helpers::ProtoElemJson for Config {
+    fn serialize_proto_json<S: ::serde::Serializer>(
+        v: &Self,
+        s: S,
+    ) -> ::core::result::Result<S::Ok, S::Error> {
+        ::serde::Serialize::serialize(v, s)
+    }
+    fn deserialize_proto_json<'de, D: ::serde::Deserializer<'de>>(
+        d: D,
+    ) -> ::core::result::Result<Self, D::Error> {
+        <Self as ::serde::Deserialize>::deserialize(d)
+    }
+}
+#[doc(hidden)]
+pub const __CONFIG_JSON_ANY: ::buffa::type_registry::JsonAnyEntry = ::buffa::type_registry::JsonAnyEntry {
+    type_url: "type.googleapis.com/agentgateway.v1.Config",
+    to_json: ::buffa::type_registry::any_to_json::<Config>,
+    from_json: ::buffa::type_registry::any_from_json::<Config>,
     is_wkt: false,
 };
 #[derive(Clone, PartialEq, Default)]
@@ -17220,6 +17960,10 @@ pub mod __buffa {
             ///
             /// Field 4: `policy_sha256`
             pub policy_sha256: &'a [u8],
+            /// Generation of the configuration that is in force; 0 for the defaults.
+            ///
+            /// Field 5: `config_generation`
+            pub config_generation: i64,
             pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
         }
         impl<'a> ::buffa::MessageView<'a> for HelloView<'a> {
@@ -17297,6 +18041,13 @@ pub mod __buffa {
                         )?;
                         view.policy_sha256 = ::buffa::types::borrow_bytes(&mut cur)?;
                     }
+                    5u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::Varint,
+                        )?;
+                        view.config_generation = ::buffa::types::decode_int64(&mut cur)?;
+                    }
                     3u32 => {
                         ::buffa::encoding::check_wire_type(
                             tag,
@@ -17343,6 +18094,7 @@ pub mod __buffa {
                     },
                     running: self.running.iter().map(|s| s.to_string()).collect(),
                     policy_sha256: (self.policy_sha256).to_vec(),
+                    config_generation: self.config_generation,
                     __buffa_unknown_fields: self
                         .__buffa_unknown_fields
                         .to_owned()?
@@ -17379,6 +18131,12 @@ pub mod __buffa {
                             + ::buffa::types::bytes_encoded_len(&self.policy_sha256)
                                 as u64;
                 }
+                if self.config_generation != 0i64 {
+                    size
+                        += 1u64
+                            + ::buffa::types::int64_encoded_len(self.config_generation)
+                                as u64;
+                }
                 size += self.__buffa_unknown_fields.encoded_len() as u64;
                 ::buffa::saturate_size(size)
             }
@@ -17410,6 +18168,9 @@ pub mod __buffa {
                         &self.policy_sha256,
                         buf,
                     );
+                }
+                if self.config_generation != 0i64 {
+                    ::buffa::types::put_int64_field(5u32, self.config_generation, buf);
                 }
                 self.__buffa_unknown_fields.write_to(buf);
             }
@@ -17449,6 +18210,15 @@ pub mod __buffa {
                         .serialize_entry(
                             "policySha256",
                             &::buffa::json_helpers::BytesJson(self.policy_sha256),
+                        )?;
+                }
+                if !::buffa::json_helpers::skip_if::is_zero_i64(
+                    &self.config_generation,
+                ) {
+                    __map
+                        .serialize_entry(
+                            "configGeneration",
+                            &::buffa::json_helpers::ProtoJson(&self.config_generation),
                         )?;
                 }
                 __map.end()
@@ -17573,6 +18343,13 @@ pub mod __buffa {
             #[must_use]
             pub fn policy_sha256(&self) -> &'_ [u8] {
                 self.0.reborrow().policy_sha256
+            }
+            /// Generation of the configuration that is in force; 0 for the defaults.
+            ///
+            /// Field 5: `config_generation`
+            #[must_use]
+            pub fn config_generation(&self) -> i64 {
+                self.0.reborrow().config_generation
             }
         }
         impl ::core::convert::From<::buffa::OwnedView<HelloView<'static>>>
@@ -18588,11 +19365,19 @@ pub mod __buffa {
                 ::serde::Serialize::serialize(&self.0, __s)
             }
         }
-        /// A command was started.
+        /// What changed on the agent: a command was started, or a configuration was looked at.
         #[derive(Clone, Debug, Default)]
         pub struct StateView<'a> {
+            /// The command that was started.
+            ///
             /// Field 1: `command_id`
             pub command_id: &'a str,
+            /// The configuration that is in force now.
+            ///
+            /// Field 2: `config`
+            pub config: ::buffa::MessageFieldView<
+                super::super::__buffa::view::ConfigInForceView<'a>,
+            >,
             pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
         }
         impl<'a> ::buffa::MessageView<'a> for StateView<'a> {
@@ -18638,6 +19423,31 @@ pub mod __buffa {
                         )?;
                         view.command_id = ::buffa::types::borrow_str(&mut cur)?;
                     }
+                    2u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        let __sub_ctx = ctx.descend()?;
+                        let sub = ::buffa::types::borrow_bytes(&mut cur)?;
+                        match view.config.as_mut() {
+                            Some(existing) => {
+                                ::buffa::MessageView::merge_into_view(
+                                    existing,
+                                    sub,
+                                    __sub_ctx,
+                                )?
+                            }
+                            None => {
+                                view.config = ::buffa::MessageFieldView::set(
+                                    <super::super::__buffa::view::ConfigInForceView as ::buffa::MessageView>::decode_view_ctx(
+                                        sub,
+                                        __sub_ctx,
+                                    )?,
+                                );
+                            }
+                        }
+                    }
                     _ => {
                         ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
                         let span_len = before_tag.len() - cur.len();
@@ -18662,6 +19472,15 @@ pub mod __buffa {
                 let _ = __buffa_src;
                 ::core::result::Result::Ok(super::super::State {
                     command_id: self.command_id.to_string(),
+                    config: match self.config.as_option() {
+                        Some(v) => {
+                            ::buffa::MessageField::<
+                                super::super::ConfigInForce,
+                                ::buffa::Inline<super::super::ConfigInForce>,
+                            >::some(v.to_owned_from_source(__buffa_src)?)
+                        }
+                        None => ::buffa::MessageField::none(),
+                    },
                     __buffa_unknown_fields: self
                         .__buffa_unknown_fields
                         .to_owned()?
@@ -18672,7 +19491,7 @@ pub mod __buffa {
         }
         impl<'a> ::buffa::ViewEncode<'a> for StateView<'a> {
             #[allow(clippy::needless_borrow, clippy::let_and_return)]
-            fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+            fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
                 #[allow(unused_imports)]
                 use ::buffa::Enumeration as _;
                 let mut size = 0u64;
@@ -18682,19 +19501,35 @@ pub mod __buffa {
                             + ::buffa::types::string_encoded_len(&self.command_id)
                                 as u64;
                 }
+                if self.config.is_set() {
+                    let __slot = __cache.reserve();
+                    let inner_size = self.config.compute_size(__cache);
+                    __cache.set(__slot, inner_size);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                            + inner_size as u64;
+                }
                 size += self.__buffa_unknown_fields.encoded_len() as u64;
                 ::buffa::saturate_size(size)
             }
             #[allow(clippy::needless_borrow)]
             fn write_to(
                 &self,
-                _cache: &mut ::buffa::SizeCache,
+                __cache: &mut ::buffa::SizeCache,
                 buf: &mut impl ::buffa::EncodeSink,
             ) {
                 #[allow(unused_imports)]
                 use ::buffa::Enumeration as _;
                 if !self.command_id.is_empty() {
                     ::buffa::types::put_string_field(1u32, &self.command_id, buf);
+                }
+                if self.config.is_set() {
+                    ::buffa::types::put_len_delimited_header(
+                        2u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    self.config.write_to(__cache, buf);
                 }
                 self.__buffa_unknown_fields.write_to(buf);
             }
@@ -18719,6 +19554,11 @@ pub mod __buffa {
                 let mut __map = __s.serialize_map(::core::option::Option::None)?;
                 if !::buffa::json_helpers::skip_if::is_empty_str(self.command_id) {
                     __map.serialize_entry("commandId", self.command_id)?;
+                }
+                {
+                    if let ::core::option::Option::Some(__v) = self.config.as_option() {
+                        __map.serialize_entry("config", __v)?;
+                    }
                 }
                 __map.end()
             }
@@ -18811,10 +19651,23 @@ pub mod __buffa {
             pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
                 self.0.into_bytes()
             }
+            /// The command that was started.
+            ///
             /// Field 1: `command_id`
             #[must_use]
             pub fn command_id(&self) -> &'_ str {
                 self.0.reborrow().command_id
+            }
+            /// The configuration that is in force now.
+            ///
+            /// Field 2: `config`
+            #[must_use]
+            pub fn config(
+                &self,
+            ) -> &::buffa::MessageFieldView<
+                super::super::__buffa::view::ConfigInForceView<'_>,
+            > {
+                &self.0.reborrow().config
             }
         }
         impl ::core::convert::From<::buffa::OwnedView<StateView<'static>>>
@@ -18840,6 +19693,311 @@ pub mod __buffa {
             type ViewHandle = StateOwnedView;
         }
         impl ::serde::Serialize for StateOwnedView {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                ::serde::Serialize::serialize(&self.0, __s)
+            }
+        }
+        /// Which configuration is in force.
+        #[derive(Clone, Debug, Default)]
+        pub struct ConfigInForceView<'a> {
+            /// Its generation.
+            ///
+            /// Field 1: `generation`
+            pub generation: i64,
+            /// Why the one that was sent was not taken; empty where it was. At most 4,096 characters.
+            ///
+            /// Field 2: `error`
+            pub error: &'a str,
+            pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
+        }
+        impl<'a> ::buffa::MessageView<'a> for ConfigInForceView<'a> {
+            type Owned = super::super::ConfigInForce;
+            fn decode_view(
+                buf: &'a [u8],
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                let __limit = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT,
+                );
+                let __elem = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT,
+                );
+                <Self as ::buffa::MessageView>::decode_view_ctx(
+                    buf,
+                    ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                        .with_element_memory(&__elem),
+                )
+            }
+            fn decode_view_with_ctx(
+                buf: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+            }
+            #[inline]
+            fn merge_view_field(
+                &mut self,
+                tag: ::buffa::encoding::Tag,
+                cur: &'a [u8],
+                before_tag: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+                let _ = ctx;
+                #[allow(unused_variables)]
+                let view = self;
+                let mut cur = cur;
+                match tag.field_number() {
+                    1u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::Varint,
+                        )?;
+                        view.generation = ::buffa::types::decode_int64(&mut cur)?;
+                    }
+                    2u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.error = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    _ => {
+                        ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
+                        let span_len = before_tag.len() - cur.len();
+                        view.__buffa_unknown_fields
+                            .push_record(before_tag, span_len, ctx)?;
+                    }
+                }
+                ::core::result::Result::Ok(cur)
+            }
+            fn to_owned_message(
+                &self,
+            ) -> ::core::result::Result<
+                super::super::ConfigInForce,
+                ::buffa::DecodeError,
+            > {
+                self.to_owned_from_source(None)
+            }
+            #[allow(clippy::useless_conversion, clippy::needless_update)]
+            fn to_owned_from_source(
+                &self,
+                __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+            ) -> ::core::result::Result<
+                super::super::ConfigInForce,
+                ::buffa::DecodeError,
+            > {
+                #[allow(unused_imports)]
+                use ::buffa::alloc::string::ToString as _;
+                let _ = __buffa_src;
+                ::core::result::Result::Ok(super::super::ConfigInForce {
+                    generation: self.generation,
+                    error: self.error.to_string(),
+                    __buffa_unknown_fields: self
+                        .__buffa_unknown_fields
+                        .to_owned()?
+                        .into(),
+                    ..::core::default::Default::default()
+                })
+            }
+        }
+        impl<'a> ::buffa::ViewEncode<'a> for ConfigInForceView<'a> {
+            #[allow(clippy::needless_borrow, clippy::let_and_return)]
+            fn compute_size(&self, _cache: &mut ::buffa::SizeCache) -> u32 {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                let mut size = 0u64;
+                if self.generation != 0i64 {
+                    size
+                        += 1u64
+                            + ::buffa::types::int64_encoded_len(self.generation) as u64;
+                }
+                if !self.error.is_empty() {
+                    size
+                        += 1u64 + ::buffa::types::string_encoded_len(&self.error) as u64;
+                }
+                size += self.__buffa_unknown_fields.encoded_len() as u64;
+                ::buffa::saturate_size(size)
+            }
+            #[allow(clippy::needless_borrow)]
+            fn write_to(
+                &self,
+                _cache: &mut ::buffa::SizeCache,
+                buf: &mut impl ::buffa::EncodeSink,
+            ) {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                if self.generation != 0i64 {
+                    ::buffa::types::put_int64_field(1u32, self.generation, buf);
+                }
+                if !self.error.is_empty() {
+                    ::buffa::types::put_string_field(2u32, &self.error, buf);
+                }
+                self.__buffa_unknown_fields.write_to(buf);
+            }
+        }
+        /// Serializes this view as protobuf JSON.
+        ///
+        /// Implicit-presence fields with default values are omitted, `required`
+        /// fields are always emitted, explicit-presence (`optional`) fields are
+        /// emitted only when set, bytes fields are base64-encoded, and enum
+        /// values are their proto name strings.
+        ///
+        /// This impl uses `serialize_map(None)` because the number of emitted
+        /// fields depends on default-omission rules; serializers that require
+        /// known map lengths (e.g. `bincode`) will return a runtime error.
+        /// Use the owned message type for those formats.
+        impl<'__a> ::serde::Serialize for ConfigInForceView<'__a> {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                use ::serde::ser::SerializeMap as _;
+                let mut __map = __s.serialize_map(::core::option::Option::None)?;
+                if !::buffa::json_helpers::skip_if::is_zero_i64(&self.generation) {
+                    __map
+                        .serialize_entry(
+                            "generation",
+                            &::buffa::json_helpers::ProtoJson(&self.generation),
+                        )?;
+                }
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.error) {
+                    __map.serialize_entry("error", self.error)?;
+                }
+                __map.end()
+            }
+        }
+        impl<'a> ::buffa::MessageName for ConfigInForceView<'a> {
+            const PACKAGE: &'static str = "agentgateway.v1";
+            const NAME: &'static str = "ConfigInForce";
+            const FULL_NAME: &'static str = "agentgateway.v1.ConfigInForce";
+            const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.ConfigInForce";
+        }
+        ::buffa::impl_default_view_instance!(ConfigInForceView);
+        ::buffa::impl_view_reborrow!(ConfigInForceView);
+        /** Self-contained, `'static` owned view of a `ConfigInForce` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`ConfigInForceView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`ConfigInForceView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+        #[derive(Clone, Debug)]
+        pub struct ConfigInForceOwnedView(
+            ::buffa::OwnedView<ConfigInForceView<'static>>,
+        );
+        impl ConfigInForceOwnedView {
+            /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+            ///
+            /// The view borrows directly from the buffer's data; the buffer is
+            /// retained inside the returned handle.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+            /// protobuf data.
+            pub fn decode(
+                bytes: ::buffa::bytes::Bytes,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    ConfigInForceOwnedView(::buffa::OwnedView::decode(bytes)?),
+                )
+            }
+            /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+            /// max message size).
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+            /// exceeds the configured limits.
+            pub fn decode_with_options(
+                bytes: ::buffa::bytes::Bytes,
+                opts: &::buffa::DecodeOptions,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    ConfigInForceOwnedView(
+                        ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+                    ),
+                )
+            }
+            /// Build from an owned message via an encode → decode round-trip.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+            /// message's encoded size exceeds the 2 GiB protobuf limit, or
+            /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+            /// somehow invalid (should not happen for well-formed messages).
+            pub fn from_owned(
+                msg: &super::super::ConfigInForce,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    ConfigInForceOwnedView(::buffa::OwnedView::from_owned(msg)?),
+                )
+            }
+            /// Borrow the full [`ConfigInForceView`] with its lifetime tied to `&self`.
+            #[must_use]
+            pub fn view(&self) -> &ConfigInForceView<'_> {
+                self.0.reborrow()
+            }
+            /// Convert to the owned message type.
+            ///
+            /// Infallible: this type's constructors wire-decode their
+            /// buffer, and a view produced by wire decoding always
+            /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+            /// whose contract also governs handles converted from a raw
+            /// [`::buffa::OwnedView`].
+            #[must_use]
+            pub fn to_owned_message(&self) -> super::super::ConfigInForce {
+                self.0.to_owned_message()
+            }
+            /// The underlying bytes buffer.
+            #[must_use]
+            pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+                self.0.bytes()
+            }
+            /// Consume the handle, returning the underlying bytes buffer.
+            #[must_use]
+            pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+                self.0.into_bytes()
+            }
+            /// Its generation.
+            ///
+            /// Field 1: `generation`
+            #[must_use]
+            pub fn generation(&self) -> i64 {
+                self.0.reborrow().generation
+            }
+            /// Why the one that was sent was not taken; empty where it was. At most 4,096 characters.
+            ///
+            /// Field 2: `error`
+            #[must_use]
+            pub fn error(&self) -> &'_ str {
+                self.0.reborrow().error
+            }
+        }
+        impl ::core::convert::From<::buffa::OwnedView<ConfigInForceView<'static>>>
+        for ConfigInForceOwnedView {
+            fn from(inner: ::buffa::OwnedView<ConfigInForceView<'static>>) -> Self {
+                ConfigInForceOwnedView(inner)
+            }
+        }
+        impl ::core::convert::From<ConfigInForceOwnedView>
+        for ::buffa::OwnedView<ConfigInForceView<'static>> {
+            fn from(wrapper: ConfigInForceOwnedView) -> Self {
+                wrapper.0
+            }
+        }
+        impl ::core::convert::AsRef<::buffa::OwnedView<ConfigInForceView<'static>>>
+        for ConfigInForceOwnedView {
+            fn as_ref(&self) -> &::buffa::OwnedView<ConfigInForceView<'static>> {
+                &self.0
+            }
+        }
+        impl ::buffa::HasMessageView for super::super::ConfigInForce {
+            type View<'a> = ConfigInForceView<'a>;
+            type ViewHandle = ConfigInForceOwnedView;
+        }
+        impl ::serde::Serialize for ConfigInForceOwnedView {
             fn serialize<__S: ::serde::Serializer>(
                 &self,
                 __s: __S,
@@ -19365,6 +20523,68 @@ pub mod __buffa {
                             );
                         }
                     }
+                    7u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        let __sub_ctx = ctx.descend()?;
+                        let sub = ::buffa::types::borrow_bytes(&mut cur)?;
+                        if let Some(
+                            super::super::__buffa::view::oneof::control_stream_response::Frame::Cancel(
+                                ref mut existing,
+                            ),
+                        ) = view.frame
+                        {
+                            ::buffa::MessageView::merge_into_view(
+                                &mut **existing,
+                                sub,
+                                __sub_ctx,
+                            )?;
+                        } else {
+                            view.frame = Some(
+                                super::super::__buffa::view::oneof::control_stream_response::Frame::Cancel(
+                                    ::buffa::alloc::boxed::Box::new(
+                                        <super::super::__buffa::view::CancelView as ::buffa::MessageView>::decode_view_ctx(
+                                            sub,
+                                            __sub_ctx,
+                                        )?,
+                                    ),
+                                ),
+                            );
+                        }
+                    }
+                    8u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        let __sub_ctx = ctx.descend()?;
+                        let sub = ::buffa::types::borrow_bytes(&mut cur)?;
+                        if let Some(
+                            super::super::__buffa::view::oneof::control_stream_response::Frame::Config(
+                                ref mut existing,
+                            ),
+                        ) = view.frame
+                        {
+                            ::buffa::MessageView::merge_into_view(
+                                &mut **existing,
+                                sub,
+                                __sub_ctx,
+                            )?;
+                        } else {
+                            view.frame = Some(
+                                super::super::__buffa::view::oneof::control_stream_response::Frame::Config(
+                                    ::buffa::alloc::boxed::Box::new(
+                                        <super::super::__buffa::view::ConfigView as ::buffa::MessageView>::decode_view_ctx(
+                                            sub,
+                                            __sub_ctx,
+                                        )?,
+                                    ),
+                                ),
+                            );
+                        }
+                    }
                     _ => {
                         ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
                         let span_len = before_tag.len() - cur.len();
@@ -19452,6 +20672,24 @@ pub mod __buffa {
                                             ),
                                         )
                                     }
+                                    super::super::__buffa::view::oneof::control_stream_response::Frame::Cancel(
+                                        v,
+                                    ) => {
+                                        super::super::__buffa::oneof::control_stream_response::Frame::Cancel(
+                                            ::buffa::alloc::boxed::Box::new(
+                                                v.to_owned_from_source(__buffa_src)?,
+                                            ),
+                                        )
+                                    }
+                                    super::super::__buffa::view::oneof::control_stream_response::Frame::Config(
+                                        v,
+                                    ) => {
+                                        super::super::__buffa::oneof::control_stream_response::Frame::Config(
+                                            ::buffa::alloc::boxed::Box::new(
+                                                v.to_owned_from_source(__buffa_src)?,
+                                            ),
+                                        )
+                                    }
                                 },
                             )
                         }
@@ -19524,6 +20762,26 @@ pub mod __buffa {
                                     + inner as u64;
                         }
                         super::super::__buffa::view::oneof::control_stream_response::Frame::Renewed(
+                            x,
+                        ) => {
+                            let __slot = __cache.reserve();
+                            let inner = x.compute_size(__cache);
+                            __cache.set(__slot, inner);
+                            size
+                                += 1u64 + ::buffa::encoding::varint_len(inner as u64) as u64
+                                    + inner as u64;
+                        }
+                        super::super::__buffa::view::oneof::control_stream_response::Frame::Cancel(
+                            x,
+                        ) => {
+                            let __slot = __cache.reserve();
+                            let inner = x.compute_size(__cache);
+                            __cache.set(__slot, inner);
+                            size
+                                += 1u64 + ::buffa::encoding::varint_len(inner as u64) as u64
+                                    + inner as u64;
+                        }
+                        super::super::__buffa::view::oneof::control_stream_response::Frame::Config(
                             x,
                         ) => {
                             let __slot = __cache.reserve();
@@ -19608,6 +20866,26 @@ pub mod __buffa {
                             );
                             x.write_to(__cache, buf);
                         }
+                        super::super::__buffa::view::oneof::control_stream_response::Frame::Cancel(
+                            x,
+                        ) => {
+                            ::buffa::types::put_len_delimited_header(
+                                7u32,
+                                u64::from(__cache.consume_next()),
+                                buf,
+                            );
+                            x.write_to(__cache, buf);
+                        }
+                        super::super::__buffa::view::oneof::control_stream_response::Frame::Config(
+                            x,
+                        ) => {
+                            ::buffa::types::put_len_delimited_header(
+                                8u32,
+                                u64::from(__cache.consume_next()),
+                                buf,
+                            );
+                            x.write_to(__cache, buf);
+                        }
                     }
                 }
                 self.__buffa_unknown_fields.write_to(buf);
@@ -19662,6 +20940,16 @@ pub mod __buffa {
                             v,
                         ) => {
                             __map.serialize_entry("renewed", v)?;
+                        }
+                        super::super::__buffa::view::oneof::control_stream_response::Frame::Cancel(
+                            v,
+                        ) => {
+                            __map.serialize_entry("cancel", v)?;
+                        }
+                        super::super::__buffa::view::oneof::control_stream_response::Frame::Config(
+                            v,
+                        ) => {
+                            __map.serialize_entry("config", v)?;
                         }
                     }
                 }
@@ -20793,6 +22081,805 @@ pub mod __buffa {
                 ::serde::Serialize::serialize(&self.0, __s)
             }
         }
+        /// A command is no longer wanted. The agent answers as to the command itself: it acknowledges, and
+        /// says with a result what came of it.
+        #[derive(Clone, Debug, Default)]
+        pub struct CancelView<'a> {
+            /// Statement of purpose cancel, signed by the command key.
+            ///
+            /// Field 1: `envelope`
+            pub envelope: ::buffa::MessageFieldView<
+                super::super::__buffa::view::SignedStatementView<'a>,
+            >,
+            /// Certificate of the command key that signed.
+            ///
+            /// Field 2: `certificate`
+            pub certificate: ::buffa::MessageFieldView<
+                super::super::__buffa::view::SignedStatementView<'a>,
+            >,
+            pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
+        }
+        impl<'a> ::buffa::MessageView<'a> for CancelView<'a> {
+            type Owned = super::super::Cancel;
+            fn decode_view(
+                buf: &'a [u8],
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                let __limit = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT,
+                );
+                let __elem = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT,
+                );
+                <Self as ::buffa::MessageView>::decode_view_ctx(
+                    buf,
+                    ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                        .with_element_memory(&__elem),
+                )
+            }
+            fn decode_view_with_ctx(
+                buf: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+            }
+            #[inline]
+            fn merge_view_field(
+                &mut self,
+                tag: ::buffa::encoding::Tag,
+                cur: &'a [u8],
+                before_tag: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+                let _ = ctx;
+                #[allow(unused_variables)]
+                let view = self;
+                let mut cur = cur;
+                match tag.field_number() {
+                    1u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        let __sub_ctx = ctx.descend()?;
+                        let sub = ::buffa::types::borrow_bytes(&mut cur)?;
+                        match view.envelope.as_mut() {
+                            Some(existing) => {
+                                ::buffa::MessageView::merge_into_view(
+                                    existing,
+                                    sub,
+                                    __sub_ctx,
+                                )?
+                            }
+                            None => {
+                                view.envelope = ::buffa::MessageFieldView::set(
+                                    <super::super::__buffa::view::SignedStatementView as ::buffa::MessageView>::decode_view_ctx(
+                                        sub,
+                                        __sub_ctx,
+                                    )?,
+                                );
+                            }
+                        }
+                    }
+                    2u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        let __sub_ctx = ctx.descend()?;
+                        let sub = ::buffa::types::borrow_bytes(&mut cur)?;
+                        match view.certificate.as_mut() {
+                            Some(existing) => {
+                                ::buffa::MessageView::merge_into_view(
+                                    existing,
+                                    sub,
+                                    __sub_ctx,
+                                )?
+                            }
+                            None => {
+                                view.certificate = ::buffa::MessageFieldView::set(
+                                    <super::super::__buffa::view::SignedStatementView as ::buffa::MessageView>::decode_view_ctx(
+                                        sub,
+                                        __sub_ctx,
+                                    )?,
+                                );
+                            }
+                        }
+                    }
+                    _ => {
+                        ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
+                        let span_len = before_tag.len() - cur.len();
+                        view.__buffa_unknown_fields
+                            .push_record(before_tag, span_len, ctx)?;
+                    }
+                }
+                ::core::result::Result::Ok(cur)
+            }
+            fn to_owned_message(
+                &self,
+            ) -> ::core::result::Result<super::super::Cancel, ::buffa::DecodeError> {
+                self.to_owned_from_source(None)
+            }
+            #[allow(clippy::useless_conversion, clippy::needless_update)]
+            fn to_owned_from_source(
+                &self,
+                __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+            ) -> ::core::result::Result<super::super::Cancel, ::buffa::DecodeError> {
+                #[allow(unused_imports)]
+                use ::buffa::alloc::string::ToString as _;
+                let _ = __buffa_src;
+                ::core::result::Result::Ok(super::super::Cancel {
+                    envelope: match self.envelope.as_option() {
+                        Some(v) => {
+                            ::buffa::MessageField::<
+                                super::super::SignedStatement,
+                                ::buffa::Inline<super::super::SignedStatement>,
+                            >::some(v.to_owned_from_source(__buffa_src)?)
+                        }
+                        None => ::buffa::MessageField::none(),
+                    },
+                    certificate: match self.certificate.as_option() {
+                        Some(v) => {
+                            ::buffa::MessageField::<
+                                super::super::SignedStatement,
+                                ::buffa::Inline<super::super::SignedStatement>,
+                            >::some(v.to_owned_from_source(__buffa_src)?)
+                        }
+                        None => ::buffa::MessageField::none(),
+                    },
+                    __buffa_unknown_fields: self
+                        .__buffa_unknown_fields
+                        .to_owned()?
+                        .into(),
+                    ..::core::default::Default::default()
+                })
+            }
+        }
+        impl<'a> ::buffa::ViewEncode<'a> for CancelView<'a> {
+            #[allow(clippy::needless_borrow, clippy::let_and_return)]
+            fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                let mut size = 0u64;
+                if self.envelope.is_set() {
+                    let __slot = __cache.reserve();
+                    let inner_size = self.envelope.compute_size(__cache);
+                    __cache.set(__slot, inner_size);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                            + inner_size as u64;
+                }
+                if self.certificate.is_set() {
+                    let __slot = __cache.reserve();
+                    let inner_size = self.certificate.compute_size(__cache);
+                    __cache.set(__slot, inner_size);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                            + inner_size as u64;
+                }
+                size += self.__buffa_unknown_fields.encoded_len() as u64;
+                ::buffa::saturate_size(size)
+            }
+            #[allow(clippy::needless_borrow)]
+            fn write_to(
+                &self,
+                __cache: &mut ::buffa::SizeCache,
+                buf: &mut impl ::buffa::EncodeSink,
+            ) {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                if self.envelope.is_set() {
+                    ::buffa::types::put_len_delimited_header(
+                        1u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    self.envelope.write_to(__cache, buf);
+                }
+                if self.certificate.is_set() {
+                    ::buffa::types::put_len_delimited_header(
+                        2u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    self.certificate.write_to(__cache, buf);
+                }
+                self.__buffa_unknown_fields.write_to(buf);
+            }
+        }
+        /// Serializes this view as protobuf JSON.
+        ///
+        /// Implicit-presence fields with default values are omitted, `required`
+        /// fields are always emitted, explicit-presence (`optional`) fields are
+        /// emitted only when set, bytes fields are base64-encoded, and enum
+        /// values are their proto name strings.
+        ///
+        /// This impl uses `serialize_map(None)` because the number of emitted
+        /// fields depends on default-omission rules; serializers that require
+        /// known map lengths (e.g. `bincode`) will return a runtime error.
+        /// Use the owned message type for those formats.
+        impl<'__a> ::serde::Serialize for CancelView<'__a> {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                use ::serde::ser::SerializeMap as _;
+                let mut __map = __s.serialize_map(::core::option::Option::None)?;
+                {
+                    if let ::core::option::Option::Some(__v) = self.envelope.as_option()
+                    {
+                        __map.serialize_entry("envelope", __v)?;
+                    }
+                }
+                {
+                    if let ::core::option::Option::Some(__v) = self
+                        .certificate
+                        .as_option()
+                    {
+                        __map.serialize_entry("certificate", __v)?;
+                    }
+                }
+                __map.end()
+            }
+        }
+        impl<'a> ::buffa::MessageName for CancelView<'a> {
+            const PACKAGE: &'static str = "agentgateway.v1";
+            const NAME: &'static str = "Cancel";
+            const FULL_NAME: &'static str = "agentgateway.v1.Cancel";
+            const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.Cancel";
+        }
+        ::buffa::impl_default_view_instance!(CancelView);
+        ::buffa::impl_view_reborrow!(CancelView);
+        /** Self-contained, `'static` owned view of a `Cancel` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`CancelView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`CancelView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+        #[derive(Clone, Debug)]
+        pub struct CancelOwnedView(::buffa::OwnedView<CancelView<'static>>);
+        impl CancelOwnedView {
+            /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+            ///
+            /// The view borrows directly from the buffer's data; the buffer is
+            /// retained inside the returned handle.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+            /// protobuf data.
+            pub fn decode(
+                bytes: ::buffa::bytes::Bytes,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    CancelOwnedView(::buffa::OwnedView::decode(bytes)?),
+                )
+            }
+            /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+            /// max message size).
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+            /// exceeds the configured limits.
+            pub fn decode_with_options(
+                bytes: ::buffa::bytes::Bytes,
+                opts: &::buffa::DecodeOptions,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    CancelOwnedView(
+                        ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+                    ),
+                )
+            }
+            /// Build from an owned message via an encode → decode round-trip.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+            /// message's encoded size exceeds the 2 GiB protobuf limit, or
+            /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+            /// somehow invalid (should not happen for well-formed messages).
+            pub fn from_owned(
+                msg: &super::super::Cancel,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    CancelOwnedView(::buffa::OwnedView::from_owned(msg)?),
+                )
+            }
+            /// Borrow the full [`CancelView`] with its lifetime tied to `&self`.
+            #[must_use]
+            pub fn view(&self) -> &CancelView<'_> {
+                self.0.reborrow()
+            }
+            /// Convert to the owned message type.
+            ///
+            /// Infallible: this type's constructors wire-decode their
+            /// buffer, and a view produced by wire decoding always
+            /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+            /// whose contract also governs handles converted from a raw
+            /// [`::buffa::OwnedView`].
+            #[must_use]
+            pub fn to_owned_message(&self) -> super::super::Cancel {
+                self.0.to_owned_message()
+            }
+            /// The underlying bytes buffer.
+            #[must_use]
+            pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+                self.0.bytes()
+            }
+            /// Consume the handle, returning the underlying bytes buffer.
+            #[must_use]
+            pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+                self.0.into_bytes()
+            }
+            /// Statement of purpose cancel, signed by the command key.
+            ///
+            /// Field 1: `envelope`
+            #[must_use]
+            pub fn envelope(
+                &self,
+            ) -> &::buffa::MessageFieldView<
+                super::super::__buffa::view::SignedStatementView<'_>,
+            > {
+                &self.0.reborrow().envelope
+            }
+            /// Certificate of the command key that signed.
+            ///
+            /// Field 2: `certificate`
+            #[must_use]
+            pub fn certificate(
+                &self,
+            ) -> &::buffa::MessageFieldView<
+                super::super::__buffa::view::SignedStatementView<'_>,
+            > {
+                &self.0.reborrow().certificate
+            }
+        }
+        impl ::core::convert::From<::buffa::OwnedView<CancelView<'static>>>
+        for CancelOwnedView {
+            fn from(inner: ::buffa::OwnedView<CancelView<'static>>) -> Self {
+                CancelOwnedView(inner)
+            }
+        }
+        impl ::core::convert::From<CancelOwnedView>
+        for ::buffa::OwnedView<CancelView<'static>> {
+            fn from(wrapper: CancelOwnedView) -> Self {
+                wrapper.0
+            }
+        }
+        impl ::core::convert::AsRef<::buffa::OwnedView<CancelView<'static>>>
+        for CancelOwnedView {
+            fn as_ref(&self) -> &::buffa::OwnedView<CancelView<'static>> {
+                &self.0
+            }
+        }
+        impl ::buffa::HasMessageView for super::super::Cancel {
+            type View<'a> = CancelView<'a>;
+            type ViewHandle = CancelOwnedView;
+        }
+        impl ::serde::Serialize for CancelOwnedView {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                ::serde::Serialize::serialize(&self.0, __s)
+            }
+        }
+        /// The configuration that the server wants of the agent. The agent answers with a state.
+        #[derive(Clone, Debug, Default)]
+        pub struct ConfigView<'a> {
+            /// Statement of purpose config, signed by the command key.
+            ///
+            /// Field 1: `envelope`
+            pub envelope: ::buffa::MessageFieldView<
+                super::super::__buffa::view::SignedStatementView<'a>,
+            >,
+            /// The document whose digest the statement holds: JSON, at most 256 KiB.
+            ///
+            /// Field 2: `document`
+            pub document: &'a [u8],
+            /// Certificate of the command key that signed.
+            ///
+            /// Field 3: `certificate`
+            pub certificate: ::buffa::MessageFieldView<
+                super::super::__buffa::view::SignedStatementView<'a>,
+            >,
+            pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
+        }
+        impl<'a> ::buffa::MessageView<'a> for ConfigView<'a> {
+            type Owned = super::super::Config;
+            fn decode_view(
+                buf: &'a [u8],
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                let __limit = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_UNKNOWN_FIELD_LIMIT,
+                );
+                let __elem = ::core::cell::Cell::new(
+                    ::buffa::DEFAULT_ELEMENT_MEMORY_LIMIT,
+                );
+                <Self as ::buffa::MessageView>::decode_view_ctx(
+                    buf,
+                    ::buffa::DecodeContext::new(::buffa::RECURSION_LIMIT, &__limit)
+                        .with_element_memory(&__elem),
+                )
+            }
+            fn decode_view_with_ctx(
+                buf: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                <Self as ::buffa::MessageView>::decode_view_ctx(buf, ctx)
+            }
+            #[inline]
+            fn merge_view_field(
+                &mut self,
+                tag: ::buffa::encoding::Tag,
+                cur: &'a [u8],
+                before_tag: &'a [u8],
+                ctx: ::buffa::DecodeContext<'_>,
+            ) -> ::core::result::Result<&'a [u8], ::buffa::DecodeError> {
+                let _ = ctx;
+                #[allow(unused_variables)]
+                let view = self;
+                let mut cur = cur;
+                match tag.field_number() {
+                    1u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        let __sub_ctx = ctx.descend()?;
+                        let sub = ::buffa::types::borrow_bytes(&mut cur)?;
+                        match view.envelope.as_mut() {
+                            Some(existing) => {
+                                ::buffa::MessageView::merge_into_view(
+                                    existing,
+                                    sub,
+                                    __sub_ctx,
+                                )?
+                            }
+                            None => {
+                                view.envelope = ::buffa::MessageFieldView::set(
+                                    <super::super::__buffa::view::SignedStatementView as ::buffa::MessageView>::decode_view_ctx(
+                                        sub,
+                                        __sub_ctx,
+                                    )?,
+                                );
+                            }
+                        }
+                    }
+                    2u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.document = ::buffa::types::borrow_bytes(&mut cur)?;
+                    }
+                    3u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        let __sub_ctx = ctx.descend()?;
+                        let sub = ::buffa::types::borrow_bytes(&mut cur)?;
+                        match view.certificate.as_mut() {
+                            Some(existing) => {
+                                ::buffa::MessageView::merge_into_view(
+                                    existing,
+                                    sub,
+                                    __sub_ctx,
+                                )?
+                            }
+                            None => {
+                                view.certificate = ::buffa::MessageFieldView::set(
+                                    <super::super::__buffa::view::SignedStatementView as ::buffa::MessageView>::decode_view_ctx(
+                                        sub,
+                                        __sub_ctx,
+                                    )?,
+                                );
+                            }
+                        }
+                    }
+                    _ => {
+                        ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
+                        let span_len = before_tag.len() - cur.len();
+                        view.__buffa_unknown_fields
+                            .push_record(before_tag, span_len, ctx)?;
+                    }
+                }
+                ::core::result::Result::Ok(cur)
+            }
+            fn to_owned_message(
+                &self,
+            ) -> ::core::result::Result<super::super::Config, ::buffa::DecodeError> {
+                self.to_owned_from_source(None)
+            }
+            #[allow(clippy::useless_conversion, clippy::needless_update)]
+            fn to_owned_from_source(
+                &self,
+                __buffa_src: ::core::option::Option<&::buffa::bytes::Bytes>,
+            ) -> ::core::result::Result<super::super::Config, ::buffa::DecodeError> {
+                #[allow(unused_imports)]
+                use ::buffa::alloc::string::ToString as _;
+                let _ = __buffa_src;
+                ::core::result::Result::Ok(super::super::Config {
+                    envelope: match self.envelope.as_option() {
+                        Some(v) => {
+                            ::buffa::MessageField::<
+                                super::super::SignedStatement,
+                                ::buffa::Inline<super::super::SignedStatement>,
+                            >::some(v.to_owned_from_source(__buffa_src)?)
+                        }
+                        None => ::buffa::MessageField::none(),
+                    },
+                    document: (self.document).to_vec(),
+                    certificate: match self.certificate.as_option() {
+                        Some(v) => {
+                            ::buffa::MessageField::<
+                                super::super::SignedStatement,
+                                ::buffa::Inline<super::super::SignedStatement>,
+                            >::some(v.to_owned_from_source(__buffa_src)?)
+                        }
+                        None => ::buffa::MessageField::none(),
+                    },
+                    __buffa_unknown_fields: self
+                        .__buffa_unknown_fields
+                        .to_owned()?
+                        .into(),
+                    ..::core::default::Default::default()
+                })
+            }
+        }
+        impl<'a> ::buffa::ViewEncode<'a> for ConfigView<'a> {
+            #[allow(clippy::needless_borrow, clippy::let_and_return)]
+            fn compute_size(&self, __cache: &mut ::buffa::SizeCache) -> u32 {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                let mut size = 0u64;
+                if self.envelope.is_set() {
+                    let __slot = __cache.reserve();
+                    let inner_size = self.envelope.compute_size(__cache);
+                    __cache.set(__slot, inner_size);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                            + inner_size as u64;
+                }
+                if !self.document.is_empty() {
+                    size
+                        += 1u64
+                            + ::buffa::types::bytes_encoded_len(&self.document) as u64;
+                }
+                if self.certificate.is_set() {
+                    let __slot = __cache.reserve();
+                    let inner_size = self.certificate.compute_size(__cache);
+                    __cache.set(__slot, inner_size);
+                    size
+                        += 1u64 + ::buffa::encoding::varint_len(inner_size as u64) as u64
+                            + inner_size as u64;
+                }
+                size += self.__buffa_unknown_fields.encoded_len() as u64;
+                ::buffa::saturate_size(size)
+            }
+            #[allow(clippy::needless_borrow)]
+            fn write_to(
+                &self,
+                __cache: &mut ::buffa::SizeCache,
+                buf: &mut impl ::buffa::EncodeSink,
+            ) {
+                #[allow(unused_imports)]
+                use ::buffa::Enumeration as _;
+                if self.envelope.is_set() {
+                    ::buffa::types::put_len_delimited_header(
+                        1u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    self.envelope.write_to(__cache, buf);
+                }
+                if !self.document.is_empty() {
+                    ::buffa::types::put_shared_bytes_field(2u32, &self.document, buf);
+                }
+                if self.certificate.is_set() {
+                    ::buffa::types::put_len_delimited_header(
+                        3u32,
+                        u64::from(__cache.consume_next()),
+                        buf,
+                    );
+                    self.certificate.write_to(__cache, buf);
+                }
+                self.__buffa_unknown_fields.write_to(buf);
+            }
+        }
+        /// Serializes this view as protobuf JSON.
+        ///
+        /// Implicit-presence fields with default values are omitted, `required`
+        /// fields are always emitted, explicit-presence (`optional`) fields are
+        /// emitted only when set, bytes fields are base64-encoded, and enum
+        /// values are their proto name strings.
+        ///
+        /// This impl uses `serialize_map(None)` because the number of emitted
+        /// fields depends on default-omission rules; serializers that require
+        /// known map lengths (e.g. `bincode`) will return a runtime error.
+        /// Use the owned message type for those formats.
+        impl<'__a> ::serde::Serialize for ConfigView<'__a> {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                use ::serde::ser::SerializeMap as _;
+                let mut __map = __s.serialize_map(::core::option::Option::None)?;
+                {
+                    if let ::core::option::Option::Some(__v) = self.envelope.as_option()
+                    {
+                        __map.serialize_entry("envelope", __v)?;
+                    }
+                }
+                if !::buffa::json_helpers::skip_if::is_empty_bytes(self.document) {
+                    __map
+                        .serialize_entry(
+                            "document",
+                            &::buffa::json_helpers::BytesJson(self.document),
+                        )?;
+                }
+                {
+                    if let ::core::option::Option::Some(__v) = self
+                        .certificate
+                        .as_option()
+                    {
+                        __map.serialize_entry("certificate", __v)?;
+                    }
+                }
+                __map.end()
+            }
+        }
+        impl<'a> ::buffa::MessageName for ConfigView<'a> {
+            const PACKAGE: &'static str = "agentgateway.v1";
+            const NAME: &'static str = "Config";
+            const FULL_NAME: &'static str = "agentgateway.v1.Config";
+            const TYPE_URL: &'static str = "type.googleapis.com/agentgateway.v1.Config";
+        }
+        ::buffa::impl_default_view_instance!(ConfigView);
+        ::buffa::impl_view_reborrow!(ConfigView);
+        /** Self-contained, `'static` owned view of a `Config` message.
+
+ Wraps [`::buffa::OwnedView`]`<`[`ConfigView`]`<'static>>`: the decoded view and the [`::buffa::bytes::Bytes`] buffer it borrows from travel together, so the handle is `'static` and `Send + Sync` — suitable for async handlers, spawned tasks, and anywhere a `'static` bound is required.
+
+ Field accessors return borrows tied to `&self`. Use [`Self::view`] to get the full [`ConfigView`] when you need struct patterns, iteration helpers, or to pass the view to lifetime-parameterised code.*/
+        #[derive(Clone, Debug)]
+        pub struct ConfigOwnedView(::buffa::OwnedView<ConfigView<'static>>);
+        impl ConfigOwnedView {
+            /// Decode an owned view from a [`::buffa::bytes::Bytes`] buffer.
+            ///
+            /// The view borrows directly from the buffer's data; the buffer is
+            /// retained inside the returned handle.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer contains invalid
+            /// protobuf data.
+            pub fn decode(
+                bytes: ::buffa::bytes::Bytes,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    ConfigOwnedView(::buffa::OwnedView::decode(bytes)?),
+                )
+            }
+            /// Decode with custom [`::buffa::DecodeOptions`] (recursion limit,
+            /// max message size).
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError`] if the buffer is invalid or
+            /// exceeds the configured limits.
+            pub fn decode_with_options(
+                bytes: ::buffa::bytes::Bytes,
+                opts: &::buffa::DecodeOptions,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    ConfigOwnedView(
+                        ::buffa::OwnedView::decode_with_options(bytes, opts)?,
+                    ),
+                )
+            }
+            /// Build from an owned message via an encode → decode round-trip.
+            ///
+            /// # Errors
+            ///
+            /// Returns [`::buffa::DecodeError::MessageTooLarge`] if the
+            /// message's encoded size exceeds the 2 GiB protobuf limit, or
+            /// another [`::buffa::DecodeError`] if the re-encoded bytes are
+            /// somehow invalid (should not happen for well-formed messages).
+            pub fn from_owned(
+                msg: &super::super::Config,
+            ) -> ::core::result::Result<Self, ::buffa::DecodeError> {
+                ::core::result::Result::Ok(
+                    ConfigOwnedView(::buffa::OwnedView::from_owned(msg)?),
+                )
+            }
+            /// Borrow the full [`ConfigView`] with its lifetime tied to `&self`.
+            #[must_use]
+            pub fn view(&self) -> &ConfigView<'_> {
+                self.0.reborrow()
+            }
+            /// Convert to the owned message type.
+            ///
+            /// Infallible: this type's constructors wire-decode their
+            /// buffer, and a view produced by wire decoding always
+            /// converts. Delegates to [`::buffa::OwnedView::to_owned_message`],
+            /// whose contract also governs handles converted from a raw
+            /// [`::buffa::OwnedView`].
+            #[must_use]
+            pub fn to_owned_message(&self) -> super::super::Config {
+                self.0.to_owned_message()
+            }
+            /// The underlying bytes buffer.
+            #[must_use]
+            pub fn bytes(&self) -> &::buffa::bytes::Bytes {
+                self.0.bytes()
+            }
+            /// Consume the handle, returning the underlying bytes buffer.
+            #[must_use]
+            pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
+                self.0.into_bytes()
+            }
+            /// Statement of purpose config, signed by the command key.
+            ///
+            /// Field 1: `envelope`
+            #[must_use]
+            pub fn envelope(
+                &self,
+            ) -> &::buffa::MessageFieldView<
+                super::super::__buffa::view::SignedStatementView<'_>,
+            > {
+                &self.0.reborrow().envelope
+            }
+            /// The document whose digest the statement holds: JSON, at most 256 KiB.
+            ///
+            /// Field 2: `document`
+            #[must_use]
+            pub fn document(&self) -> &'_ [u8] {
+                self.0.reborrow().document
+            }
+            /// Certificate of the command key that signed.
+            ///
+            /// Field 3: `certificate`
+            #[must_use]
+            pub fn certificate(
+                &self,
+            ) -> &::buffa::MessageFieldView<
+                super::super::__buffa::view::SignedStatementView<'_>,
+            > {
+                &self.0.reborrow().certificate
+            }
+        }
+        impl ::core::convert::From<::buffa::OwnedView<ConfigView<'static>>>
+        for ConfigOwnedView {
+            fn from(inner: ::buffa::OwnedView<ConfigView<'static>>) -> Self {
+                ConfigOwnedView(inner)
+            }
+        }
+        impl ::core::convert::From<ConfigOwnedView>
+        for ::buffa::OwnedView<ConfigView<'static>> {
+            fn from(wrapper: ConfigOwnedView) -> Self {
+                wrapper.0
+            }
+        }
+        impl ::core::convert::AsRef<::buffa::OwnedView<ConfigView<'static>>>
+        for ConfigOwnedView {
+            fn as_ref(&self) -> &::buffa::OwnedView<ConfigView<'static>> {
+                &self.0
+            }
+        }
+        impl ::buffa::HasMessageView for super::super::Config {
+            type View<'a> = ConfigView<'a>;
+            type ViewHandle = ConfigOwnedView;
+        }
+        impl ::serde::Serialize for ConfigOwnedView {
+            fn serialize<__S: ::serde::Serializer>(
+                &self,
+                __s: __S,
+            ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                ::serde::Serialize::serialize(&self.0, __s)
+            }
+        }
         #[derive(Clone, Debug, Default)]
         pub struct ResultAckView<'a> {
             /// Statement of purpose result-ack, signed by the command key.
@@ -21812,6 +23899,16 @@ pub mod __buffa {
                             super::super::super::super::__buffa::view::RenewedView<'a>,
                         >,
                     ),
+                    Cancel(
+                        ::buffa::alloc::boxed::Box<
+                            super::super::super::super::__buffa::view::CancelView<'a>,
+                        >,
+                    ),
+                    Config(
+                        ::buffa::alloc::boxed::Box<
+                            super::super::super::super::__buffa::view::ConfigView<'a>,
+                        >,
+                    ),
                 }
             }
         }
@@ -21937,6 +24034,8 @@ pub mod __buffa {
                 ResultAck(::buffa::alloc::boxed::Box<super::super::super::ResultAck>),
                 Goaway(::buffa::alloc::boxed::Box<super::super::super::Goaway>),
                 Renewed(::buffa::alloc::boxed::Box<super::super::super::Renewed>),
+                Cancel(::buffa::alloc::boxed::Box<super::super::super::Cancel>),
+                Config(::buffa::alloc::boxed::Box<super::super::super::Config>),
             }
             impl ::buffa::Oneof for Frame {}
             impl From<super::super::super::Accepted> for Frame {
@@ -22000,6 +24099,26 @@ pub mod __buffa {
                     Self::Some(Frame::from(v))
                 }
             }
+            impl From<super::super::super::Cancel> for Frame {
+                fn from(v: super::super::super::Cancel) -> Self {
+                    Self::Cancel(::buffa::alloc::boxed::Box::new(v))
+                }
+            }
+            impl From<super::super::super::Cancel> for ::core::option::Option<Frame> {
+                fn from(v: super::super::super::Cancel) -> Self {
+                    Self::Some(Frame::from(v))
+                }
+            }
+            impl From<super::super::super::Config> for Frame {
+                fn from(v: super::super::super::Config) -> Self {
+                    Self::Config(::buffa::alloc::boxed::Box::new(v))
+                }
+            }
+            impl From<super::super::super::Config> for ::core::option::Option<Frame> {
+                fn from(v: super::super::super::Config) -> Self {
+                    Self::Some(Frame::from(v))
+                }
+            }
             impl ::serde::Serialize for Frame {
                 fn serialize<S: ::serde::Serializer>(
                     &self,
@@ -22025,6 +24144,12 @@ pub mod __buffa {
                         }
                         Self::Renewed(v) => {
                             map.serialize_entry("renewed", &**v)?;
+                        }
+                        Self::Cancel(v) => {
+                            map.serialize_entry("cancel", &**v)?;
+                        }
+                        Self::Config(v) => {
+                            map.serialize_entry("config", &**v)?;
                         }
                     }
                     map.end()
@@ -22062,11 +24187,14 @@ pub mod __buffa {
         reg.register_json_any(super::__ACK_JSON_ANY);
         reg.register_json_any(super::__COMMAND_RESULT_JSON_ANY);
         reg.register_json_any(super::__STATE_JSON_ANY);
+        reg.register_json_any(super::__CONFIG_IN_FORCE_JSON_ANY);
         reg.register_json_any(super::__RENEW_JSON_ANY);
         reg.register_json_any(super::__CONTROL_STREAM_RESPONSE_JSON_ANY);
         reg.register_json_any(super::__ACCEPTED_JSON_ANY);
         reg.register_json_any(super::__HEARTBEAT_ACK_JSON_ANY);
         reg.register_json_any(super::__COMMAND_JSON_ANY);
+        reg.register_json_any(super::__CANCEL_JSON_ANY);
+        reg.register_json_any(super::__CONFIG_JSON_ANY);
         reg.register_json_any(super::__RESULT_ACK_JSON_ANY);
         reg.register_json_any(super::__GOAWAY_JSON_ANY);
         reg.register_json_any(super::__RENEWED_JSON_ANY);
@@ -22185,6 +24313,10 @@ pub use self::__buffa::view::StateView;
 #[doc(inline)]
 pub use self::__buffa::view::StateOwnedView;
 #[doc(inline)]
+pub use self::__buffa::view::ConfigInForceView;
+#[doc(inline)]
+pub use self::__buffa::view::ConfigInForceOwnedView;
+#[doc(inline)]
 pub use self::__buffa::view::RenewView;
 #[doc(inline)]
 pub use self::__buffa::view::RenewOwnedView;
@@ -22204,6 +24336,14 @@ pub use self::__buffa::view::HeartbeatAckOwnedView;
 pub use self::__buffa::view::CommandView;
 #[doc(inline)]
 pub use self::__buffa::view::CommandOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::CancelView;
+#[doc(inline)]
+pub use self::__buffa::view::CancelOwnedView;
+#[doc(inline)]
+pub use self::__buffa::view::ConfigView;
+#[doc(inline)]
+pub use self::__buffa::view::ConfigOwnedView;
 #[doc(inline)]
 pub use self::__buffa::view::ResultAckView;
 #[doc(inline)]

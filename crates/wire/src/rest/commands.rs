@@ -44,6 +44,10 @@ pub struct Command {
     pub created_at: String,
     /// Not started after.
     pub expires_at: String,
+    /// When somebody said that it is no longer wanted; its agent has still to say what came of it.
+    pub withdrawn_at: Option<String>,
+    /// Who said so.
+    pub withdrawn_by: Option<String>,
     /// When it ended.
     pub ended_at: Option<String>,
     /// Why it did not succeed.

@@ -125,6 +125,28 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn cancel()(
+        server in bytes(), org in id(), agent in id(), command_id in id(), kind in words(),
+        params_sha256 in bytes(), sequence in any::<i64>(), server_time in time(),
+    ) -> CancelStatement {
+        let sequence = CommandSeq(sequence);
+        CancelStatement {
+            server, org, agent, command_id, kind, params_sha256, sequence, server_time,
+        }
+    }
+}
+
+prop_compose! {
+    fn config()(
+        server in bytes(), org in id(), agent in id(), generation in any::<i64>(),
+        document_sha256 in bytes(), server_time in time(),
+    ) -> ConfigStatement {
+        let generation = Generation(generation);
+        ConfigStatement { server, org, agent, generation, document_sha256, server_time }
+    }
+}
+
+prop_compose! {
     fn result_ack()(
         server in bytes(), agent in id(), command_id in id(), result_sha256 in bytes(),
     ) -> ResultAckStatement {
@@ -214,4 +236,6 @@ each! {
     any_audit_checkpoint: checkpoint();
     any_successor: successor();
     any_key_rotation: key_rotation();
+    any_cancel: cancel();
+    any_config: config();
 }

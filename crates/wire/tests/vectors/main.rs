@@ -24,9 +24,9 @@ use argosy_wire::{
     bytes::{Bytes32, Fixed, decode},
     sign::{InvalidSigned, Purpose, Signed, Statement, pae, verify_payload},
     statement::{
-        AuditCheckpoint, ChallengeStatement, CommandStatement, EnrolmentReceipt,
-        EnrolmentStatement, HandshakeStatement, HelloStatement, KeyCertificate, KeyRotation,
-        ReceiptStatement, ResultAckStatement, Successor,
+        AuditCheckpoint, CancelStatement, ChallengeStatement, CommandStatement, ConfigStatement,
+        EnrolmentReceipt, EnrolmentStatement, HandshakeStatement, HelloStatement, KeyCertificate,
+        KeyRotation, ReceiptStatement, ResultAckStatement, Successor,
     },
     token::{Secret32, TokenProof, TokenString},
 };
@@ -117,6 +117,8 @@ fn every_purpose_has_vectors_that_hold() {
             Purpose::AuditCheckpoint => check::<AuditCheckpoint>(),
             Purpose::Successor => check::<Successor>(),
             Purpose::KeyRotation => check::<KeyRotation>(),
+            Purpose::Cancel => check::<CancelStatement>(),
+            Purpose::Config => check::<ConfigStatement>(),
         }
     }
 }

@@ -1,15 +1,17 @@
 //! One statement of each purpose with the least and the most that it can say, and what must be
 //! refused in its place.
 
-use argosy_domain::{chain::ChainPosition, command::CommandSeq, digest::Sha256};
+use argosy_domain::{
+    chain::ChainPosition, command::CommandSeq, configuration::Generation, digest::Sha256,
+};
 use argosy_domain::{id::AccountId, time::Timestamp};
 use argosy_wire::{
     bytes::{Bytes32, Fixed, encode},
     sign::{Purpose, Signed, Statement, pae, sign_payload, thumbprint},
     statement::{
-        AuditCheckpoint, ChallengeStatement, CommandStatement, EnrolmentReceipt,
-        EnrolmentStatement, HandshakeStatement, HelloStatement, KeyCertificate, KeyRotation,
-        ReceiptStatement, ResultAckStatement, ServerPin, Successor, digest,
+        AuditCheckpoint, CancelStatement, ChallengeStatement, CommandStatement, ConfigStatement,
+        EnrolmentReceipt, EnrolmentStatement, HandshakeStatement, HelloStatement, KeyCertificate,
+        KeyRotation, ReceiptStatement, ResultAckStatement, ServerPin, Successor, digest,
     },
 };
 use serde_json::{Value, json};
@@ -125,6 +127,8 @@ pub(crate) fn document(purpose: Purpose) -> Value {
         Purpose::ResultAck => of(&SERVER_COMMAND, &[result_ack()]),
         Purpose::AuditCheckpoint => of(&SERVER_AUDIT, &[audit_checkpoint()]),
         Purpose::Successor => cosigned(&SERVER_IDENTITY, &SERVER_SUCCESSOR, &successor()),
+        Purpose::Cancel => of(&SERVER_COMMAND, &[cancel()]),
+        Purpose::Config => of(&SERVER_COMMAND, &[config()]),
         Purpose::KeyRotation => cosigned(&AGENT_IDENTITY, &AGENT_SUCCESSOR, &key_rotation()),
     }
 }
@@ -166,6 +170,30 @@ fn hello() -> HelloStatement {
         session_sha256: digest(Sha256::of(b"header.payload.signature")),
         journal_id: receipt().journal_id,
         high_water: CommandSeq(0),
+    }
+}
+
+fn cancel() -> CancelStatement {
+    CancelStatement {
+        server: server(),
+        org: id("default"),
+        agent: handshake().agent,
+        command_id: command().command_id,
+        kind: command().kind,
+        params_sha256: command().params_sha256,
+        sequence: command().sequence,
+        server_time: at(1),
+    }
+}
+
+fn config() -> ConfigStatement {
+    ConfigStatement {
+        server: server(),
+        org: id("default"),
+        agent: handshake().agent,
+        generation: Generation(3),
+        document_sha256: digest(Sha256::of(br#"{"subsystems":{}}"#)),
+        server_time: at(0),
     }
 }
 

@@ -4,19 +4,26 @@
 mod life;
 mod refusals;
 mod restarts;
+mod withdrawals;
 
 use std::{
     path::PathBuf,
     sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
 };
 
 use argosy_config::host::OsEntropy;
-use argosy_domain::{command::CommandSeq, id::IdSource, subsystem::Subsystem};
+use argosy_domain::{
+    command::{CommandParams, CommandSeq, Outcome},
+    id::IdSource,
+    subsystem::Subsystem,
+};
 use argosy_wire::{
     bytes::Fixed,
     statement::{CommandStatement, KeyCertificate},
 };
 use ed25519_dalek::SigningKey;
+use futures::future::BoxFuture;
 
 use super::*;
 use crate::state_dir::StateDir;
@@ -46,13 +53,16 @@ impl Clock for HandClock {
 #[derive(Default)]
 struct Pretender {
     runs: AtomicUsize,
+    mark: Mutex<Option<Probed>>,
 }
 
 impl CommandRunner for Pretender {
     fn run<'a>(&'a self, _id: &'a CommandId, params: CommandParams) -> BoxFuture<'a, RunOutcome> {
         Box::pin(async move {
             self.runs.fetch_add(1, Ordering::SeqCst);
-            let CommandParams::SubsystemRun { subsystem } = params;
+            let CommandParams::SubsystemRun { subsystem } = params else {
+                return std::future::pending().await;
+            };
             match subsystem {
                 Subsystem::System => RunOutcome::Succeeded { report: b"{\"ok\":true}".to_vec() },
                 Subsystem::Storage => panic!("on purpose"),
@@ -63,6 +73,11 @@ impl CommandRunner for Pretender {
 
     fn timeout(&self, _params: &CommandParams) -> Duration {
         Duration::from_secs(60)
+    }
+
+    /// What the tests put here.
+    fn probe(&self, _id: &CommandId) -> Probed {
+        self.mark.lock().unwrap().clone().unwrap_or(Probed::Unknown)
     }
 }
 

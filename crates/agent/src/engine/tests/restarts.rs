@@ -117,3 +117,22 @@ async fn a_journal_that_fails_stops_the_engine_and_promises_nothing() {
     let ended = engine.run(CancellationToken::new()).await.unwrap_err();
     assert_eq!(ended.to_string(), "the journal's record of c1 is damaged");
 }
+
+#[tokio::test]
+async fn a_kind_that_leaves_a_mark_ends_as_its_mark_says() {
+    let report = b"{\"restarted\":true}".to_vec();
+    let done = RunOutcome::Succeeded { report };
+    for (mark, outcome) in [
+        (Probed::Ended(done), Some(Outcome::Succeeded)),
+        (Probed::Unknown, Some(Outcome::Failed)),
+        (Probed::Again, None),
+    ] {
+        let rig = Rig::new();
+        started(&rig, "agent.restart", 1);
+        *rig.runner.mark.lock().unwrap() = Some(mark);
+        let (engine, _events) = rig.idle();
+        let ended = engine.result(id("c1")).await.unwrap().map(|finished| finished.outcome);
+        assert_eq!(ended, outcome);
+        assert_eq!(rig.runs(), 0);
+    }
+}

@@ -9,7 +9,7 @@ use argosy_domain::{
     access::{Caller, Permission, Target},
     agent::{Agent, AgentState, AgentStatus, Approval, Closure, Decider, InvalidTransition},
     audit::AuditAction,
-    command::{CommandState, End, Outcome},
+    command::CommandState,
     digest::Fingerprint,
     id::AgentId,
     review::{KeyDelivery, ReviewReason},
@@ -235,9 +235,7 @@ impl App {
                 state @ (CommandState::Sent { .. }
                 | CommandState::Received { .. }
                 | CommandState::Running { .. }
-                | CommandState::Ended(_)) => {
-                    state.ended(End { outcome: Outcome::Lost, at: now, detail: Some(left) })
-                }
+                | CommandState::Ended(_)) => state.lose(now, left),
             };
             let next = next.map_err(AppError::wrong_state)?;
             tx.commands().save_state(&command.id, &next, before).await?;

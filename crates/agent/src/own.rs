@@ -1,0 +1,179 @@
+//! Commands that concern the agent itself: a restart, a new identity key, a configuration.
+//!
+//! *Invariant:* what such a command does is marked on disk with the command's id before it happens,
+//! so that it is looked for after a crash and never done twice.
+
+use std::{sync::Arc, time::Duration};
+
+use argosy_config::failpoint::failpoint;
+use argosy_domain::{command::CommandParams, configuration::Generation, id::CommandId};
+use argosy_wire::bytes::Bytes32;
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    blocking::blocking,
+    configuration::{Configurator, NotTaken},
+    engine::{CommandRunner, Probed, RunOutcome},
+    key_rotation,
+    keys::Keys,
+    scheduler::SubsystemRunner,
+    state_dir::{StateDir, StateDirError},
+};
+
+/// Says which command restarted the agent.
+const RESTART_FILE: &str = "restart.json";
+/// Says which command asked for a new identity key, and what the key was before.
+const ROTATION_FILE: &str = "rotate-command.json";
+/// How often a rotation that was asked for is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long a rotation may take: the server may be away for a moment.
+const ROTATION_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long the process may take to leave.
+const RESTART_TIMEOUT: Duration = Duration::from_secs(60);
+/// What a configuration may take.
+const CONFIGURE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The mark of a command on this host.
+#[derive(Debug, Serialize, Deserialize)]
+struct Mark {
+    command_id: CommandId,
+    /// The identity key when it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    identity_key: Option<Bytes32>,
+}
+
+/// Carries out every kind of command.
+#[derive(Clone)]
+pub struct AgentRunner {
+    /// Those that run subsystems.
+    pub subsystems: SubsystemRunner,
+    /// Where marks are kept.
+    pub dir: Arc<StateDir>,
+    /// The agent's keys.
+    pub keys: Arc<Keys>,
+    /// Takes configurations.
+    pub configurator: Arc<Configurator>,
+    /// Ends the agent, which is then started again.
+    pub restart: CancellationToken,
+}
+
+impl AgentRunner {
+    fn mark(&self, file: &str) -> Option<Mark> {
+        serde_json::from_slice(&self.dir.read(file).ok()??).ok()
+    }
+
+    fn put(&self, file: &str, mark: &Mark) -> Result<(), StateDirError> {
+        // Plain values always serialise.
+        self.dir.write(file, &serde_json::to_vec(mark).unwrap_or_default())
+    }
+
+    async fn restart(&self, id: &CommandId) -> RunOutcome {
+        let mark = Mark { command_id: id.clone(), identity_key: None };
+        let part = Arc::new(self.clone());
+        if let Err(error) = blocking(&part, move |part| part.put(RESTART_FILE, &mark)).await {
+            return failed("state_dir", &error);
+        }
+        failpoint("restart", "marked");
+        tracing::info!(command = %id, "restarting, as commanded");
+        self.restart.cancel();
+        // The process goes on in its next life.
+        std::future::pending().await
+    }
+
+    async fn rotate_key(&self, id: &CommandId) -> RunOutcome {
+        let part = Arc::new(self.clone());
+        let asked = {
+            let id = id.clone();
+            blocking(&part, move |part| part.ask_for_key(id)).await
+        };
+        let before = match asked {
+            Ok(before) => before,
+            Err(error) => return failed("state_dir", &error),
+        };
+        loop {
+            let dir = Arc::clone(&self.dir);
+            let waits = blocking(&dir, key_rotation::is_asked_in).await;
+            if !waits && self.keys.next_identity().is_none() {
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        let now = self.keys.identity_public();
+        if now == before {
+            let error = "the server refused the new key; nothing was changed".to_owned();
+            return RunOutcome::Failed { code: "refused", error };
+        }
+        let report = format!("{{\"identity_key\":\"{now}\"}}").into_bytes();
+        RunOutcome::Succeeded { report }
+    }
+
+    /// Asks once for each command; answers the key before.
+    fn ask_for_key(&self, id: CommandId) -> Result<Bytes32, StateDirError> {
+        if let Some(Mark { command_id, identity_key: Some(before) }) = self.mark(ROTATION_FILE)
+            && command_id == id
+        {
+            return Ok(before);
+        }
+        let before = self.keys.identity_public();
+        key_rotation::ask_in(&self.dir)?;
+        failpoint("rotate_command", "asked");
+        self.put(ROTATION_FILE, &Mark { command_id: id, identity_key: Some(before) })?;
+        failpoint("rotate_command", "marked");
+        Ok(before)
+    }
+
+    async fn configure(&self, generation: Generation, document: Vec<u8>) -> RunOutcome {
+        let part = Arc::clone(&self.configurator);
+        match blocking(&part, move |part| part.apply(generation, &document)).await {
+            // It, or a newer one, is in force: that is what was asked for.
+            Ok(()) | Err(NotTaken::Stale { .. }) => {
+                let held = self.configurator.held();
+                RunOutcome::Succeeded { report: format!("{{\"generation\":{held}}}").into_bytes() }
+            }
+            Err(error @ NotTaken::Invalid(_)) => failed("invalid_configuration", &error),
+            Err(error @ NotTaken::StateDir(_)) => failed("state_dir", &error),
+        }
+    }
+}
+
+fn failed(code: &'static str, error: &dyn std::error::Error) -> RunOutcome {
+    RunOutcome::Failed { code, error: error.to_string() }
+}
+
+impl CommandRunner for AgentRunner {
+    fn run<'a>(&'a self, id: &'a CommandId, params: CommandParams) -> BoxFuture<'a, RunOutcome> {
+        Box::pin(async move {
+            match params {
+                CommandParams::SubsystemRun { subsystem } => self.subsystems.run(subsystem).await,
+                CommandParams::AgentRestart => self.restart(id).await,
+                CommandParams::KeyRotate => self.rotate_key(id).await,
+                CommandParams::ConfigApply { generation, document } => {
+                    self.configure(generation, document).await
+                }
+            }
+        })
+    }
+
+    fn timeout(&self, params: &CommandParams) -> Duration {
+        match params {
+            CommandParams::SubsystemRun { subsystem } => self.subsystems.timeout(*subsystem),
+            CommandParams::AgentRestart => RESTART_TIMEOUT,
+            CommandParams::KeyRotate => ROTATION_TIMEOUT,
+            CommandParams::ConfigApply { .. } => CONFIGURE_TIMEOUT,
+        }
+    }
+
+    fn probe(&self, id: &CommandId) -> Probed {
+        let marked = |file| self.mark(file).is_some_and(|mark| mark.command_id == *id);
+        if marked(RESTART_FILE) {
+            let report = b"{\"restarted\":true}".to_vec();
+            Probed::Ended(RunOutcome::Succeeded { report })
+        } else if marked(ROTATION_FILE) {
+            Probed::Again
+        } else {
+            Probed::Unknown
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Fan-outs: given, followed, withdrawn, and moved on as their commands end.
+//!
+//! *Invariant:* a fan-out is moved in a transaction that holds it, so however many servers try, no
+//! agent is given its command twice and no more run at once than was asked for.
+
+use argosy_domain::{
+    access::{Caller, Permission},
+    agent::Health,
+    audit::AuditAction,
+    command::Withdrawal,
+    fan_out::{FanOut, FanOutEnd, FanOutState, Step, Tally},
+    id::{AccountId, AgentId, FanOutId, OrgId},
+    limits::{
+        FAN_OUT_AGENTS_NAMED_MAX, FAN_OUT_CONCURRENCY_DEFAULT, FAN_OUT_CONCURRENCY_MAX, LABELS_MAX,
+    },
+};
+use argosy_store::{AgentFilter, FanOutTarget, Page, StoreError, Tx};
+use argosy_wire::{
+    problem::Code,
+    rest::fan_outs::{CreateFanOut, Selector},
+};
+use serde_json::json;
+
+use super::{
+    App, Origin,
+    audit::Event,
+    commands::{Order, check_recipient},
+    error::{AppError, AppResult},
+    paging::PageQuery,
+};
+
+/// Agents that get their command in one transaction at most.
+const CHUNK: u32 = 200;
+
+/// A fan-out and how far it is.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// The fan-out.
+    pub fan_out: FanOut,
+    /// How its agents stand.
+    pub tally: Tally,
+}
+
+impl App {
+    /// Gives an order to every approved agent that the selector names.
+    pub async fn create_fan_out(
+        &self,
+        caller: &Caller,
+        origin: &Origin,
+        request: &CreateFanOut,
+    ) -> AppResult<Progress> {
+        let org = Self::own_org(caller, Permission::CommandsCreate)?;
+        let order = self.order(
+            (&request.kind, &request.params),
+            request.expires_in.as_deref(),
+            request.idempotency_key.clone(),
+        )?;
+        let filter = self.selected(&request.selector)?;
+        let fan_out = self.fan_out(caller, org, order, request)?;
+        let mut tx = self.store().write("fan_outs.create").await?;
+        if let Some(key) = &fan_out.idempotency_key
+            && let Some(earlier) = tx.fan_outs().find_by_idempotency_key(org, key).await?
+        {
+            if !same_order(&earlier, &fan_out) {
+                return Err(AppError::new(Code::IdempotencyConflict));
+            }
+            let tally = tx.fan_outs().tally(&earlier.id).await?;
+            tx.commit().await?;
+            return Ok(Progress { fan_out: earlier, tally });
+        }
+        let agents = match tx.fan_outs().insert(&fan_out, &filter).await {
+            Ok(agents) => agents,
+            Err(StoreError::Conflict { what: "fan_out_idempotency_key" }) => {
+                let detail = "the same idempotency key is being used just now: try again";
+                return Err(AppError::because(Code::IdempotencyConflict, detail));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if agents == 0 {
+            return Err(AppError::field("selector", "names no approved agent"));
+        }
+        let event = Event {
+            action: AuditAction::FanOutCreated,
+            org,
+            target: Some(format!("fan_out:{}", fan_out.id)),
+            detail: json!({
+                "agents": agents, "kind": fan_out.kind.as_str(), "selector": request.selector,
+                "concurrency": fan_out.concurrency, "max_errors": fan_out.errors_max,
+            }),
+        };
+        self.record(&mut tx, &caller.actor(), origin, event).await?;
+        let tally = tx.fan_outs().tally(&fan_out.id).await?;
+        tx.commit().await?;
+        self.wake_fan_outs();
+        Ok(Progress { fan_out, tally })
+    }
+
+    fn fan_out(
+        &self,
+        caller: &Caller,
+        org: &OrgId,
+        order: Order,
+        request: &CreateFanOut,
+    ) -> AppResult<FanOut> {
+        let concurrency = request.concurrency.unwrap_or(FAN_OUT_CONCURRENCY_DEFAULT);
+        if !(1..=FAN_OUT_CONCURRENCY_MAX).contains(&concurrency) {
+            return Err(AppError::field("concurrency", "must be 1 to 50000"));
+        }
+        Ok(FanOut {
+            id: self.ids().fresh(),
+            org: org.clone(),
+            kind: order.kind,
+            params: order.params,
+            selector: json!(request.selector).to_string(),
+            concurrency,
+            errors_max: request.max_errors,
+            created_by: caller.actor(),
+            created_at: self.now(),
+            expires_at: order.expires_at,
+            idempotency_key: order.idempotency_key,
+            state: FanOutState::Running,
+        })
+    }
+
+    fn selected(&self, selector: &Selector) -> AppResult<AgentFilter> {
+        let Selector { all, agents, account_id, labels, health, q } = selector;
+        let narrowed = !agents.is_empty()
+            || account_id.is_some()
+            || !labels.is_empty()
+            || health.is_some()
+            || q.is_some();
+        if !all && !narrowed {
+            return Err(AppError::field(
+                "selector",
+                "says nothing: all agents are {\"all\": true}",
+            ));
+        }
+        if agents.len() > FAN_OUT_AGENTS_NAMED_MAX {
+            return Err(AppError::field("selector.agents", "must be at most 10000"));
+        }
+        if labels.len() > LABELS_MAX {
+            return Err(AppError::field("selector.labels", "must be at most 64"));
+        }
+        let ids = agents.iter().map(|id| id.parse::<AgentId>()).collect::<Result<Vec<_>, _>>();
+        let ids = ids.map_err(|error| AppError::field("selector.agents", error))?;
+        let health = health.as_deref().map(|text| {
+            let health = Health::parse(text);
+            health.ok_or_else(|| AppError::field("selector.health", "is unknown"))
+        });
+        Ok(AgentFilter {
+            health: health.transpose()?.map(|health| (health, self.now())),
+            account: account_id.map(AccountId),
+            labels: labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+            ids: (!ids.is_empty()).then_some(ids),
+            q: q.clone(),
+            ..AgentFilter::default()
+        })
+    }
+
+    /// One fan-out, and how far it is.
+    pub async fn show_fan_out(&self, caller: &Caller, id: &FanOutId) -> AppResult<Progress> {
+        let org = Self::own_org(caller, Permission::CommandsRead)?;
+        let mut reader = self.store().read("fan_outs.show").await?;
+        let fan_out = reader.fan_outs().get(org, id).await?;
+        let fan_out = fan_out.ok_or_else(|| AppError::not_found("fan-out"))?;
+        let tally = reader.fan_outs().tally(id).await?;
+        Ok(Progress { fan_out, tally })
+    }
+
+    /// The fan-outs of the caller's organisation, newest first.
+    pub async fn list_fan_outs(
+        &self,
+        caller: &Caller,
+        page: &PageQuery,
+    ) -> AppResult<Page<Progress>> {
+        let org = Self::own_org(caller, Permission::CommandsRead)?;
+        let mut reader = self.store().read("fan_outs.list").await?;
+        let page = reader.fan_outs().list(org, &page.request()?).await?;
+        let mut items = Vec::new();
+        for fan_out in page.items {
+            let tally = reader.fan_outs().tally(&fan_out.id).await?;
+            items.push(Progress { fan_out, tally });
+        }
+        Ok(Page { items, next: page.next })
+    }
+
+    /// Withdraws a fan-out: nothing more is begun, and its commands that have not ended are
+    /// withdrawn too.
+    pub async fn cancel_fan_out(
+        &self,
+        caller: &Caller,
+        origin: &Origin,
+        id: &FanOutId,
+    ) -> AppResult<Progress> {
+        let org = Self::own_org(caller, Permission::CommandsCancel)?;
+        let mut tx = self.store().write("fan_outs.cancel").await?;
+        let fan_out = tx.fan_outs().get(org, id).await?;
+        let fan_out = fan_out.ok_or_else(|| AppError::not_found("fan-out"))?;
+        let tally = tx.fan_outs().tally(id).await?;
+        let ended = !tx.fan_outs().end(id, FanOutEnd::Cancelled, self.now()).await?;
+        if ended && tally.open() == 0 {
+            let detail = format!("a fan-out that is {} has nothing left", fan_out.state.as_str());
+            return Err(AppError::wrong_state(detail));
+        }
+        let withdrawal = Withdrawal { by: caller.actor(), at: self.now() };
+        let told = tx.fan_outs().withdraw(id, &withdrawal).await?;
+        let event = Event {
+            action: AuditAction::FanOutCancelled,
+            org,
+            target: Some(format!("fan_out:{id}")),
+            detail: json!({ "waiting": tally.waiting(), "open": tally.open() }),
+        };
+        self.record(&mut tx, &caller.actor(), origin, event).await?;
+        tx.commit().await?;
+        for agent in &told {
+            self.wake_agent(agent);
+        }
+        self.show_fan_out_of(org, id).await
+    }
+
+    async fn show_fan_out_of(&self, org: &OrgId, id: &FanOutId) -> AppResult<Progress> {
+        let mut reader = self.store().read("fan_outs.show").await?;
+        let fan_out = reader.fan_outs().get(org, id).await?;
+        let fan_out = fan_out.ok_or_else(|| AppError::not_found("fan-out"))?;
+        let tally = reader.fan_outs().tally(id).await?;
+        Ok(Progress { fan_out, tally })
+    }
+
+    /// Something may have ended that a fan-out waits for.
+    pub(crate) fn wake_fan_outs(&self) {
+        self.inner.fan_outs.notify_one();
+    }
+
+    /// Returns when something may have ended that a fan-out waits for.
+    pub async fn fan_outs_called(&self) {
+        self.inner.fan_outs.notified().await;
+    }
+
+    /// Moves every fan-out on as far as it goes now. Returns how many commands were given.
+    pub async fn move_fan_outs(&self) -> AppResult<usize> {
+        let mut reader = self.store().read("fan_outs.running").await?;
+        let running = reader.fan_outs().running().await?;
+        drop(reader);
+        let mut given = 0;
+        for fan_out in running {
+            while let Some(begun) = self.move_fan_out(&fan_out.id).await? {
+                given += begun;
+            }
+        }
+        Ok(given)
+    }
+
+    /// One step; none when there is nothing more to do now.
+    async fn move_fan_out(&self, id: &FanOutId) -> AppResult<Option<usize>> {
+        let mut tx = self.store().write("fan_outs.move").await?;
+        let Some(fan_out) = tx.fan_outs().hold(id).await? else { return Ok(None) };
+        let tally = tx.fan_outs().tally(id).await?;
+        let more = match fan_out.plan(&tally, self.now()) {
+            Step::Begin(more) => more.min(CHUNK),
+            Step::Wait => return Ok(None),
+            Step::End(how) => {
+                tx.fan_outs().end(id, how, self.now()).await?;
+                tx.commit().await?;
+                tracing::info!(fan_out = %id, how = how.as_str(), "fan-out ended");
+                return Ok(None);
+            }
+        };
+        let mut woken = Vec::new();
+        for target in tx.fan_outs().waiting(id, more).await? {
+            if self.begin(&mut tx, &fan_out, &target).await? {
+                woken.push(target.agent);
+            }
+        }
+        tx.commit().await?;
+        for agent in &woken {
+            self.wake_agent(agent);
+        }
+        Ok(Some(woken.len()))
+    }
+
+    /// Gives one agent its command; false where it can have none.
+    async fn begin(&self, tx: &mut Tx, fan_out: &FanOut, target: &FanOutTarget) -> AppResult<bool> {
+        let agent = tx.agents().get(&fan_out.org, &target.agent).await?;
+        let refusal = match &agent {
+            None => Some("the agent is gone".to_owned()),
+            Some(agent) => match check_recipient(agent) {
+                Ok(()) => self.check_room(tx, &agent.id).await?.err().map(|error| error.detail),
+                Err(error) => Some(error.detail),
+            },
+        };
+        let (Some(agent), None) = (&agent, &refusal) else {
+            let why = refusal.unwrap_or_default();
+            tx.fan_outs().skip(&fan_out.id, target.position, &why).await?;
+            return Ok(false);
+        };
+        let order = Order {
+            kind: fan_out.kind,
+            params: fan_out.params.clone(),
+            expires_at: fan_out.expires_at,
+            idempotency_key: None,
+        };
+        let by = fan_out.created_by.clone();
+        let command = self.queue_command(tx, by, agent, order).await?;
+        tx.fan_outs().begun(&fan_out.id, target.position, &command.id).await?;
+        Ok(true)
+    }
+}
+
+fn same_order(earlier: &FanOut, wanted: &FanOut) -> bool {
+    earlier.kind == wanted.kind
+        && earlier.params == wanted.params
+        && earlier.selector == wanted.selector
+        && earlier.concurrency == wanted.concurrency
+        && earlier.errors_max == wanted.errors_max
+}

@@ -1,0 +1,235 @@
+//! Fan-outs: orders to many agents, whom they are for, and how far they are.
+
+use std::collections::BTreeMap;
+
+use argosy_domain::{
+    command::{CommandKind, Withdrawal},
+    fan_out::{FanOut, FanOutEnd, FanOutState, Tally},
+    id::{AgentId, CommandId, FanOutId, OrgId},
+    time::Timestamp,
+};
+
+use crate::{
+    agents::AgentFilter,
+    error::StoreError,
+    handle::{ReadWrite, aggregate},
+    page::{Page, PageRequest, Select, page_of},
+    value::Row,
+};
+
+const TABLE: &str = "fan_outs";
+const TARGETS: &str = "fan_out_targets";
+const ORDER: (&str, &str) = ("created_at", "id");
+
+aggregate! {
+    /// Fan-outs.
+    FanOuts
+}
+
+/// One agent of a fan-out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FanOutTarget {
+    /// Its place among the others; they are begun in this order.
+    pub position: i64,
+    /// The agent.
+    pub agent: AgentId,
+}
+
+fn state(row: &Row) -> Result<FanOutState, StoreError> {
+    let name: String = row.get("state")?;
+    if name == FanOutState::Running.as_str() {
+        return Ok(FanOutState::Running);
+    }
+    let how = FanOutEnd::ALL.into_iter().find(|end| end.as_str() == name);
+    Ok(FanOutState::Ended {
+        how: how.ok_or_else(|| row.corrupt("state"))?,
+        at: row.get("ended_at")?,
+    })
+}
+
+fn fan_out(row: &Row) -> Result<FanOut, StoreError> {
+    Ok(FanOut {
+        id: row.get("id")?,
+        org: row.get("org_id")?,
+        kind: row.parsed("kind", |name| CommandKind::parse(name).ok())?,
+        params: row.get("params")?,
+        selector: row.get("selector")?,
+        concurrency: row.get("concurrency")?,
+        errors_max: row.optional("errors_max")?,
+        created_by: row.get("created_by")?,
+        created_at: row.get("created_at")?,
+        expires_at: row.get("expires_at")?,
+        idempotency_key: row.optional("idempotency_key")?,
+        state: state(row)?,
+    })
+}
+
+impl<A> FanOuts<'_, A> {
+    /// The organisation's fan-out of that id.
+    pub async fn get(&mut self, org: &OrgId, id: &FanOutId) -> Result<Option<FanOut>, StoreError> {
+        let sql = "SELECT * FROM fan_outs WHERE org_id = $1 AND id = $2";
+        let row = self.conn.query(TABLE, sql).bind(org).bind(id).fetch_optional().await?;
+        row.as_ref().map(fan_out).transpose()
+    }
+
+    /// The fan-out that the organisation asked for with this key before.
+    pub async fn find_by_idempotency_key(
+        &mut self,
+        org: &OrgId,
+        key: &str,
+    ) -> Result<Option<FanOut>, StoreError> {
+        let sql = "SELECT * FROM fan_outs WHERE org_id = $1 AND idempotency_key = $2";
+        let row = self.conn.query(TABLE, sql).bind(org).bind(key).fetch_optional().await?;
+        row.as_ref().map(fan_out).transpose()
+    }
+
+    /// The organisation's fan-outs.
+    pub async fn list(
+        &mut self,
+        org: &OrgId,
+        page: &PageRequest,
+    ) -> Result<Page<FanOut>, StoreError> {
+        let select = Select::new("SELECT * FROM fan_outs WHERE org_id = $1", [org.into()]);
+        let rows = self.conn.select(TABLE, select.page(ORDER, page)).fetch_all().await?;
+        page_of(rows, page, ORDER, fan_out)
+    }
+
+    /// Those that run, whosever they are, the oldest first.
+    pub async fn running(&mut self) -> Result<Vec<FanOut>, StoreError> {
+        let sql = "SELECT * FROM fan_outs WHERE state = 'running' ORDER BY created_at, id";
+        self.conn.query(TABLE, sql).fetch_all().await?.iter().map(fan_out).collect()
+    }
+
+    /// How many of its agents stand where.
+    pub async fn tally(&mut self, id: &FanOutId) -> Result<Tally, StoreError> {
+        let sql = "SELECT CASE WHEN t.skipped IS NOT NULL THEN 'skipped'
+                WHEN t.command_id IS NULL THEN 'waiting' ELSE c.state END AS place,
+            COUNT(*) AS n FROM fan_out_targets AS t
+            LEFT JOIN commands AS c ON c.org_id = t.org_id AND c.id = t.command_id
+            WHERE t.fan_out_id = $1 GROUP BY 1";
+        let rows = self.conn.query(TARGETS, sql).bind(id).fetch_all().await?;
+        let count = |row: &Row| Ok((row.get("place")?, row.get("n")?));
+        Ok(Tally(rows.iter().map(count).collect::<Result<BTreeMap<_, _>, StoreError>>()?))
+    }
+
+    /// The agents whose command has not been given yet, in their order, at most `limit`.
+    pub async fn waiting(
+        &mut self,
+        id: &FanOutId,
+        limit: u32,
+    ) -> Result<Vec<FanOutTarget>, StoreError> {
+        let sql = "SELECT position, agent_id FROM fan_out_targets WHERE fan_out_id = $1
+            AND command_id IS NULL AND skipped IS NULL ORDER BY position LIMIT $2";
+        let rows = self.conn.query(TARGETS, sql).bind(id).bind(limit).fetch_all().await?;
+        let target = |row: &Row| {
+            Ok(FanOutTarget { position: row.get("position")?, agent: row.get("agent_id")? })
+        };
+        rows.iter().map(target).collect()
+    }
+}
+
+impl FanOuts<'_, ReadWrite> {
+    /// Keeps a new fan-out for the approved agents that the filter lets through; answers how many
+    /// they are. [`StoreError::Conflict`] `fan_out_idempotency_key`.
+    pub async fn insert(
+        &mut self,
+        fan_out: &FanOut,
+        filter: &AgentFilter,
+    ) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO fan_outs (id, org_id, kind, params, selector, concurrency,
+            errors_max, created_by, created_at, expires_at, idempotency_key, state)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+        self.conn
+            .query(TABLE, sql)
+            .bind(&fan_out.id)
+            .bind(&fan_out.org)
+            .bind(fan_out.kind.as_str())
+            .bind(fan_out.params.as_slice())
+            .bind(fan_out.selector.as_str())
+            .bind(fan_out.concurrency)
+            .bind(fan_out.errors_max)
+            .bind(fan_out.created_by.as_str())
+            .bind(fan_out.created_at)
+            .bind(fan_out.expires_at)
+            .bind(fan_out.idempotency_key.as_deref())
+            .bind(fan_out.state.as_str())
+            .execute()
+            .await?;
+        let base = "INSERT INTO fan_out_targets (org_id, fan_out_id, agent_id, position)
+            SELECT a.org_id, $2, a.id, ROW_NUMBER() OVER (ORDER BY a.registered_at, a.id)
+            FROM agents AS a LEFT JOIN agent_presence AS p ON p.agent_id = a.id
+            WHERE a.org_id = $1 AND a.status = 'approved'";
+        let select = Select::new(base, [(&fan_out.org).into(), (&fan_out.id).into()]);
+        let select = filter.conditions(select, self.conn.dialect());
+        self.conn.select(TARGETS, select).execute().await
+    }
+
+    /// The fan-out, where it still runs. Whoever else would move it waits until this transaction
+    /// ends.
+    pub async fn hold(&mut self, id: &FanOutId) -> Result<Option<FanOut>, StoreError> {
+        let sql = "UPDATE fan_outs SET state = state WHERE id = $1 AND state = 'running'
+            RETURNING *";
+        let row = self.conn.query(TABLE, sql).bind(id).fetch_optional().await?;
+        row.as_ref().map(fan_out).transpose()
+    }
+
+    /// The command of one of its agents was given.
+    pub async fn begun(
+        &mut self,
+        id: &FanOutId,
+        position: i64,
+        command: &CommandId,
+    ) -> Result<(), StoreError> {
+        let sql = "UPDATE fan_out_targets SET command_id = $3
+            WHERE fan_out_id = $1 AND position = $2";
+        let query = self.conn.query(TARGETS, sql).bind(id).bind(position);
+        query.bind(command).execute().await?;
+        Ok(())
+    }
+
+    /// One of its agents gets no command, and why.
+    pub async fn skip(
+        &mut self,
+        id: &FanOutId,
+        position: i64,
+        why: &str,
+    ) -> Result<(), StoreError> {
+        let sql = "UPDATE fan_out_targets SET skipped = $3 WHERE fan_out_id = $1 AND position = $2";
+        self.conn.query(TARGETS, sql).bind(id).bind(position).bind(why).execute().await?;
+        Ok(())
+    }
+
+    /// It is over; false when it was before.
+    pub async fn end(
+        &mut self,
+        id: &FanOutId,
+        how: FanOutEnd,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let sql = "UPDATE fan_outs SET state = $2, ended_at = $3
+            WHERE id = $1 AND state = 'running'";
+        self.conn.query(TABLE, sql).bind(id).bind(how.as_str()).bind(at).changed().await
+    }
+
+    /// Withdraws its commands that have not ended: those that were not sent end, of the others their
+    /// agents are to be told. Answers those agents.
+    pub async fn withdraw(
+        &mut self,
+        id: &FanOutId,
+        withdrawal: &Withdrawal,
+    ) -> Result<Vec<AgentId>, StoreError> {
+        let detail = format!("withdrawn by {}", withdrawal.by);
+        let sql = "UPDATE commands SET state = 'cancelled', state_at = $2, end_detail = $3
+            WHERE state = 'queued'
+            AND id IN (SELECT command_id FROM fan_out_targets WHERE fan_out_id = $1)";
+        let query = self.conn.query("commands", sql).bind(id).bind(withdrawal.at);
+        query.bind(detail).execute().await?;
+        let sql = "UPDATE commands SET withdrawn_at = $2, withdrawn_by = $3
+            WHERE withdrawn_at IS NULL AND state IN ('sent', 'received', 'running')
+            AND id IN (SELECT command_id FROM fan_out_targets WHERE fan_out_id = $1)
+            RETURNING agent_id";
+        let query = self.conn.query("commands", sql).bind(id).bind(withdrawal.at);
+        let rows = query.bind(withdrawal.by.as_str()).fetch_all().await?;
+        rows.iter().map(|row| row.get("agent_id")).collect()
+    }
+}
