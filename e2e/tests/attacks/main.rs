@@ -20,6 +20,7 @@ mod replicas;
 mod rotation;
 mod service;
 mod sessions;
+mod sockets;
 mod streams;
 mod succession;
 mod versions;

@@ -14,6 +14,7 @@ mod enrolment;
 mod events;
 mod extract;
 mod fan_outs;
+mod framing;
 mod idempotency;
 mod inventory;
 mod metrics;
@@ -198,6 +199,7 @@ pub fn router(app: &App, merged: Router) -> Router {
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(framing::plain))
         .layer(middleware::from_fn_with_state(app.clone(), trace::around))
         .with_state(app.clone())
 }
