@@ -27,17 +27,24 @@ pub struct OutgoingConfig {
 }
 
 impl App {
-    /// The configuration that the agent is to have, where that is newer than what it has. An agent
-    /// that is ahead has a server that was restored from a backup: it gets the present one under a
-    /// higher generation.
+    /// The configuration that the agent is to have, where that is newer than what it was `sent` on
+    /// this stream, or `said` to have. An agent that is ahead has a server that was restored from a
+    /// backup: it gets the present one under a higher generation.
     pub(crate) async fn due_configuration(
         &self,
         agent: &Agent,
-        held: Generation,
+        said: Generation,
+        sent: Generation,
     ) -> AppResult<Option<OutgoingConfig>> {
         let mut reader = self.store().read("configuration.due").await?;
         let row = reader.configurations().get(&agent.id).await?;
+        let held = said.max(sent);
         if row.wanted == held {
+            drop(reader);
+            // It has it since before this stream, and its answer was lost.
+            if row.wanted == said && row.applied != said {
+                self.note_configuration(agent, said, "").await?;
+            }
             return Ok(None);
         }
         let standing = reader.agents().find(&agent.id).await?;

@@ -130,8 +130,10 @@ pub struct AgentStream {
     session_ends: Timestamp,
     on_the_way: OnTheWay,
     renumbered: HashSet<CommandId>,
-    /// The configuration that the agent has, or was sent on this stream.
-    configured: Generation,
+    /// The configuration that the agent said to have.
+    said: Generation,
+    /// The configuration that it was sent on this stream.
+    sent: Generation,
     busy: bool,
     held: Held,
     ticket: Ticket,
@@ -186,7 +188,8 @@ impl AgentStream {
             session_ends: proved.expires_at,
             on_the_way: OnTheWay::default(),
             renumbered: HashSet::new(),
-            configured: configuration,
+            said: configuration,
+            sent: configuration,
             busy: false,
             held,
             ticket,
@@ -209,9 +212,10 @@ impl AgentStream {
     pub async fn due(&mut self, woken: bool) -> AppResult<Vec<Down>> {
         let mut due = Vec::new();
         if woken
-            && let Some(config) = self.app.due_configuration(&self.agent, self.configured).await?
+            && let Some(config) =
+                self.app.due_configuration(&self.agent, self.said, self.sent).await?
         {
-            self.configured = config.generation;
+            self.sent = config.generation;
             due.push(Down::Config(config));
         }
         if self.busy {
@@ -245,6 +249,7 @@ impl AgentStream {
                 Ok(Vec::new())
             }
             Up::Configuration { held, error } => {
+                self.said = held;
                 self.app.note_configuration(&self.agent, held, &error).await?;
                 Ok(Vec::new())
             }
