@@ -84,13 +84,13 @@ pub struct FinishedCommand {
     pub receipt: Signed,
 }
 
-/// What changed inside the engine. A hint: what is true is asked by [`Engine::running`] and
-/// [`Engine::result`].
+/// What changed inside the engine. A hint: what is true is asked by [`super::Engine::running`] and
+/// [`super::Engine::result`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EngineEvent {
     /// Its effect begins; send a state frame.
     Started(CommandId),
-    /// It is over; send [`Engine::result`].
+    /// It is over; send [`super::Engine::result`].
     Finished(CommandId),
 }
 
