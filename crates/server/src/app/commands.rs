@@ -184,8 +184,7 @@ impl App {
         match tx.commands().insert(&command).await {
             Ok(()) => {}
             Err(StoreError::Conflict { what: "command_idempotency_key" }) => {
-                let detail = "the same idempotency key is being used just now: try again";
-                return Err(AppError::because(Code::IdempotencyConflict, detail));
+                return Err(key_in_use());
             }
             Err(error) => return Err(error.into()),
         }
@@ -321,6 +320,12 @@ fn same_order(earlier: Command, agent: &AgentId, order: &Order) -> AppResult<Com
     } else {
         Err(AppError::new(Code::IdempotencyConflict))
     }
+}
+
+/// Somebody else's request with the same key is not over.
+pub(super) fn key_in_use() -> AppError {
+    let detail = "the same idempotency key is being used just now: try again";
+    AppError::because(Code::IdempotencyConflict, detail)
 }
 
 pub(super) fn check_recipient(agent: &Agent) -> AppResult<()> {

@@ -24,7 +24,7 @@ use serde_json::json;
 use super::{
     App, Origin,
     audit::Event,
-    commands::{Order, check_recipient},
+    commands::{Order, check_recipient, key_in_use},
     error::{AppError, AppResult},
     paging::PageQuery,
 };
@@ -71,8 +71,7 @@ impl App {
         let agents = match tx.fan_outs().insert(&fan_out, &filter).await {
             Ok(agents) => agents,
             Err(StoreError::Conflict { what: "fan_out_idempotency_key" }) => {
-                let detail = "the same idempotency key is being used just now: try again";
-                return Err(AppError::because(Code::IdempotencyConflict, detail));
+                return Err(key_in_use());
             }
             Err(error) => return Err(error.into()),
         };
@@ -159,12 +158,7 @@ impl App {
 
     /// One fan-out, and how far it is.
     pub async fn show_fan_out(&self, caller: &Caller, id: &FanOutId) -> AppResult<Progress> {
-        let org = Self::own_org(caller, Permission::CommandsRead)?;
-        let mut reader = self.store().read("fan_outs.show").await?;
-        let fan_out = reader.fan_outs().get(org, id).await?;
-        let fan_out = fan_out.ok_or_else(|| AppError::not_found("fan-out"))?;
-        let tally = reader.fan_outs().tally(id).await?;
-        Ok(Progress { fan_out, tally })
+        self.progress_of(Self::own_org(caller, Permission::CommandsRead)?, id).await
     }
 
     /// The fan-outs of the caller's organisation, newest first.
@@ -215,10 +209,10 @@ impl App {
         for agent in &told {
             self.wake_agent(agent);
         }
-        self.show_fan_out_of(org, id).await
+        self.progress_of(org, id).await
     }
 
-    async fn show_fan_out_of(&self, org: &OrgId, id: &FanOutId) -> AppResult<Progress> {
+    async fn progress_of(&self, org: &OrgId, id: &FanOutId) -> AppResult<Progress> {
         let mut reader = self.store().read("fan_outs.show").await?;
         let fan_out = reader.fan_outs().get(org, id).await?;
         let fan_out = fan_out.ok_or_else(|| AppError::not_found("fan-out"))?;

@@ -34,19 +34,13 @@ impl App {
         let mut tx = self.store().write("journal.meet").await?;
         let whose = (&agent.org, &agent.id);
         let other = tx.commands().save_journal(whose, &hello.journal_id, self.now()).await?;
-        let open = tx.commands().open_for(&agent.id, u32::MAX).await?;
-        let (mut forgotten, mut open): (Vec<_>, Vec<_>) = (Vec::new(), open);
-        open.retain(|command| {
-            let gone = command.is_forgotten(other, hello.high_water);
-            if gone {
-                forgotten.push(command.clone());
-            }
-            !gone
-        });
+        let open = tx.commands().open_for(&agent.id, u32::MAX).await?.into_iter();
+        let (forgotten, open): (Vec<_>, Vec<_>) =
+            open.partition(|command| command.is_forgotten(other, hello.high_water));
         if other || !forgotten.is_empty() {
             let detail = json!({ "new_journal": other, "commands_lost": forgotten.len() });
             let kind = SecurityKind::JournalLost;
-            let seen = Sighting::of_agent(kind, (&agent.org, &agent.id), origin, detail);
+            let seen = Sighting::of_agent(kind, whose, origin, detail);
             self.record_sighting(&mut tx, seen).await?;
         }
         self.lose(&mut tx, forgotten, "the agent's journal has forgotten it").await?;
