@@ -1,11 +1,14 @@
 //! Subsystems of agents, as operators see and change them.
 
+use std::time::Duration;
+
 use argosy_domain::{
     access::{Caller, Permission},
     agent::Assurance,
     audit::AuditAction,
-    id::AgentId,
-    subsystem::{Schedule, Subsystem},
+    command::Command,
+    id::{AgentId, OrgId},
+    subsystem::{InvalidSchedule, Schedule, Subsystem},
 };
 use argosy_store::{AgentEventFilter, AgentEventRow, ConfigurationRow, PageRequest, SubsystemRow};
 use argosy_wire::rest::{commands::CreateCommand, subsystems::UpdateSubsystem};
@@ -39,6 +42,10 @@ impl App {
         id: &AgentId,
     ) -> AppResult<AgentSubsystems> {
         let org = Self::own_org(caller, Permission::InventoryRead)?;
+        self.subsystems_of(org, id).await
+    }
+
+    async fn subsystems_of(&self, org: &OrgId, id: &AgentId) -> AppResult<AgentSubsystems> {
         let mut reader = self.store().read("subsystems.show").await?;
         if reader.agents().get(org, id).await?.is_none() {
             return Err(AppError::not_found("agent"));
@@ -100,20 +107,7 @@ impl App {
         }
         tx.commit().await?;
         self.wake_agent(id);
-        self.show_subsystems_of(org, id).await
-    }
-
-    async fn show_subsystems_of(
-        &self,
-        org: &argosy_domain::id::OrgId,
-        id: &AgentId,
-    ) -> AppResult<AgentSubsystems> {
-        let mut reader = self.store().read("subsystems.show").await?;
-        Ok(AgentSubsystems {
-            configuration: reader.configurations().get(id).await?,
-            subsystems: reader.subsystems().list(org, id).await?,
-            history: Vec::new(),
-        })
+        self.subsystems_of(org, id).await
     }
 
     /// Runs a subsystem of an agent now, by a command.
@@ -122,7 +116,7 @@ impl App {
         caller: &Caller,
         origin: &Origin,
         (id, subsystem): (&AgentId, Subsystem),
-    ) -> AppResult<argosy_domain::command::Command> {
+    ) -> AppResult<Command> {
         let request = CreateCommand {
             kind: "subsystem.run".to_owned(),
             params: json!({ "subsystem": subsystem.as_str() }),
@@ -143,7 +137,6 @@ impl App {
 }
 
 fn changed(schedule: Schedule, change: &UpdateSubsystem) -> AppResult<Schedule> {
-    use std::time::Duration;
     let UpdateSubsystem { enabled, auto_run, interval_s, timeout_s } = *change;
     let schedule = Schedule {
         enabled: enabled.unwrap_or(schedule.enabled),
@@ -152,10 +145,8 @@ fn changed(schedule: Schedule, change: &UpdateSubsystem) -> AppResult<Schedule> 
         timeout: timeout_s.map_or(schedule.timeout, Duration::from_secs),
     };
     schedule.checked().map_err(|why| match why {
-        argosy_domain::subsystem::InvalidSchedule::Interval => {
-            AppError::field("interval_s", "must be 60 to 86400")
-        }
-        argosy_domain::subsystem::InvalidSchedule::Timeout => {
+        InvalidSchedule::Interval => AppError::field("interval_s", "must be 60 to 86400"),
+        InvalidSchedule::Timeout => {
             AppError::field("timeout_s", "must be at least 1 and no longer than the interval")
         }
     })
