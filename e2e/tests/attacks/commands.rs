@@ -7,11 +7,9 @@ use argosy_domain::{command::CommandSeq, digest::Sha256, limits::COMMAND_LOST_AF
 use argosy_e2e::{agent::TestAgent, database::Place, on_both, process::until, server::TestServer};
 use argosy_wire::{
     bytes::Fixed,
-    rpc::gateway::{Ack, AckCode, CommandResult, ControlStreamRequest, SignedStatement, State},
+    rpc::gateway::{Ack, AckCode, CommandResult, ControlStreamRequest, State},
     sign::Signed,
-    statement::{
-        CancelStatement, CommandStatement, HelloStatement, KeyCertificate, ReceiptStatement,
-    },
+    statement::{CancelStatement, CommandStatement, HelloStatement, ReceiptStatement},
 };
 use serde_json::{Value, json};
 
@@ -71,17 +69,10 @@ async fn ordered(stream: &mut Stream) -> CommandStatement {
     argosy_wire::sign::read(&command.envelope.as_option().unwrap().payload).unwrap()
 }
 
-fn signed(statement: &SignedStatement) -> Signed {
-    let signature = Fixed::from_slice(&statement.signature).unwrap();
-    Signed { payload: statement.payload.clone(), signature }
-}
-
 async fn cancelled(server: &TestServer, stream: &mut Stream) -> CancelStatement {
     let Down::Cancel(cancel) = told(stream).await else { panic!("no withdrawal") };
-    let identity = server.app.keyring().identity_public();
-    let certificate = signed(cancel.certificate.as_option().unwrap());
-    let certificate: KeyCertificate = certificate.verify(&identity).unwrap();
-    signed(cancel.envelope.as_option().unwrap()).verify(&certificate.public_key).unwrap()
+    let (envelope, certificate) = (cancel.envelope.as_option(), cancel.certificate.as_option());
+    gateway::certified(server, envelope.unwrap(), certificate.unwrap())
 }
 
 async fn send(stream: &mut Stream, frame: ControlStreamRequest) {
@@ -119,12 +110,7 @@ fn result(
     receipt: &ReceiptStatement,
     payload: &[u8],
 ) -> ControlStreamRequest {
-    let signed = Signed::new(&by.key, receipt);
-    let statement = SignedStatement {
-        payload: signed.payload,
-        signature: signed.signature.0.to_vec(),
-        ..Default::default()
-    };
+    let statement = gateway::statement_of(Signed::new(&by.key, receipt));
     gateway::frame(
         CommandResult {
             command_id: id.to_owned(),

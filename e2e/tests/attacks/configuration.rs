@@ -3,10 +3,8 @@
 
 use argosy_e2e::{agent::TestAgent, database::Place, on_both, process::until, server::TestServer};
 use argosy_wire::{
-    bytes::Fixed,
-    rpc::gateway::{ConfigInForce, ControlStreamRequest, Hello, SignedStatement, State},
-    sign::Signed,
-    statement::{ConfigStatement, KeyCertificate},
+    rpc::gateway::{ConfigInForce, ControlStreamRequest, State},
+    statement::ConfigStatement,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -28,29 +26,14 @@ async fn show(server: &TestServer, agent: &TestAgent) -> Value {
 /// A stream of an agent that has this generation.
 async fn open(server: &TestServer, agent: &TestAgent, generation: i64) -> Stream {
     let options = gateway::session(agent, server, gateway::STREAM);
-    let signed = Signed::new(&agent.key, &gateway::hello_statement(agent));
-    let statement = SignedStatement {
-        payload: signed.payload,
-        signature: signed.signature.0.to_vec(),
-        ..Default::default()
-    };
-    let hello = Hello {
-        version: "0.1.0".to_owned(),
-        statement: Some(statement).into(),
-        config_generation: generation,
-        ..Default::default()
-    };
-    gateway::open(&gateway::rpc(server), options, gateway::frame(hello.into())).await.unwrap()
+    let statement = gateway::hello_statement(agent);
+    let hello = gateway::configured_hello(&agent.key, &statement, generation);
+    gateway::open(&gateway::rpc(server), options, hello).await.unwrap()
 }
 
 fn in_force(generation: i64, error: &str) -> ControlStreamRequest {
     let config = ConfigInForce { generation, error: error.to_owned(), ..Default::default() };
     gateway::frame(State { config: Some(config).into(), ..Default::default() }.into())
-}
-
-fn signed(statement: &SignedStatement) -> Signed {
-    let signature = Fixed::from_slice(&statement.signature).unwrap();
-    Signed { payload: statement.payload.clone(), signature }
 }
 
 /// The next configuration, verified as an agent does it.
@@ -60,11 +43,9 @@ async fn configured(server: &TestServer, stream: &mut Stream) -> (ConfigStatemen
         frame = gateway::next(stream).await.unwrap().expect("the stream goes on");
     }
     let Down::Config(config) = frame else { panic!("no configuration: {frame:?}") };
-    let identity = server.app.keyring().identity_public();
-    let certificate: KeyCertificate =
-        signed(config.certificate.as_option().unwrap()).verify(&identity).unwrap();
-    let envelope = signed(config.envelope.as_option().unwrap());
-    let statement: ConfigStatement = envelope.verify(&certificate.public_key).unwrap();
+    let (envelope, certificate) = (config.envelope.as_option(), config.certificate.as_option());
+    let statement: ConfigStatement =
+        gateway::certified(server, envelope.unwrap(), certificate.unwrap());
     let digest = argosy_domain::digest::Sha256::of(&config.document).0;
     assert_eq!(statement.document_sha256.0, digest);
     (statement, serde_json::from_slice(&config.document).unwrap())

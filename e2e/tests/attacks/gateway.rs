@@ -12,8 +12,8 @@ use argosy_wire::{
         Heartbeat, Hello, SignedStatement, UploadHeartbeatRequest, UploadInventoryRequest,
         control_stream_request::Frame as Up,
     },
-    sign::Signed,
-    statement::HelloStatement,
+    sign::{Signed, Statement},
+    statement::{HelloStatement, KeyCertificate},
 };
 use connectrpc::{
     ConnectError, Protocol,
@@ -83,6 +83,31 @@ pub(crate) async fn upload(rpc: &Rpc, options: CallOptions) -> Result<u32, Conne
     Ok(answer.into_owned().accepted_count)
 }
 
+/// A signed statement as it travels.
+pub(crate) fn statement_of(signed: Signed) -> SignedStatement {
+    SignedStatement {
+        payload: signed.payload,
+        signature: signed.signature.0.to_vec(),
+        ..Default::default()
+    }
+}
+
+fn signed(statement: &SignedStatement) -> Signed {
+    let signature = Fixed::from_slice(&statement.signature).unwrap();
+    Signed { payload: statement.payload.clone(), signature }
+}
+
+/// What the server's certified key signed, verified as an agent does it.
+pub(crate) fn certified<S: Statement>(
+    server: &TestServer,
+    envelope: &SignedStatement,
+    certificate: &SignedStatement,
+) -> S {
+    let identity = server.app.keyring().identity_public();
+    let certificate: KeyCertificate = signed(certificate).verify(&identity).unwrap();
+    signed(envelope).verify(&certificate.public_key).unwrap()
+}
+
 /// A hello that the agent's own key signs for its own session.
 pub(crate) fn hello(agent: &TestAgent) -> ControlStreamRequest {
     signed_hello(&agent.key, &hello_statement(agent))
@@ -100,15 +125,19 @@ pub(crate) fn hello_statement(agent: &TestAgent) -> HelloStatement {
 
 /// Any hello by any key.
 pub(crate) fn signed_hello(key: &SigningKey, statement: &HelloStatement) -> ControlStreamRequest {
-    let signed = Signed::new(key, statement);
-    let statement = SignedStatement {
-        payload: signed.payload,
-        signature: signed.signature.0.to_vec(),
-        ..Default::default()
-    };
+    configured_hello(key, statement, 0)
+}
+
+/// The same of an agent that has a configuration of this generation.
+pub(crate) fn configured_hello(
+    key: &SigningKey,
+    statement: &HelloStatement,
+    config_generation: i64,
+) -> ControlStreamRequest {
     let hello = Hello {
         version: "0.1.0".to_owned(),
-        statement: Some(statement).into(),
+        statement: Some(statement_of(Signed::new(key, statement))).into(),
+        config_generation,
         ..Default::default()
     };
     frame(hello.into())
