@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 
 use crate::gateway::{self, Down, Stream};
 
-const RESULT: &[u8] = br#"{"report":{"by":"hand"}}"#;
+/// What agents of these tests answer.
+pub(crate) const RESULT: &[u8] = br#"{"report":{"by":"hand"}}"#;
 
 async fn give(server: &TestServer, agent: &TestAgent) -> String {
     let path = format!("/api/v1/agents/{}/commands", agent.agent_id);
@@ -28,7 +29,8 @@ async fn show(server: &TestServer, id: &str) -> Value {
     server.client.get(&format!("/api/v1/commands/{id}"), &server.admin_key).await.expect(200)
 }
 
-async fn state(server: &TestServer, id: &str) -> String {
+/// How far a command is in the server's record.
+pub(crate) async fn state(server: &TestServer, id: &str) -> String {
     show(server, id).await["state"].as_str().unwrap().to_owned()
 }
 
@@ -88,7 +90,8 @@ fn started(id: &str) -> ControlStreamRequest {
     gateway::frame(State { command_id: id.to_owned(), ..Default::default() }.into())
 }
 
-fn receipt(agent: &TestAgent, id: &str, outcome: &str) -> ReceiptStatement {
+/// A receipt for a run of `system` that answered [`RESULT`].
+pub(crate) fn receipt(agent: &TestAgent, id: &str, outcome: &str) -> ReceiptStatement {
     ReceiptStatement {
         agent: agent.id(),
         command_id: id.parse().unwrap(),
@@ -104,7 +107,7 @@ fn receipt(agent: &TestAgent, id: &str, outcome: &str) -> ReceiptStatement {
 }
 
 /// A result with any receipt that any key signed.
-fn result(
+pub(crate) fn result(
     by: &TestAgent,
     id: &str,
     receipt: &ReceiptStatement,

@@ -15,6 +15,7 @@ mod identity;
 mod impostor;
 mod jws;
 mod proofs;
+mod queues;
 mod relay;
 mod replicas;
 mod rotation;

@@ -1,5 +1,6 @@
 //! Commands: given, listed, withdrawn, and their receipts.
 
+use argosy_config::failpoint::failpoint;
 use argosy_domain::{
     access::{Caller, Permission},
     agent::{Agent, AgentStatus, Assurance},
@@ -113,7 +114,13 @@ impl App {
         check_recipient(&agent)?;
         self.check_room(&mut tx, &agent.id).await??;
         let command = self.store_command(&mut tx, caller, origin, &agent, order).await?;
+        // Whoever else gives this agent a command has waited for its place, and sees this one.
+        if tx.commands().count_open(&agent.id).await? > COMMANDS_OPEN_MAX {
+            return Err(queue_full());
+        }
+        failpoint("command_created", "before_commit");
         tx.commit().await?;
+        failpoint("command_created", "after_commit");
         self.wake_agent(&agent.id);
         Ok(command)
     }
@@ -123,9 +130,7 @@ impl App {
         if tx.commands().count_open(id).await? < COMMANDS_OPEN_MAX {
             return Ok(Ok(()));
         }
-        let detail = format!("the agent has {COMMANDS_OPEN_MAX} commands that have not ended");
-        let error = AppError::because(Code::QueueFull, detail);
-        Ok(Err(AppError { retry_after_s: Some(30), ..error }))
+        Ok(Err(queue_full()))
     }
 
     async fn store_command(
@@ -306,6 +311,11 @@ async fn configuration_of(tx: &mut Tx, agent: &Agent) -> AppResult<Vec<u8>> {
         serde_json::from_slice(&document_of(subsystems)).map_err(AppError::internal)?;
     let params = json!({ "generation": generation, "document": document });
     argosy_wire::sign::canonical_json(&params).map_err(AppError::internal)
+}
+
+fn queue_full() -> AppError {
+    let detail = format!("the agent has {COMMANDS_OPEN_MAX} commands that have not ended");
+    AppError { retry_after_s: Some(30), ..AppError::because(Code::QueueFull, detail) }
 }
 
 fn same_order(earlier: Command, agent: &AgentId, order: &Order) -> AppResult<Command> {
