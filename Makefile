@@ -11,7 +11,7 @@ SERVE := --mode combined --data-dir .run
 # Places at which the crash tests end the agent; no shipped binary has them.
 FAILPOINTS := --features argosy-agent/failpoints
 
-.PHONY: help run dev test coverage fuzz fmt lint docs deny check
+.PHONY: help run dev test kills coverage fuzz fmt lint docs deny check
 
 help: ## Show the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -30,6 +30,12 @@ test: ## Every test, on SQLite and PostgreSQL; installs what is missing
 	cargo build --workspace --all-targets $(FAILPOINTS)
 	cargo test --workspace --doc --quiet $(FAILPOINTS)
 	scripts/with-postgres cargo nextest run --workspace --no-fail-fast $(FAILPOINTS)
+
+kills: ## 200 random kills of server and agent on each database; KILLS=n SEED=n for others
+	cargo build --workspace --bins --tests $(FAILPOINTS)
+	ARGOSY_TEST_MINUTES=60 ARGOSY_KILLS=$(or $(KILLS),200) $(if $(SEED),ARGOSY_KILLS_SEED=$(SEED)) \
+		scripts/with-postgres cargo test --workspace $(FAILPOINTS) --test processes -- \
+		--nocapture commands_end_once_whenever_somebody_is_killed
 
 coverage: ## The tests with counters; fails below 85 % of the lines of any group
 	scripts/coverage

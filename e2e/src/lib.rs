@@ -11,6 +11,7 @@ pub mod clock;
 pub mod database;
 pub mod http;
 pub mod postgres;
+pub mod power;
 pub mod process;
 pub mod proxy;
 pub mod rpc;

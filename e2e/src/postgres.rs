@@ -50,6 +50,19 @@ impl OwnPostgres {
 
     /// Ends every process of it without a checkpoint, as a crash does, and starts it again.
     pub async fn crash(&self) {
+        assert!(self.restart().await, "PostgreSQL did not come back");
+    }
+
+    /// `kill -9` of the process that all others descend from, and a start as soon as they are gone too.
+    pub async fn kill(&self) {
+        let text = std::fs::read_to_string(format!("{}/postmaster.pid", self.data)).unwrap();
+        let postmaster = text.lines().next().unwrap();
+        let killed = Command::new("kill").args(["-9", postmaster]).status().await.unwrap();
+        assert!(killed.success());
+        until("PostgreSQL after the kill", || async { self.restart().await.then_some(()) }).await;
+    }
+
+    async fn restart(&self) -> bool {
         let program = format!("{}/pg_ctl", self.bin);
         let log = format!("{}/crash.log", self.data);
         let own = ["-D", &self.data, "-l", &log, "-m", "immediate", "-w", "-t", "60", "restart"];
@@ -65,7 +78,7 @@ impl OwnPostgres {
         };
         command.args(own).current_dir("/").stdout(Stdio::null()).stderr(Stdio::null());
         let ended = tokio::time::timeout(Duration::from_secs(120), command.status()).await;
-        assert!(ended.unwrap().unwrap().success(), "PostgreSQL did not come back");
+        ended.unwrap().unwrap().success()
     }
 
     /// Takes it away, and waits until it is gone.

@@ -1,6 +1,14 @@
-//! A TCP proxy in a test's hands: a network that stops, and a balancer in front of two servers.
+//! A TCP proxy in a test's hands: a network that stops, cuts, corrupts, crawls or goes dead without a word,
+//! and a balancer in front of two servers.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -9,12 +17,54 @@ use tokio::{
     task::JoinHandle,
 };
 
+/// What the network does. Connections are numbered as they come.
+#[derive(Debug, Clone, Copy)]
+struct Weather {
+    flows: bool,
+    /// Connections up to this one are cut.
+    cut_up_to: u64,
+    /// Nothing passes on connections up to this one.
+    dead_up_to: u64,
+    /// On connections up to this one a byte of so many is another.
+    corrupt_up_to: u64,
+    corrupt_every: u64,
+    /// Bytes pass in pieces of this size, with a pause after each.
+    piece_bytes: usize,
+    pause: Duration,
+}
+
+const FINE: Weather = Weather {
+    flows: true,
+    cut_up_to: 0,
+    dead_up_to: 0,
+    corrupt_up_to: 0,
+    corrupt_every: u64::MAX,
+    piece_bytes: usize::MAX,
+    pause: Duration::ZERO,
+};
+
 /// Forwards each connection to the first target that accepts it. Ends when dropped.
 pub struct Proxy {
     /// Where it listens.
     pub address: SocketAddr,
-    flows: watch::Sender<bool>,
+    weather: watch::Sender<Weather>,
+    counts: Arc<Counts>,
     accepting: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    connections: AtomicU64,
+    passed: AtomicU64,
+    corrupted: AtomicU64,
+}
+
+/// One connection's view.
+#[derive(Clone)]
+struct Line {
+    number: u64,
+    weather: watch::Receiver<Weather>,
+    counts: Arc<Counts>,
 }
 
 impl Proxy {
@@ -22,24 +72,68 @@ impl Proxy {
     pub async fn start(targets: Vec<SocketAddr>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let flows = watch::Sender::new(true);
-        let gate = flows.subscribe();
+        let weather = watch::Sender::new(FINE);
+        let counts = Arc::new(Counts::default());
+        let (view, counted) = (weather.subscribe(), Arc::clone(&counts));
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(forward(client, targets.clone(), gate.clone()));
+                let number = counted.connections.fetch_add(1, Relaxed) + 1;
+                let line = Line { number, weather: view.clone(), counts: Arc::clone(&counted) };
+                tokio::spawn(forward(client, targets.clone(), line));
             }
         });
-        Self { address, flows, accepting }
+        Self { address, weather, counts, accepting }
+    }
+
+    fn so_far(&self) -> u64 {
+        self.counts.connections.load(Relaxed)
     }
 
     /// From now on nothing passes, in neither direction; nobody is told.
     pub fn stop(&self) {
-        self.flows.send_replace(false);
+        self.weather.send_modify(|weather| weather.flows = false);
     }
 
     /// What was held up passes, and what comes.
     pub fn go(&self) {
-        self.flows.send_replace(true);
+        self.weather.send_modify(|weather| weather.flows = true);
+    }
+
+    /// Ends every connection that there is.
+    pub fn cut(&self) {
+        let all = self.so_far();
+        self.weather.send_modify(|weather| weather.cut_up_to = all);
+    }
+
+    /// Every connection that there is goes dead: open for both sides, and nothing passes ever again.
+    pub fn forget(&self) {
+        let all = self.so_far();
+        self.weather.send_modify(|weather| weather.dead_up_to = all);
+    }
+
+    /// On every connection that there is, one byte of so many arrives as another.
+    pub fn corrupt(&self, every: u64) {
+        let all = self.so_far();
+        self.weather.send_modify(|weather| {
+            (weather.corrupt_up_to, weather.corrupt_every) = (all, every);
+        });
+    }
+
+    /// Bytes that arrived as others.
+    pub fn corrupted(&self) -> u64 {
+        self.counts.corrupted.load(Relaxed)
+    }
+
+    /// Bytes pass in pieces of a size, with a pause after each.
+    pub fn crawl(&self, piece_bytes: usize, pause: Duration) {
+        self.weather.send_modify(|weather| {
+            (weather.piece_bytes, weather.pause) = (piece_bytes, pause);
+        });
+    }
+
+    /// Bytes pass as they come again.
+    pub fn hurry(&self) {
+        self.crawl(usize::MAX, Duration::ZERO);
     }
 }
 
@@ -49,28 +143,59 @@ impl Drop for Proxy {
     }
 }
 
-async fn forward(client: TcpStream, targets: Vec<SocketAddr>, mut gate: watch::Receiver<bool>) {
-    if gate.wait_for(|flows| *flows).await.is_err() {
+async fn forward(client: TcpStream, targets: Vec<SocketAddr>, mut line: Line) {
+    if line.weather.wait_for(|weather| weather.flows).await.is_err() {
         return;
     }
     for target in targets {
         let Ok(server) = TcpStream::connect(target).await else { continue };
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
+        let (number, mut weather) = (line.number, line.weather.clone());
         tokio::select! {
-            () = pump(from_client, to_server, gate.clone()) => {}
-            () = pump(from_server, to_client, gate) => {}
+            () = pump(from_client, to_server, line.clone()) => {}
+            () = pump(from_server, to_client, line) => {}
+            _ = weather.wait_for(|weather| weather.cut_up_to >= number) => {}
         }
         return;
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut gate: watch::Receiver<bool>) {
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut line: Line) {
     let mut bytes = vec![0; 16 * 1024];
     while let Ok(count) = from.read(&mut bytes).await {
-        let passes = gate.wait_for(|flows| *flows).await.is_ok();
-        if count == 0 || !passes || to.write_all(&bytes[..count]).await.is_err() {
+        let mut rest = &mut bytes[..count];
+        if rest.is_empty() {
             return;
+        }
+        while !rest.is_empty() {
+            let number = line.number;
+            let passes = |weather: &Weather| weather.flows && weather.dead_up_to < number;
+            let Ok(weather) = line.weather.wait_for(passes).await.map(|weather| *weather) else {
+                return;
+            };
+            let piece = rest.len().min(weather.piece_bytes);
+            line.spoil(&mut rest[..piece], &weather);
+            if to.write_all(&rest[..piece]).await.is_err() {
+                return;
+            }
+            rest = &mut rest[piece..];
+            if !weather.pause.is_zero() {
+                tokio::time::sleep(weather.pause).await;
+            }
+        }
+    }
+}
+
+impl Line {
+    fn spoil(&self, bytes: &mut [u8], weather: &Weather) {
+        for byte in bytes {
+            let passed = self.counts.passed.fetch_add(1, Relaxed) + 1;
+            if self.number <= weather.corrupt_up_to && passed.is_multiple_of(weather.corrupt_every)
+            {
+                *byte ^= 0x10;
+                self.counts.corrupted.fetch_add(1, Relaxed);
+            }
         }
     }
 }

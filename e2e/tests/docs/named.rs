@@ -7,9 +7,9 @@ use super::{read, root};
 /// Pages that name tests as links: the test's name in code, to the file that holds it.
 const PAGES: [&str; 2] = ["docs/security.md", "docs/attacks.md"];
 /// The attacks of the first two chapters, and those of the others that are tried so far.
-const ATTACKS: [&str; 22] = [
+const ATTACKS: [&str; 28] = [
     "1", "2", "3", "4", "5", "6", "7", "8", "8a", "9", "10", "11", "12", "13", "14", "15", "16",
-    "17", "18", "22", "39", "40",
+    "17", "18", "20", "21", "22", "23", "24", "38", "39", "40", "41",
 ];
 
 /// Name and file of each test that a text names.

@@ -1,13 +1,17 @@
 //! A server process and what a test does with it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use argosy_e2e::{
     database::Place,
-    http::Client,
+    http::{Client, plain},
     process::{Process, free_port, ready, until},
 };
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 /// Variables of a process beside the usual ones.
 type Variables = &'static [(&'static str, &'static str)];
@@ -21,6 +25,7 @@ pub(crate) struct Fleet {
     port: u16,
     place: Place,
     variables: Variables,
+    public_url: Option<String>,
     server: Option<Process>,
 }
 
@@ -48,7 +53,22 @@ impl Fleet {
         let folder = place.data_dir.parent().unwrap().to_owned();
         let client = Client::new(&url);
         let place = place.clone();
-        Self { url, client, folder, mode, port, place, variables: &[], server: None }
+        Self {
+            url,
+            client,
+            folder,
+            mode,
+            port,
+            place,
+            variables: &[],
+            public_url: None,
+            server: None,
+        }
+    }
+
+    /// Where agents find the server, when it is not where it listens.
+    pub(crate) fn public_url(&mut self, url: &str) {
+        self.public_url = Some(url.to_owned());
     }
 
     /// Starts the server process (again).
@@ -85,6 +105,7 @@ impl Fleet {
         let policy = self.folder.join("policy.toml");
         let mut variables = vec![("ARGOSY_POLICY_FILE", policy.to_str().unwrap())];
         variables.extend(self.variables);
+        variables.extend(self.public_url.as_deref().map(|url| ("ARGOSY_PUBLIC_URL", url)));
         variables.extend(failpoint.map(|at| ("ARGOSY_FAILPOINT", at)));
         if let Some(url) = &self.place.database_url {
             variables.push(("ARGOSY_DATABASE_URL", url));
@@ -161,6 +182,32 @@ impl Fleet {
         answer.text("id")
     }
 
+    /// Gives a command under an idempotency key, again and again until a server has answered: there may
+    /// be none just now, and one may die of it. Answers the command's id.
+    pub(crate) fn insist(&self, agent: &str, kind: &str, key: String) -> JoinHandle<String> {
+        let url = format!("{}/api/v1/agents/{agent}/commands", self.url);
+        let params = match kind {
+            "subsystem.run" => json!({ "subsystem": "system" }),
+            _ => json!({}),
+        };
+        let body = json!({ "kind": kind, "params": params, "idempotency_key": key });
+        let (http, admin_key) = (plain(), self.admin_key());
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(50));
+            loop {
+                ticks.tick().await;
+                let request = http.post(&url).bearer_auth(&admin_key).body(body.to_string());
+                let Ok(answer) = request.send().await else { continue };
+                if answer.status() != 202 {
+                    continue;
+                }
+                let Ok(text) = answer.text().await else { continue };
+                let command: Value = serde_json::from_str(&text).unwrap();
+                return command["id"].as_str().unwrap().to_owned();
+            }
+        })
+    }
+
     /// The command once its state is one of those named.
     pub(crate) async fn command_in(&self, id: &str, states: &[&str]) -> Value {
         until(&format!("command {id} to be one of {states:?}"), || async {
@@ -197,6 +244,21 @@ impl AgentProcess {
             token: token.to_owned(),
             name: "crash-test".to_owned(),
             variables,
+            process: None,
+        };
+        agent.start_again();
+        agent
+    }
+
+    /// The same, by way of another address.
+    pub(crate) fn through(fleet: &Fleet, url: &str, token: &str) -> Self {
+        let mut agent = Self {
+            state_dir: fleet.folder.join("agent"),
+            folder: fleet.folder.clone(),
+            url: url.to_owned(),
+            token: token.to_owned(),
+            name: "far-away".to_owned(),
+            variables: &[],
             process: None,
         };
         agent.start_again();

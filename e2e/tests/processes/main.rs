@@ -3,11 +3,15 @@
 
 mod by_hand;
 mod combined;
+mod command_steps;
 mod crashes;
 mod fleet;
 mod keys;
+mod kills;
+mod network;
 mod outage;
 mod own;
+mod power;
 mod python;
 mod recovery;
 mod replicas;

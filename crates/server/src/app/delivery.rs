@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 
+use argosy_config::failpoint::failpoint;
 use argosy_domain::{
     agent::{Agent, AgentStatus},
     command::{Command, CommandState},
@@ -124,7 +125,9 @@ impl App {
                 outgoing.push(command);
             }
         }
+        failpoint("command_sent", "before_commit");
         tx.commit().await?;
+        failpoint("command_sent", "after_commit");
         Ok(outgoing)
     }
 
@@ -170,12 +173,19 @@ impl App {
         let mut tx = self.store().write("delivery.advance").await?;
         let command = own_command(&mut tx, agent, id).await?;
         let before = command.state.as_str();
-        let next = if started { command.state.running(now) } else { command.state.received(now) };
+        let (step, next) = if started {
+            ("command_running", command.state.running(now))
+        } else {
+            ("command_received", command.state.received(now))
+        };
         // An acknowledgment that comes after the end changes nothing.
         if let Ok(next) = next {
             tx.commands().save_state(id, &next, before).await?;
         }
-        Ok(tx.commit().await?)
+        failpoint(step, "before_commit");
+        tx.commit().await?;
+        failpoint(step, "after_commit");
+        Ok(())
     }
 
     /// The agent's journal is ahead of this server: the counter is raised and the command is

@@ -3,6 +3,7 @@
 //! *Invariant:* a result is acknowledged only once it is durable here; what its receipt does not
 //! vouch for changes nothing.
 
+use argosy_config::failpoint::failpoint;
 use argosy_domain::{
     agent::Agent,
     audit::AuditAction,
@@ -90,15 +91,26 @@ impl App {
         if let Some(command) = command {
             self.end_command(&mut tx, command, &result).await?;
         }
+        failpoint("command_ended", "before_commit");
         tx.commit().await?;
+        failpoint("command_ended", "after_commit");
         self.wake_fan_outs();
+        Ok(Some(self.sign_result_ack(agent, result.command, result_sha256)))
+    }
+
+    fn sign_result_ack(
+        &self,
+        agent: &Agent,
+        command_id: CommandId,
+        result_sha256: Bytes32,
+    ) -> Certified {
         let keyring = self.keyring();
-        Ok(Some(keyring.sign_command(&ResultAckStatement {
+        keyring.sign_command(&ResultAckStatement {
             server: keyring.thumbprint(),
             agent: agent.id.clone(),
-            command_id: result.command,
+            command_id,
             result_sha256,
-        })))
+        })
     }
 
     async fn end_command(

@@ -1,0 +1,104 @@
+//! Attack 24 between the real programs: a network that crawls, cuts, corrupts and goes dead. Each command
+//! ends once.
+
+use std::{net::SocketAddr, time::Duration};
+
+use argosy_e2e::{
+    database::{Place, on_sqlite},
+    process::until,
+    proxy::Proxy,
+};
+use serde_json::{Value, json};
+
+use crate::fleet::{AgentProcess, Fleet};
+
+const CUTS: usize = 6;
+const ENDS: [&str; 7] =
+    ["succeeded", "failed", "timed_out", "rejected", "cancelled", "expired", "lost"];
+const LIFE: [&str; 5] = ["queued", "sent", "received", "running", "succeeded"];
+
+/// A fleet whose agent speaks with the server through a proxy.
+struct Faulty {
+    fleet: Fleet,
+    proxy: Proxy,
+    id: String,
+    ended: Vec<Value>,
+    _agent: AgentProcess,
+}
+
+impl Faulty {
+    async fn start(place: &Place) -> Self {
+        let mut fleet = Fleet::prepare(place, "server");
+        let server: SocketAddr = fleet.url.strip_prefix("http://").unwrap().parse().unwrap();
+        let proxy = Proxy::start(vec![server]).await;
+        let url = format!("http://{}", proxy.address);
+        fleet.public_url(&url);
+        fleet.start_server().await;
+        let token = fleet.token(json!({ "auto_approve": true })).await;
+        let agent = AgentProcess::through(&fleet, &url, &token);
+        let shown = fleet.agent("the agent to be connected", |a| a["connected"] == true).await;
+        let id = shown["agent_id"].as_str().unwrap().to_owned();
+        Self { fleet, proxy, id, ended: Vec::new(), _agent: agent }
+    }
+
+    async fn given(&self, count: usize) -> Vec<String> {
+        let mut ids = Vec::new();
+        for _ in 0..count {
+            ids.push(self.fleet.command(&self.id, "system").await);
+        }
+        ids
+    }
+
+    async fn end(&mut self, ids: &[String]) {
+        for id in ids {
+            let command = self.fleet.command_in(id, &ENDS).await;
+            assert_eq!(command["state"], "succeeded", "{command}");
+            assert_eq!(command["receipt_available"], true, "{command}");
+            self.ended.push(command);
+        }
+    }
+}
+
+async fn commands_end_once_whatever_the_network_does(place: Place) {
+    let mut faulty = Faulty::start(&place).await;
+
+    // A few bytes at a time.
+    faulty.proxy.crawl(64, Duration::from_millis(2));
+    let slow = faulty.given(2).await;
+    faulty.end(&slow).await;
+    faulty.proxy.hurry();
+
+    // Cut, at one place of a command's life after another.
+    for round in 0..CUTS {
+        let cut = faulty.given(1).await;
+        faulty.fleet.command_in(&cut[0], &LIFE[round % LIFE.len()..]).await;
+        faulty.proxy.cut();
+        faulty.end(&cut).await;
+    }
+
+    // Bytes arrive as others, until somebody notices or the line is cut.
+    faulty.proxy.corrupt(61);
+    let spoilt = faulty.given(3).await;
+    let proxy = &faulty.proxy;
+    until("bytes to be spoilt", || async { (proxy.corrupted() > 0).then_some(()) }).await;
+    faulty.proxy.cut();
+    faulty.end(&spoilt).await;
+
+    // The line goes dead, and nobody says so: both sides ask whether the other is still there.
+    faulty.proxy.forget();
+    let dead = faulty.given(1).await;
+    faulty.end(&dead).await;
+
+    for command in &faulty.ended {
+        let path = format!("/api/v1/commands/{}", command["id"].as_str().unwrap());
+        assert_eq!(&faulty.fleet.get(&path).await, command);
+    }
+    let page = faulty.fleet.get("/api/v1/commands?limit=500").await;
+    assert_eq!(page["items"].as_array().unwrap().len(), faulty.ended.len());
+}
+
+// The network is the same for both databases.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults() {
+    on_sqlite(commands_end_once_whatever_the_network_does).await;
+}
