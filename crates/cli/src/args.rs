@@ -12,6 +12,7 @@ mod agent;
 mod instruction;
 mod people;
 mod telemetry;
+mod updates;
 
 pub use admin::{
     Accounts, ApiKeys, Audit, ResourceList, Resources, Role, Security, Token, TokenCreate, Verify,
@@ -20,6 +21,7 @@ pub use agent::{Agent, AgentList, LabelChange, OneAgent, Revoke, Schedule, Succe
 pub use instruction::{FanOutOrder, Instruction, Selected, Send};
 pub use people::{Login, OrganisationCommand, Passwd, SettingsCommand, UserCommand};
 pub use telemetry::{AgentEvents, Telemetry};
+pub use updates::{Updates, UpdatesList};
 
 /// Most items of a list unless `--limit` says otherwise.
 const LIMIT: &str = "500";
@@ -124,6 +126,9 @@ pub enum Online {
     /// Signed instructions to agents
     #[command(subcommand, alias = "commands")]
     Command(Instruction),
+    /// Packages of operating systems that hosts have pending
+    #[command(subcommand, alias = "update")]
+    Updates(Updates),
     /// Enrolment tokens, with which machines ask to join
     #[command(subcommand, alias = "tokens")]
     Token(Token),

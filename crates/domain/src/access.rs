@@ -76,6 +76,8 @@ pub enum Permission {
     TokensCreate,
     /// Revoke an enrolment token.
     TokensRevoke,
+    /// See pending packages of operating systems.
+    UpdatesRead,
     /// See users.
     UsersRead,
     /// Make a user.
@@ -88,7 +90,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::AccountsRead,
         Self::AgentsRead,
         Self::AgentsApprove,
@@ -119,6 +121,7 @@ impl Permission {
         Self::TokensRead,
         Self::TokensCreate,
         Self::TokensRevoke,
+        Self::UpdatesRead,
         Self::UsersRead,
         Self::UsersCreate,
         Self::UsersUpdate,
@@ -158,6 +161,7 @@ impl Permission {
             Self::TokensRead => "tokens:read",
             Self::TokensCreate => "tokens:create",
             Self::TokensRevoke => "tokens:revoke",
+            Self::UpdatesRead => "updates:read",
             Self::UsersRead => "users:read",
             Self::UsersCreate => "users:create",
             Self::UsersUpdate => "users:update",
@@ -214,6 +218,7 @@ impl Role {
             "security:read",
             "server:read",
             "settings:read",
+            "updates:read",
             "users:read",
         ];
         let operator = [

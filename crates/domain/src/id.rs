@@ -93,6 +93,10 @@ text_id!(
     FanOutId, "fan-out id"
 );
 text_id!(
+    /// One approval of operating system packages.
+    ApprovalId, "approval id"
+);
+text_id!(
     /// An API key of a user, a service or an agent (the public part of it).
     ApiKeyId, "key id"
 );

@@ -17,6 +17,7 @@ pub mod fan_out;
 pub mod id;
 pub mod labels;
 pub mod limits;
+pub mod package;
 pub mod policy;
 pub mod resource;
 pub mod review;

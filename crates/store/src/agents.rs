@@ -267,13 +267,19 @@ impl Agents<'_, ReadWrite> {
             approved_fingerprint = COALESCE($7, approved_fingerprint)
             WHERE org_id = $8 AND id = $9 AND status = $10";
         self.conn.authority_changed(AuthorityChange::Agent(agent.id.clone()));
-        StateColumns::of(&agent.state)
+        let saved = StateColumns::of(&agent.state)
             .bind(self.conn.query(TABLE, sql))
             .bind(&agent.org)
             .bind(&agent.id)
             .bind(expected.as_str())
             .changed()
-            .await
+            .await?;
+        if saved && agent.state.status() == AgentStatus::Revoked {
+            // It is no longer a host of the fleet, and nothing will be installed there.
+            let sql = "DELETE FROM pending_packages WHERE agent_id = $1";
+            self.conn.query("pending_packages", sql).bind(&agent.id).execute().await?;
+        }
+        Ok(saved)
     }
 
     /// Changes name and labels; false when there is no such agent.

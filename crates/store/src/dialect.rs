@@ -56,6 +56,14 @@ impl Dialect {
         }
     }
 
+    /// A condition: the package's name is one of the JSON array in a parameter (`?`).
+    pub(crate) fn package_in_list(self) -> &'static str {
+        match self {
+            Self::Sqlite => "u.name IN (SELECT value FROM json_each(?))",
+            Self::Postgres => "u.name IN (SELECT json_array_elements_text(CAST(? AS JSON)))",
+        }
+    }
+
     /// A statement: finds an agent and holds its row until the end of the transaction. On SQLite a
     /// transaction that writes is alone anyway.
     pub(crate) fn hold_agent(self) -> &'static str {

@@ -149,6 +149,17 @@ pub const CONFLICTS: &[(&str, &str, &str)] = &[
     ("agent_events.agent_id, agent_events.id", "agent_events_pkey", "event_id"),
     ("sync_jobs.id", "sync_jobs_pkey", "sync_job_id"),
     ("sync_jobs.org_id, sync_jobs.id", "sync_jobs_org_id_id_key", "sync_job_id"),
+    (
+        "pending_packages.agent_id, pending_packages.name, pending_packages.architecture",
+        "pending_packages_pkey",
+        "pending_package",
+    ),
+    ("update_approvals.id", "update_approvals_pkey", "approval_id"),
+    (
+        "update_approvals.org_id, update_approvals.id",
+        "update_approvals_org_id_id_key",
+        "approval_id",
+    ),
     ("resources.id", "resources_pkey", "resource_id"),
     ("resources.org_id, resources.id", "resources_org_id_id_key", "resource_id"),
     ("audit_entries.ordinal", "audit_entries_pkey", "audit_ordinal"),

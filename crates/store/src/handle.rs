@@ -23,6 +23,7 @@ use crate::{
     idempotency::{self, IdempotentWrites},
     inventory::Inventory,
     orgs::Orgs,
+    packages::PendingPackages,
     presence::Presence,
     replicas::Replicas,
     resources::Resources,
@@ -104,6 +105,8 @@ aggregate_accessors! {
     idempotent_writes: IdempotentWrites,
     /// The newest report of each subsystem.
     inventory: Inventory,
+    /// Packages that agents have pending.
+    pending_packages: PendingPackages,
     /// Schedules and breakers of subsystems.
     subsystems: Subsystems,
     /// Which batches of agents are here already.

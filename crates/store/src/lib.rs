@@ -28,6 +28,7 @@ mod idempotency;
 mod inventory;
 mod migrations;
 mod orgs;
+mod packages;
 mod page;
 mod presence;
 mod replicas;
@@ -69,6 +70,9 @@ pub use idempotency::{AskedWrite, Claim, Claimed, IdempotentWrites, Keeping, wit
 pub use inventory::{Inventory, InventoryRow};
 pub use migrations::MigrationStatus;
 pub use orgs::{Organisation, OrganisationChange, Orgs};
+pub use packages::{
+    FleetPackage, OfferedVersion, PendingFilter, PendingPackages, PendingRow, ReportedPackage,
+};
 pub use page::{Cursor, InvalidCursor, Page, PageRequest};
 pub use presence::Presence;
 pub use replicas::Replicas;

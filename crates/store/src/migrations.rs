@@ -36,6 +36,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(6, "0006_telemetry.sql", "telemetry"),
     step!(7, "0007_idempotency.sql", "writes with an idempotency key"),
     step!(8, "0008_commands.sql", "withdrawn commands, journals, fan-outs"),
+    step!(9, "0009_packages.sql", "pending packages and their approvals"),
 ];
 
 /// A migration and whether the database has it.

@@ -18,6 +18,9 @@ pub struct Cursor {
     id: String,
 }
 
+/// Characters of the id in a cursor.
+const CURSOR_ID_BYTES_MAX: usize = 1_024;
+
 /// A text that is no cursor of this store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a cursor that this server gave out")]
@@ -29,10 +32,24 @@ impl Cursor {
         let (micros, id) = text.split_once('.').ok_or(InvalidCursor)?;
         let micros: i64 = micros.parse().map_err(|_| InvalidCursor)?;
         let at = Timestamp::from_micros(micros);
-        if at.as_micros() != micros || id.is_empty() || id.len() > 255 || id.contains('\0') {
+        if at.as_micros() != micros
+            || id.is_empty()
+            || id.len() > CURSOR_ID_BYTES_MAX
+            || id.contains('\0')
+        {
             return Err(InvalidCursor);
         }
         Ok(Self { at, id: id.to_owned() })
+    }
+
+    /// The end of a page of a list that has no time and is ordered by rank and name.
+    pub(crate) fn ranked(rank: bool, name: String) -> Self {
+        Self { at: Timestamp::from_micros(rank.into()), id: name }
+    }
+
+    /// The rank and the name of [`Self::ranked`].
+    pub(crate) fn rank(&self) -> (bool, &str) {
+        (self.at.as_micros() > 0, &self.id)
     }
 }
 
@@ -57,7 +74,7 @@ impl PageRequest {
         Self { limit, after: None }
     }
 
-    fn items(&self) -> u32 {
+    pub(crate) fn items(&self) -> u32 {
         self.limit.clamp(1, PAGE_ITEMS_MAX)
     }
 }
@@ -120,6 +137,29 @@ impl Select {
         self.values.push((page.items() + 1).into());
         let limit = self.values.len();
         self.sql.push_str(&format!(" ORDER BY {at} DESC, {id} DESC LIMIT ${limit}"));
+        self
+    }
+
+    /// Adds the program's own words behind the conditions.
+    pub(crate) fn ending(mut self, words: &'static str) -> Self {
+        self.sql.push_str(words);
+        self
+    }
+
+    /// Adds that the three columns come behind these texts, in the order of the columns.
+    pub(crate) fn after(mut self, columns: &'static str, texts: [&str; 3]) -> Self {
+        let n = self.values.len();
+        self.values.extend(texts.map(Value::from));
+        let words = format!(" AND {columns} > (${}, ${}, ${})", n + 1, n + 2, n + 3);
+        self.sql.push_str(&words);
+        self
+    }
+
+    /// Adds a limit on the rows.
+    pub(crate) fn limit(mut self, rows: u32) -> Self {
+        self.values.push(rows.into());
+        let limit = self.values.len();
+        self.sql.push_str(&format!(" LIMIT ${limit}"));
         self
     }
 

@@ -6,10 +6,11 @@
 use argosy_domain::{
     digest::{Fingerprint, Sha256},
     id::{
-        AccountId, AgentId, ApiKeyId, BatchId, CommandId, EventId, FanOutId, JournalId, OrgId,
-        ResourceRowId, SessionId, SyncJobId, TokenId, UserId, UserSessionId,
+        AccountId, AgentId, ApiKeyId, ApprovalId, BatchId, CommandId, EventId, FanOutId, JournalId,
+        OrgId, ResourceRowId, SessionId, SyncJobId, TokenId, UserId, UserSessionId,
     },
     labels::Labels,
+    package::{Architecture, PackageName, PackageVersion},
     review::{Appearance, Review},
     time::Timestamp,
     user::UserName,
@@ -164,12 +165,16 @@ macro_rules! text_cell {
 text_cell!(
     AgentId,
     ApiKeyId,
+    ApprovalId,
+    Architecture,
     CommandId,
     EventId,
     FanOutId,
     Fingerprint,
     JournalId,
     OrgId,
+    PackageName,
+    PackageVersion,
     ResourceRowId,
     SessionId,
     SyncJobId,
@@ -196,6 +201,7 @@ macro_rules! id_value {
 id_value!(
     AgentId,
     ApiKeyId,
+    ApprovalId,
     BatchId,
     CommandId,
     EventId,
@@ -210,6 +216,22 @@ id_value!(
     UserName,
     UserSessionId
 );
+
+macro_rules! package_value {
+    ($($type:ty),*) => {$(
+        impl From<&$type> for Value {
+            fn from(text: &$type) -> Self {
+                text.as_str().into()
+            }
+        }
+        impl From<Option<&$type>> for Value {
+            fn from(text: Option<&$type>) -> Self {
+                text.map(|text| text.as_str()).into()
+            }
+        }
+    )*};
+}
+package_value!(PackageName, PackageVersion, Architecture);
 
 impl Cell for Timestamp {
     type Raw = i64;

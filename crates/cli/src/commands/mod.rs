@@ -13,6 +13,7 @@ pub mod receipt;
 pub mod security;
 pub mod subsystems;
 pub mod telemetry;
+pub mod updates;
 pub mod watch;
 
 use argosy_domain::subsystem::Subsystem;
@@ -66,6 +67,7 @@ pub async fn run(context: &Context<'_>, command: Online) -> Result<(), CliError>
         }
         Online::Telemetry(options) => telemetry::telemetry(context, options).await,
         Online::Command(command) => instruction::run(context, command).await,
+        Online::Updates(command) => updates::run(context, command).await,
         Online::Token(command) => admin::token(context, command).await,
         Online::Resources(command) => admin::resources(context, command).await,
         Online::Accounts(command) => admin::accounts(context, command).await,

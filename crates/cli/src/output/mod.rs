@@ -13,6 +13,7 @@ pub mod subsystems;
 pub mod table;
 pub mod telemetry;
 pub mod units;
+pub mod updates;
 
 use std::io::{self, Write as _};
 

@@ -15,6 +15,7 @@ use super::{
     App,
     error::{AppError, AppResult},
     heartbeat::still_approved,
+    updates::take_pending,
 };
 
 /// One run of a subsystem, as its agent reports it.
@@ -32,8 +33,8 @@ pub struct SubsystemRun {
     pub breaker: String,
 }
 
-/// Checks a report; answers the host's name where it tells it.
-fn check_report(subsystem: Subsystem, report: &[u8]) -> AppResult<Option<String>> {
+/// Reads and checks a report.
+fn check_report(subsystem: Subsystem, report: &[u8]) -> AppResult<SubsystemReport> {
     if report.len() > PAYLOAD_BYTES_MAX {
         return Err(AppError::because(Code::TooLarge, "a report is at most 1 MiB"));
     }
@@ -43,10 +44,15 @@ fn check_report(subsystem: Subsystem, report: &[u8]) -> AppResult<Option<String>
         return Err(AppError::field("report", "is of another subsystem"));
     }
     parsed.check().map_err(|error| AppError::field("report", error))?;
-    Ok(match parsed {
+    Ok(parsed)
+}
+
+/// The host's name, where a report tells it.
+fn hostname(report: &SubsystemReport) -> Option<String> {
+    match report {
         SubsystemReport::System(system) => text::name(&system.hostname).ok(),
         SubsystemReport::Storage(_) | SubsystemReport::Updates(_) => None,
-    })
+    }
 }
 
 impl App {
@@ -58,10 +64,11 @@ impl App {
         if !["closed", "open", "half_open"].contains(&run.breaker.as_str()) {
             return Err(AppError::field("breaker", "must be closed, open or half_open"));
         }
-        let hostname = match &run.report {
-            Ok(report) => check_report(subsystem, report)?,
+        let parsed = match &run.report {
+            Ok(report) => Some(check_report(subsystem, report)?),
             Err(_) => None,
         };
+        let hostname = parsed.as_ref().and_then(hostname);
         let now = self.now();
         let mut tx = self.store().write("inventory.put").await?;
         let known = still_approved(&mut tx, agent).await?;
@@ -81,7 +88,10 @@ impl App {
                 command: None,
                 duration_ms: i64::from(run.duration_ms),
             };
-            tx.inventory().put(&row).await?;
+            let newest = tx.inventory().put(&row).await?;
+            if let (true, Some(SubsystemReport::Updates(updates))) = (newest, &parsed) {
+                take_pending(&mut tx, (org, agent), updates).await?;
+            }
         }
         tx.presence().touch_many(&[(agent.clone(), now)]).await?;
         if hostname.is_some() && hostname != known.hostname {

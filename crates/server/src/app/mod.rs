@@ -53,6 +53,7 @@ pub mod subsystems;
 pub mod telemetry;
 pub mod template;
 pub mod tokens;
+pub mod updates;
 pub mod user_sessions;
 pub mod users;
 pub mod uses;

@@ -2,7 +2,8 @@
 
 pub use argosy_store::{
     AgentEventRow as AgentEventRecord, ApiKey as KeyRecord, AuditRow as AuditRecord,
-    BucketRow as BucketRecord, CheckpointRow as CheckpointRecord, InventoryRow as ReportRecord,
-    Organisation as OrganisationRecord, ResourceRow as ResourceRecord, SealedRow as SealedRecord,
-    SecurityRow as SecurityRecord, SeriesRow as SeriesRecord,
+    BucketRow as BucketRecord, CheckpointRow as CheckpointRecord,
+    FleetPackage as FleetPackageRecord, InventoryRow as ReportRecord,
+    Organisation as OrganisationRecord, PendingRow as PendingRecord, ResourceRow as ResourceRecord,
+    SealedRow as SealedRecord, SecurityRow as SecurityRecord, SeriesRow as SeriesRecord,
 };

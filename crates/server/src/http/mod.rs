@@ -30,6 +30,7 @@ mod telemetry;
 mod tests;
 mod tokens;
 mod trace;
+mod updates;
 mod user_sessions;
 mod users;
 
@@ -155,6 +156,8 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(commands::show))
         .routes(routes!(commands::cancel))
         .routes(routes!(commands::receipt))
+        .routes(routes!(updates::list))
+        .routes(routes!(updates::pending))
         .routes(routes!(discovery::resources))
         .routes(routes!(discovery::resource))
         .merge(ingest)

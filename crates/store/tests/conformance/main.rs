@@ -14,6 +14,7 @@ mod fan_outs;
 mod feed;
 mod idempotency;
 mod overview;
+mod packages;
 mod replicas;
 mod reports;
 mod schema;

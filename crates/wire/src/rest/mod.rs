@@ -21,6 +21,7 @@ pub mod subsystems;
 pub mod system;
 pub mod telemetry;
 pub mod tokens;
+pub mod updates;
 pub mod users;
 
 use serde::{Deserialize, Serialize};
