@@ -1,8 +1,9 @@
 //! The circuit breaker of a subsystem: after repeated failures it rests, tries once, and returns.
 //!
 //! Closed → open after [`FAILURES_TO_OPEN`] failures within [`FAILURE_WINDOW`]; open → half-open
-//! after [`OPEN_FOR`]; half-open → closed after [`SUCCESSES_TO_CLOSE`] successes, → open at the
-//! first failure. Times are spans since boot, so a clock that jumps changes nothing.
+//! after [`OPEN_FOR`], or at once when a run that somebody asked for succeeds; half-open → closed after
+//! [`SUCCESSES_TO_CLOSE`] successes, → open at the first failure. Times are spans since boot, so a clock
+//! that jumps changes nothing.
 
 use std::time::Duration;
 
@@ -61,14 +62,16 @@ impl Breaker {
         }
     }
 
-    /// After a run that succeeded.
+    /// After a run that succeeded. While it rests only a run that somebody asked for can: it counts as
+    /// a trial.
     pub fn succeeded(self) -> Self {
         match self {
+            Self::Open { .. } => Self::HalfOpen { successes: 1 },
             Self::HalfOpen { successes } if successes + 1 < SUCCESSES_TO_CLOSE => {
                 Self::HalfOpen { successes: successes + 1 }
             }
             Self::HalfOpen { .. } => Self::default(),
-            Self::Closed { .. } | Self::Open { .. } => self,
+            Self::Closed { .. } => self,
         }
     }
 
@@ -106,6 +109,15 @@ mod tests {
         assert!(admitted);
         assert_eq!(breaker.as_str(), "half_open");
         assert_eq!(breaker.succeeded().succeeded(), Breaker::default());
+    }
+
+    #[test]
+    fn a_run_that_was_asked_for_ends_the_rest() {
+        let open = Breaker::Open { until: 33 * MIN };
+        assert_eq!(open.clone().failed(MIN), open);
+        let tried = open.succeeded();
+        assert_eq!(tried, Breaker::HalfOpen { successes: 1 });
+        assert_eq!(tried.succeeded(), Breaker::default());
     }
 
     #[test]

@@ -130,18 +130,9 @@ impl Tally {
         self.count(|state| ["queued", "sent", "received", "running"].contains(&state))
     }
 
-    /// Commands that went wrong. One that was withdrawn did not.
+    /// Commands that went wrong.
     pub fn errors(&self) -> u32 {
-        self.count(|state| match Outcome::parse(state) {
-            Some(
-                Outcome::Failed
-                | Outcome::TimedOut
-                | Outcome::Rejected
-                | Outcome::Expired
-                | Outcome::Lost,
-            ) => true,
-            Some(Outcome::Succeeded | Outcome::Cancelled) | None => false,
-        })
+        self.count(|state| Outcome::parse(state).is_some_and(Outcome::went_wrong))
     }
 }
 

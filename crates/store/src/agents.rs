@@ -144,6 +144,12 @@ impl<A> Agents<'_, A> {
         page_of(rows, page, ("registered_at", "id"), agent_view)
     }
 
+    /// How many of the organisation's agents the filter lets through.
+    pub async fn count(&mut self, org: &OrgId, filter: &AgentFilter) -> Result<u64, StoreError> {
+        let select = filter.count(org, self.conn.dialect());
+        self.conn.select(TABLE, select).fetch_one().await?.get("n")
+    }
+
     /// The organisation's agent of that id, with its presence.
     pub async fn view(
         &mut self,

@@ -33,8 +33,10 @@ aggregate! {
 pub struct CommandFilter {
     /// The agent.
     pub agent: Option<AgentId>,
-    /// The public name of a state or outcome.
-    pub state: Option<String>,
+    /// In one of these states or outcomes, by their public names; in whichever where none is named.
+    pub states: Vec<String>,
+    /// Given then or later.
+    pub since: Option<Timestamp>,
 }
 
 /// Commands of one span of time that are in one state.
@@ -243,7 +245,8 @@ impl<A> Commands<'_, A> {
     ) -> Result<Page<Command>, StoreError> {
         let select = Select::new("SELECT * FROM commands WHERE org_id = $1", [org.into()])
             .and_if("agent_id = ?", filter.agent.as_ref())
-            .and_if("state = ?", filter.state.as_deref())
+            .and_if("created_at >= ?", filter.since)
+            .and_any("state", filter.states.iter().map(|state| state.as_str().into()))
             .page(ORDER, page);
         let rows = self.conn.select(TABLE, select).fetch_all().await?;
         page_of(rows, page, ORDER, command)

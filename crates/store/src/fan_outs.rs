@@ -35,6 +35,45 @@ pub struct FanOutTarget {
     pub agent: AgentId,
 }
 
+/// How one agent of a fan-out stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FanOutPlace {
+    /// Its place among the others.
+    pub position: i64,
+    /// The agent.
+    pub agent: AgentId,
+    /// Its name.
+    pub name: String,
+    /// Its command, once it was given.
+    pub command: Option<CommandId>,
+    /// `waiting`, `skipped`, or the state of its command.
+    pub state: String,
+    /// Why it got no command, or why that did not succeed.
+    pub detail: Option<String>,
+}
+
+/// Which agents of a fan-out to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FanOutPlaces {
+    /// In one of these states, as [`FanOutPlace::state`] has them; in whichever where none is named.
+    pub states: Vec<String>,
+    /// Behind this position.
+    pub after: i64,
+    /// At most so many.
+    pub limit: u32,
+}
+
+fn place(row: &Row) -> Result<FanOutPlace, StoreError> {
+    Ok(FanOutPlace {
+        position: row.get("position")?,
+        agent: row.get("agent_id")?,
+        name: row.get("name")?,
+        command: row.optional("command_id")?,
+        state: row.get("place")?,
+        detail: row.optional("detail")?,
+    })
+}
+
 fn state(row: &Row) -> Result<FanOutState, StoreError> {
     let name: String = row.get("state")?;
     if name == FanOutState::Running.as_str() {
@@ -110,6 +149,29 @@ impl<A> FanOuts<'_, A> {
         let rows = self.conn.query(TARGETS, sql).bind(id).fetch_all().await?;
         let count = |row: &Row| Ok((row.get("place")?, row.get("n")?));
         Ok(Tally(rows.iter().map(count).collect::<Result<BTreeMap<_, _>, StoreError>>()?))
+    }
+
+    /// Its agents one by one, in their order.
+    pub async fn places(
+        &mut self,
+        org: &OrgId,
+        id: &FanOutId,
+        wanted: &FanOutPlaces,
+    ) -> Result<Vec<FanOutPlace>, StoreError> {
+        let base = "SELECT * FROM (SELECT t.position, t.agent_id, t.command_id, a.name,
+            COALESCE(t.skipped, c.end_detail) AS detail,
+            CASE WHEN t.skipped IS NOT NULL THEN 'skipped'
+                WHEN t.command_id IS NULL THEN 'waiting' ELSE c.state END AS place
+            FROM fan_out_targets AS t
+            JOIN agents AS a ON a.org_id = t.org_id AND a.id = t.agent_id
+            LEFT JOIN commands AS c ON c.org_id = t.org_id AND c.id = t.command_id
+            WHERE t.org_id = $1 AND t.fan_out_id = $2) AS places WHERE position > $3";
+        let values = [org.into(), id.into(), wanted.after.into()];
+        let select = Select::new(base, values)
+            .and_any("place", wanted.states.iter().map(|state| state.as_str().into()))
+            .ending(" ORDER BY position")
+            .limit(wanted.limit);
+        self.conn.select(TARGETS, select).fetch_all().await?.iter().map(place).collect()
     }
 
     /// The agents whose command has not been given yet, in their order, at most `limit`.

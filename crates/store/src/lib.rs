@@ -62,7 +62,7 @@ pub use commands::{CommandCount, CommandFilter, Commands};
 pub use configurations::{ConfigurationRow, Configurations};
 pub use counters::{CountersSnapshot, OpCount};
 pub use error::{CONFLICTS, Cause, StoreError};
-pub use fan_outs::{FanOutTarget, FanOuts};
+pub use fan_outs::{FanOutPlace, FanOutPlaces, FanOutTarget, FanOuts};
 pub use feed::{AgentNow, CommandNow, Feed};
 pub use handle::{Handle, ReadOnly, ReadWrite, Reader, Tx};
 pub use handshakes::{Continuation, Handshakes};

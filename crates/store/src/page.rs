@@ -123,6 +123,22 @@ impl Select {
         }
     }
 
+    /// Adds that the column is one of the values, unless there are none.
+    pub(crate) fn and_any(
+        mut self,
+        column: &'static str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Self {
+        let before = self.values.len();
+        self.values.extend(values);
+        let parameters = (before + 1..=self.values.len()).map(|n| format!("${n}"));
+        let parameters = parameters.collect::<Vec<_>>().join(", ");
+        if !parameters.is_empty() {
+            self.sql.push_str(&format!(" AND {column} IN ({parameters})"));
+        }
+        self
+    }
+
     /// Orders by two columns, newest first, and asks for one row more than the page holds.
     pub(crate) fn page(
         mut self,

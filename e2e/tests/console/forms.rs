@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::world::World;
 
 /// A hidden field of a page.
-fn hidden(page: &str, name: &str) -> String {
+pub(crate) fn hidden(page: &str, name: &str) -> String {
     let field = page.split(&format!("name=\"{name}\" value=\"")).nth(1);
     field.unwrap_or_else(|| panic!("no {name} in {page}")).split('"').next().unwrap().to_owned()
 }
@@ -90,6 +90,8 @@ async fn a_page_of_somebody_else_changes_nothing(place: Place) {
     let forms = [
         world.path(&world.agent, "/revoke"),
         world.path(&world.agent, "/commands"),
+        world.path(&world.agent, "/schedule"),
+        "/console/commands/new".to_owned(),
         world.path(&world.pending, "/approve"),
         "/console/enrol".to_owned(),
         "/console/keys/new".to_owned(),

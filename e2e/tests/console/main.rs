@@ -4,6 +4,8 @@
 mod entry;
 mod fleet;
 mod forms;
+mod keyboard;
+mod orders;
 mod pages;
 mod pictures;
 mod reach;

@@ -37,7 +37,7 @@ return axe.run(document, { runOnly: tags, resultTypes: ["violations"] }).then((f
     rule.nodes.slice(0, 3).map((node) => node.html.slice(0, 120)).join(" | ")));
 "#;
 
-async fn sign_in(world: &World, browser: &Browser) {
+pub(crate) async fn sign_in(world: &World, browser: &Browser) {
     browser.go(&format!("{}/console/sign-in", world.server.url)).await;
     browser.fill("#name", &world.admin.name).await;
     browser.fill("#password", &world.admin.password).await;
@@ -52,6 +52,10 @@ fn paths(world: &World) -> Vec<String> {
         "/console/agents?q=nobody",
         "/console/approvals",
         "/console/commands",
+        "/console/commands?state=lost",
+        "/console/commands/new",
+        "/console/commands/new?kind=subsystem.run&subsystem=system&all=yes&preview=1",
+        "/console/fan-outs",
         "/console/enrol",
         "/console/tokens",
         "/console/accounts",
@@ -71,9 +75,19 @@ fn paths(world: &World) -> Vec<String> {
     ];
     let mut paths: Vec<String> = own.iter().map(|path| (*path).to_owned()).collect();
     paths.push(format!("/console/commands/{}", world.command));
-    paths.extend(["", "/edit", "/revoke"].map(|below| world.path(&world.agent, below)));
+    paths
+        .extend(["", "/edit", "/revoke", "/schedule"].map(|below| world.path(&world.agent, below)));
     paths.extend(["", "/approve"].map(|below| world.path(&world.pending, below)));
     paths
+}
+
+/// A command to many that waits, and what follows from withdrawing it.
+async fn order(world: &World) -> [String; 2] {
+    let order = json!({ "kind": "subsystem.run", "params": { "subsystem": "storage" },
+        "selector": { "all": true } });
+    let (server, key) = (&world.server, &world.server.admin_key);
+    let id = server.client.post("/api/v1/commands", key, &order).await.text("id");
+    ["", "/cancel"].map(|below| format!("/console/fan-outs/{id}{below}"))
 }
 
 async fn look(browser: &Browser, axe: &str) -> Vec<String> {
@@ -92,9 +106,10 @@ async fn nothing_is_out_of_reach(place: Place) {
     browser.go(&format!("{}/console/sign-in", world.server.url)).await;
     wrong.extend(look(&browser, &axe).await);
     sign_in(&world, &browser).await;
+    let order = order(&world).await;
     for (width, dark) in [(1024, false), (390, true)] {
         browser.window(width, 844, dark).await;
-        for path in paths(&world) {
+        for path in paths(&world).iter().chain(&order) {
             browser.go(&format!("{}{path}", world.server.url)).await;
             let found = look(&browser, &axe).await;
             wrong.extend(found.iter().map(|what| format!("{path} at {width}: {what}")));

@@ -67,11 +67,11 @@ async fn paste(command: &str, more: &str) -> String {
 }
 
 /// Marks a page, so that loading it again would show.
-async fn mark(browser: &Browser) {
+pub(crate) async fn mark(browser: &Browser) {
     browser.script("window.sameDocument = true", json!([])).await;
 }
 
-async fn must_be_same(browser: &Browser) {
+pub(crate) async fn must_be_same(browser: &Browser) {
     assert_eq!(
         browser.value("window.sameDocument === true").await,
         true,
@@ -122,7 +122,7 @@ async fn enrol(serving: &Serving, browser: &Browser) -> String {
 }
 
 async fn command(browser: &Browser) {
-    browser.click("form.inline button").await;
+    browser.click("#run-system").await;
     browser.reads("subsystem.run system").await;
     mark(browser).await;
     browser.reads("succeeded").await;

@@ -23,7 +23,15 @@ async fn selector(context: &Context<'_>, wanted: Selected) -> Result<Selector, C
         ids.push(find::agent(&context.client, name).await?.agent_id);
     }
     let labels = labels.into_iter().collect();
-    let selector = Selector { all, agents: ids, account_id: account, labels, health, q };
+    let selector = Selector {
+        all,
+        agents: ids,
+        account_id: account,
+        labels,
+        health,
+        q,
+        ..Selector::default()
+    };
     let narrowed = Selector { all: false, ..selector.clone() } != Selector::default();
     if !all && !narrowed {
         return Err(CliError::usage("to which agents?", "say --label, --agent or --all"));

@@ -55,6 +55,14 @@ impl Outcome {
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|outcome| outcome.as_str() == text)
     }
+
+    /// Whether the command went wrong. One that was withdrawn did not.
+    pub fn went_wrong(self) -> bool {
+        match self {
+            Self::Failed | Self::TimedOut | Self::Rejected | Self::Expired | Self::Lost => true,
+            Self::Succeeded | Self::Cancelled => false,
+        }
+    }
 }
 
 /// The end of a command.

@@ -29,6 +29,9 @@ use super::{
     paging::PageQuery,
 };
 
+/// States that a list names at most: more than there are.
+const STATES_NAMED_MAX: usize = 20;
+
 /// The parameters of a kind that has none.
 const NOTHING: &[u8] = b"{}";
 
@@ -39,6 +42,17 @@ pub struct Receipted {
     pub command: Command,
     /// The identity key that the agent had when it signed.
     pub identity_key: [u8; 32],
+}
+
+/// Which commands a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct CommandQuery {
+    /// Of this agent.
+    pub agent: Option<AgentId>,
+    /// A state or outcome by its public name, or several with commas in between.
+    pub state: Option<String>,
+    /// Given then or later.
+    pub since: Option<Timestamp>,
 }
 
 /// What is asked for, checked.
@@ -200,12 +214,17 @@ impl App {
     pub async fn list_commands(
         &self,
         caller: &Caller,
-        agent: Option<AgentId>,
-        state: Option<String>,
+        query: CommandQuery,
         page: &PageQuery,
     ) -> AppResult<Page<Command>> {
         let org = Self::own_org(caller, Permission::CommandsRead)?;
-        let filter = CommandFilter { agent, state };
+        let CommandQuery { agent, state, since } = query;
+        let states = state.as_deref().unwrap_or_default().split(',').map(str::trim);
+        let states: Vec<String> = states.filter(|s| !s.is_empty()).map(str::to_owned).collect();
+        if states.len() > STATES_NAMED_MAX {
+            return Err(AppError::field("state", "names too many states"));
+        }
+        let filter = CommandFilter { agent, states, since };
         let mut reader = self.store().read("commands.list").await?;
         Ok(reader.commands().list(org, &filter, &page.request()?).await?)
     }

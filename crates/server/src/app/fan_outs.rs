@@ -3,9 +3,11 @@
 //! *Invariant:* a fan-out is moved in a transaction that holds it, so however many servers try, no
 //! agent is given its command twice and no more run at once than was asked for.
 
+use std::collections::BTreeMap;
+
 use argosy_domain::{
     access::{Caller, Permission},
-    agent::Health,
+    agent::{AgentStatus, Health},
     audit::AuditAction,
     command::Withdrawal,
     fan_out::{FanOut, FanOutEnd, FanOutState, Step, Tally},
@@ -14,7 +16,7 @@ use argosy_domain::{
         FAN_OUT_AGENTS_NAMED_MAX, FAN_OUT_CONCURRENCY_DEFAULT, FAN_OUT_CONCURRENCY_MAX, LABELS_MAX,
     },
 };
-use argosy_store::{AgentFilter, FanOutTarget, Page, StoreError, Tx};
+use argosy_store::{AgentFilter, FanOutTarget, Page, PageRequest, StoreError, Tx};
 use argosy_wire::{
     problem::Code,
     rest::fan_outs::{CreateFanOut, Selector},
@@ -23,6 +25,7 @@ use serde_json::json;
 
 use super::{
     App, Origin,
+    agents::AgentSnapshot,
     audit::Event,
     commands::{Order, check_recipient, key_in_use},
     error::{AppError, AppResult},
@@ -31,6 +34,10 @@ use super::{
 
 /// Agents that get their command in one transaction at most.
 const CHUNK: u32 = 200;
+/// Agents that a preview names.
+const PREVIEWED_MAX: u32 = 20;
+
+pub use argosy_store::{FanOutPlace, FanOutPlaces};
 
 /// A fan-out and how far it is.
 #[derive(Debug, Clone)]
@@ -39,6 +46,15 @@ pub struct Progress {
     pub fan_out: FanOut,
     /// How its agents stand.
     pub tally: Tally,
+}
+
+/// Whom an order would reach.
+#[derive(Debug, Clone)]
+pub struct Preview {
+    /// How many agents.
+    pub agents: u64,
+    /// The newest of them.
+    pub first: Vec<AgentSnapshot>,
 }
 
 impl App {
@@ -122,12 +138,8 @@ impl App {
     }
 
     fn selected(&self, selector: &Selector) -> AppResult<AgentFilter> {
-        let Selector { all, agents, account_id, labels, health, q } = selector;
-        let narrowed = !agents.is_empty()
-            || account_id.is_some()
-            || !labels.is_empty()
-            || health.is_some()
-            || q.is_some();
+        let Selector { all, agents, account_id, labels, health, .. } = selector;
+        let narrowed = Selector { all: false, ..selector.clone() } != Selector::default();
         if !all && !narrowed {
             return Err(AppError::field(
                 "selector",
@@ -151,14 +163,46 @@ impl App {
             account: account_id.map(AccountId),
             labels: labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             ids: (!ids.is_empty()).then_some(ids),
-            q: q.clone(),
+            q: selector.q.clone(),
+            version: selector.version.clone(),
+            connected: selector.connected,
+            under_review: selector.under_review,
             ..AgentFilter::default()
         })
+    }
+
+    /// Whom an order to these agents would reach now. Nothing is changed.
+    pub async fn preview_fan_out(
+        &self,
+        caller: &Caller,
+        selector: &Selector,
+    ) -> AppResult<Preview> {
+        let org = Self::own_org(caller, Permission::CommandsCreate)?;
+        let status = Some(AgentStatus::Approved);
+        let filter = AgentFilter { status, ..self.selected(selector)? };
+        let mut reader = self.store().read("fan_outs.preview").await?;
+        let agents = reader.agents().count(org, &filter).await?;
+        let page = PageRequest::first(PREVIEWED_MAX);
+        let views = reader.agents().list(org, &filter, &page).await?.items;
+        let first = views.into_iter().map(|view| self.snapshot(view, BTreeMap::new())).collect();
+        Ok(Preview { agents, first })
     }
 
     /// One fan-out, and how far it is.
     pub async fn show_fan_out(&self, caller: &Caller, id: &FanOutId) -> AppResult<Progress> {
         self.progress_of(Self::own_org(caller, Permission::CommandsRead)?, id).await
+    }
+
+    /// The agents of a fan-out one by one.
+    pub async fn list_fan_out_agents(
+        &self,
+        caller: &Caller,
+        id: &FanOutId,
+        wanted: &FanOutPlaces,
+    ) -> AppResult<Vec<FanOutPlace>> {
+        let org = Self::own_org(caller, Permission::CommandsRead)?;
+        let mut reader = self.store().read("fan_outs.agents").await?;
+        Ok(reader.fan_outs().places(org, id, wanted).await?)
     }
 
     /// The fan-outs of the caller's organisation, newest first.

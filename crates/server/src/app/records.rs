@@ -6,4 +6,5 @@ pub use argosy_store::{
     FleetPackage as FleetPackageRecord, InventoryRow as ReportRecord,
     Organisation as OrganisationRecord, PendingRow as PendingRecord, ResourceRow as ResourceRecord,
     SealedRow as SealedRecord, SecurityRow as SecurityRecord, SeriesRow as SeriesRecord,
+    SubsystemRow as SubsystemRecord,
 };

@@ -11,7 +11,7 @@ use super::{
     bulk::offered,
     fields::{Fields, link},
     frame::Frame,
-    show::{self, Badge, When, when},
+    show::{self, Badge, Chip, When, when},
     visit::Visit,
 };
 use crate::app::{
@@ -21,7 +21,7 @@ use crate::app::{
 
 const LIST: &str = "/console/agents";
 /// What the address may hold beside the cursor.
-const FILTERS: [&str; 8] =
+pub(super) const FILTERS: [&str; 8] =
     ["q", "status", "health", "account", "label", "version", "connected", "review"];
 
 /// A row of the list.
@@ -41,12 +41,6 @@ struct Row {
     labels: Vec<String>,
 }
 
-/// A filter that is in force, and the list without it.
-struct Chip {
-    words: String,
-    without: String,
-}
-
 #[derive(Template)]
 #[template(path = "agents.html")]
 struct AgentsPage {
@@ -64,7 +58,11 @@ struct AgentsPage {
     next: String,
     first: String,
     may_enrol: bool,
+    /// What can be done to several, and to whom.
     actions: Vec<(String, String)>,
+    whom: Vec<(String, String)>,
+    /// The filters in force, for what is done to all that fit.
+    kept: Vec<(&'static str, String)>,
 }
 
 fn account_name(accounts: &[(String, String)], id: &str) -> String {
@@ -100,7 +98,8 @@ pub(super) fn assurance(assurance: Assurance) -> &'static str {
     }
 }
 
-fn wanted(query: &Fields) -> AgentQuery {
+/// What an address, or a form that keeps its filters, asks for.
+pub(super) fn wanted(query: &Fields) -> AgentQuery {
     AgentQuery {
         status: query.owned("status"),
         health: query.owned("health"),
@@ -147,12 +146,20 @@ pub(super) fn or_any(any: &str, options: Vec<(String, String)>) -> Vec<(String, 
     std::iter::once((String::new(), any.to_owned())).chain(options).collect()
 }
 
+/// Whom something can be done to.
+fn whom(all: u64) -> Vec<(String, String)> {
+    let everybody = format!("all {}", show::several(all, "agent that fits", "agents that fit"));
+    let option = |key: &str, words: &str| (key.to_owned(), words.to_owned());
+    vec![option("ticked", "the ticked ones"), option("all", &everybody)]
+}
+
 /// The list.
 pub(super) async fn list(visit: Visit) -> Shown {
     let query = &visit.query;
     let paging = PageQuery { limit: None, cursor: query.owned("cursor") };
     let listed = visit.app.list_agents(&visit.caller, &wanted(query), &paging).await;
     let listed = listed.map_err(Refused)?;
+    let all = visit.app.count_agents(&visit.caller, &wanted(query)).await?;
     let accounts = accounts_of(&visit).await;
     let rows: Vec<Row> = listed.items.iter().map(|item| row(&visit, item, &accounts)).collect();
     let cursor = listed.next.as_ref().map(cursor_text);
@@ -171,11 +178,13 @@ pub(super) async fn list(visit: Visit) -> Shown {
         account: text("account"),
         statuses: or_any("Any status", statuses.to_vec()),
         accounts: or_any("Any account", accounts),
-        shown: show::several(rows.len() as u64, "agent", "agents"),
+        shown: show::shown_of(rows.len(), all, "agent", "agents"),
         next: cursor.as_ref().map(|_| link(LIST, onward)).unwrap_or_default(),
         first: if query.has("cursor") { without(query, "") } else { String::new() },
         may_enrol: visit.may(Permission::TokensCreate),
         actions: offered(&visit),
+        whom: whom(all),
+        kept: FILTERS.into_iter().filter_map(|name| Some((name, query.owned(name)?))).collect(),
         rows,
     })
 }

@@ -143,6 +143,30 @@ fn micros(at: Timestamp) -> f64 {
     at.as_micros() as f64
 }
 
+/// Parts of a whole side by side: name, tone, amount.
+#[expect(clippy::cast_precision_loss, reason = "pixels")]
+pub(super) fn portions(summary: &str, parts: &[(String, &'static str, u64)]) -> String {
+    let total = parts.iter().map(|(_, _, n)| n).sum::<u64>().max(1) as f64;
+    let words: Vec<String> = parts.iter().map(|(name, _, n)| format!("{n} {name}")).collect();
+    let mut svg = format!(
+        r#"<svg class="portions" viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label="{}: {}"><rect class="rail" width="100" height="8"/>"#,
+        escaped(summary),
+        escaped(&words.join(", "))
+    );
+    let mut x = 0.0;
+    for (name, tone, n) in parts {
+        let width = *n as f64 / total * 100.0;
+        let title = escaped(&format!("{n} {name}"));
+        let _ = write!(
+            svg,
+            r#"<rect class="{tone}" x="{x:.2}" width="{width:.2}" height="8"><title>{title}</title></rect>"#
+        );
+        x += width;
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
 /// How full something is, 0 to 100, with a tone by thresholds.
 pub(super) fn level(summary: &str, percent: f64, tone: &str) -> String {
     let filled = percent.clamp(0.0, 100.0);
@@ -163,6 +187,16 @@ mod tests {
         assert!(svg.contains("&lt;script&gt;") && !svg.contains("<script>"));
         assert!(svg.contains("a &quot;summary&quot; &amp; more"));
         assert_eq!(svg.matches("<rect").count(), 1);
+    }
+
+    #[test]
+    fn portions_fill_the_whole() {
+        let part = |name: &str, tone, n| (name.to_owned(), tone, n);
+        let svg = portions("agents", &[part("<b>", "ok", 3), part("lost", "bad", 1)]);
+        assert!(
+            svg.contains(r#"x="0.00" width="75.00""#) && svg.contains(r#"x="75.00" width="25.00""#)
+        );
+        assert!(!svg.contains("<b>") && !portions("none", &[]).contains("NaN"));
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! Commands: the list, one with its result and receipt, giving and withdrawing one.
+//! Commands: the list, one with its result and receipt, giving one to one agent, and withdrawing.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use argosy_domain::{
     access::Permission,
-    command::{Command, CommandKind, CommandState},
+    command::{Command, CommandKind, CommandState, Outcome},
     digest::Sha256,
     id::{AgentId, CommandId},
 };
@@ -15,31 +15,22 @@ use serde_json::Value;
 use super::{
     agents::or_any,
     answer::{Shown, go, page},
-    fields::link,
+    fields::{Fields, link},
     frame::Frame,
-    show::{self, Badge, Fact, When, when},
+    show::{self, Badge, Chip, Fact, When, when},
     visit::{Id, Sent, Visit},
 };
 use crate::app::{
-    commands::end_of,
+    commands::{CommandQuery, end_of},
+    error::AppError,
     paging::{PageQuery, cursor_text},
 };
 
 const LIST: &str = "/console/commands";
-/// States that a list can be asked for.
-const STATES: [&str; 11] = [
-    "queued",
-    "sent",
-    "received",
-    "running",
-    "succeeded",
-    "failed",
-    "timed_out",
-    "rejected",
-    "cancelled",
-    "expired",
-    "lost",
-];
+/// What the address may hold beside the cursor.
+const FILTERS: [&str; 3] = ["agent", "state", "since"];
+/// States of commands that have not ended.
+const OPEN: [&str; 4] = ["queued", "sent", "received", "running"];
 
 /// A command in a list.
 pub(super) struct CommandRow {
@@ -61,12 +52,31 @@ fn json(bytes: &[u8]) -> Value {
 }
 
 /// Kind and parameters in short.
-fn what(command: &Command) -> String {
-    let params = json(&command.params);
+pub(super) fn short(kind: CommandKind, params: &[u8]) -> String {
+    let params = json(params);
     let values = params.as_object().into_iter().flatten();
     let values = values.map(|(_, value)| value.as_str().map_or(value.to_string(), str::to_owned));
     let values = values.collect::<Vec<_>>().join(", ");
-    format!("{} {values}", command.kind.as_str()).trim_end().to_owned()
+    format!("{} {values}", kind.as_str()).trim_end().to_owned()
+}
+
+fn what(command: &Command) -> String {
+    short(command.kind, &command.params)
+}
+
+/// The states of commands that went wrong, as a list is asked for them.
+pub(super) fn went_wrong() -> String {
+    let wrong = Outcome::ALL.into_iter().filter(|outcome| outcome.went_wrong());
+    wrong.map(Outcome::as_str).collect::<Vec<_>>().join(",")
+}
+
+/// States, and groups of states, that a list can be asked for.
+fn states() -> Vec<(String, String)> {
+    let group = |states: String, words: &str| (states, words.to_owned());
+    let groups = [group(OPEN.join(","), "not ended"), group(went_wrong(), "went wrong")];
+    let each = OPEN.into_iter().chain(Outcome::ALL.map(Outcome::as_str));
+    let each = each.map(|state| (state.to_owned(), state.replace('_', " ")));
+    groups.into_iter().chain(each).collect()
 }
 
 fn took(command: &Command) -> String {
@@ -110,6 +120,13 @@ pub(super) fn policy_of(command: &Command) -> Option<String> {
     Some(if digest == none { "the default: no file".to_owned() } else { digest.to_owned() })
 }
 
+/// The rule of the host's policy that refused a command.
+pub(super) fn refusal_of(command: &Command) -> Option<String> {
+    let detail = end_of(command)?.detail.as_ref()?;
+    let (_, rule) = detail.split_once("refused by the host's policy: ")?;
+    Some(rule.to_owned())
+}
+
 #[derive(Template)]
 #[template(path = "commands.html")]
 struct CommandsPage {
@@ -118,22 +135,41 @@ struct CommandsPage {
     states: Vec<(String, String)>,
     state: String,
     agent: String,
+    since: String,
+    chips: Vec<Chip>,
+    filtered: bool,
+    may_command: bool,
     shown: String,
     next: String,
     first: String,
 }
 
-/// Puts the names of agents into rows; where one cannot be seen, its id.
+fn chips(query: &Fields, agent: String) -> Vec<Chip> {
+    let chip = |name: &str, words: String| {
+        let others = FILTERS.into_iter().filter(|other| *other != name);
+        Chip { words, without: link(LIST, others.map(|other| (other, query.given(other)))) }
+    };
+    let mut chips = Vec::new();
+    chips.extend(query.given("agent").map(|_| chip("agent", format!("agent: {agent}"))));
+    let since = query.given("since").and_then(|text| text.parse().ok()).map(show::exact);
+    chips.extend(since.map(|since| chip("since", format!("since {since}"))));
+    chips
+}
+
+/// The name of an agent; its id where it cannot be seen.
+async fn agent_name(visit: &Visit, id: &AgentId) -> String {
+    let shown = visit.app.show_agent(&visit.caller, id).await;
+    shown.map_or_else(|_| id.to_string(), |shown| shown.view.agent.name)
+}
+
+/// Puts the names of agents into rows.
 async fn name_agents(visit: &Visit, rows: &mut [CommandRow]) {
     let mut names = BTreeMap::<String, String>::new();
     for row in rows {
         let known = names.get(&row.agent).cloned();
         let name = match (known, row.agent.parse::<AgentId>()) {
             (Some(name), _) => name,
-            (None, Ok(id)) => {
-                let shown = visit.app.show_agent(&visit.caller, &id).await;
-                shown.map_or_else(|_| row.agent.clone(), |shown| shown.view.agent.name)
-            }
+            (None, Ok(id)) => agent_name(visit, &id).await,
             (None, Err(_)) => row.agent.clone(),
         };
         names.insert(row.agent.clone(), name.clone());
@@ -144,22 +180,34 @@ async fn name_agents(visit: &Visit, rows: &mut [CommandRow]) {
 /// The list.
 pub(super) async fn list(visit: Visit) -> Shown {
     let query = &visit.query;
-    let (agent, state) = (query.given("agent"), query.given("state"));
     let paging = PageQuery { limit: None, cursor: query.owned("cursor") };
-    let of_agent = agent.and_then(|id| id.parse::<AgentId>().ok());
-    let listed =
-        visit.app.list_commands(&visit.caller, of_agent, query.owned("state"), &paging).await?;
+    let agent = query.given("agent").and_then(|id| id.parse::<AgentId>().ok());
+    let since = query.given("since").map(str::parse).transpose();
+    let since = since.map_err(|error| AppError::field("since", error))?;
+    let wanted = CommandQuery { agent: agent.clone(), state: query.owned("state"), since };
+    let listed = visit.app.list_commands(&visit.caller, wanted, &paging).await?;
     let cursor = listed.next.as_ref().map(cursor_text);
-    let to = |cursor| link(LIST, [("agent", agent), ("state", state), ("cursor", cursor)]);
+    let to = |cursor| {
+        let kept = FILTERS.map(|name| (name, query.given(name)));
+        link(LIST, kept.into_iter().chain([("cursor", cursor)]))
+    };
     let mut rows: Vec<CommandRow> =
         listed.items.iter().map(|item| command_row(&visit, item)).collect();
     name_agents(&visit, &mut rows).await;
-    let states = STATES.map(|state| (state.to_owned(), state.replace('_', " ")));
+    let name = match &agent {
+        Some(id) => agent_name(&visit, id).await,
+        None => String::new(),
+    };
+    let text = |name: &str| query.given(name).unwrap_or_default().to_owned();
     page(&CommandsPage {
         frame: visit.frame("Commands", "commands").await,
-        states: or_any("Any state", states.to_vec()),
-        state: state.unwrap_or_default().to_owned(),
-        agent: agent.unwrap_or_default().to_owned(),
+        states: or_any("Any state", states()),
+        state: text("state"),
+        agent: text("agent"),
+        since: text("since"),
+        chips: chips(query, name),
+        filtered: FILTERS.into_iter().any(|name| query.given(name).is_some()),
+        may_command: visit.may(Permission::CommandsCreate),
         shown: show::several(rows.len() as u64, "command", "commands"),
         next: cursor.as_deref().map(|cursor| to(Some(cursor))).unwrap_or_default(),
         first: if query.has("cursor") { to(None) } else { String::new() },
@@ -177,6 +225,7 @@ struct CommandPage {
     state: Badge,
     open: bool,
     may_cancel: bool,
+    unsent: bool,
     facts: Vec<Fact>,
     detail: String,
     params: String,
@@ -190,6 +239,11 @@ fn pretty(bytes: &[u8]) -> String {
     serde_json::to_string_pretty(&json(bytes)).unwrap_or_default()
 }
 
+/// Whether somebody can still say that it is not wanted.
+fn withdrawable(command: &Command) -> bool {
+    end_of(command).is_none() && command.withdrawn.is_none()
+}
+
 fn command_facts(command: &Command) -> Vec<Fact> {
     let mut facts = vec![
         Fact::text("Kind", command.kind.as_str()),
@@ -200,6 +254,10 @@ fn command_facts(command: &Command) -> Vec<Fact> {
         Fact::text("Not started after", show::exact(command.expires_at)),
         Fact::text("Place in its agent's order", command.sequence.0.to_string()),
     ];
+    if let Some(withdrawal) = &command.withdrawn {
+        let text = format!("{} by {}", show::exact(withdrawal.at), withdrawal.by);
+        facts.push(Fact::text("Withdrawn", text));
+    }
     if let Some(end) = end_of(command) {
         facts.push(Fact::text("Ended", show::exact(end.at)));
     }
@@ -239,7 +297,8 @@ pub(super) async fn show(visit: Visit, Id(id): Id<CommandId>) -> Shown {
         agent_name: agent.view.agent.name,
         state: show::command_state(command.state.as_str()),
         open: end_of(&command).is_none(),
-        may_cancel: command.state == CommandState::Queued && visit.may(Permission::CommandsCancel),
+        may_cancel: withdrawable(&command) && visit.may(Permission::CommandsCancel),
+        unsent: command.state == CommandState::Queued,
         facts: command_facts(&command),
         detail: end_of(&command).and_then(|end| end.detail.clone()).unwrap_or_default(),
         params: pretty(&command.params),
@@ -264,8 +323,9 @@ pub(super) async fn create(Id(agent): Id<AgentId>, Sent { visit, form }: Sent) -
     go(&format!("{LIST}/{}?done=sent", command.id))
 }
 
-/// Withdraws a command that was not sent.
+/// Withdraws a command.
 pub(super) async fn cancel(Id(id): Id<CommandId>, Sent { visit, .. }: Sent) -> Shown {
-    visit.app.cancel_command(&visit.caller, &visit.origin, &id).await?;
-    go(&format!("{LIST}/{id}?done=cancelled"))
+    let command = visit.app.cancel_command(&visit.caller, &visit.origin, &id).await?;
+    let done = if end_of(&command).is_some() { "cancelled" } else { "withdrawn" };
+    go(&format!("{LIST}/{id}?done={done}"))
 }

@@ -34,6 +34,16 @@ impl Fields {
         self.0.iter().any(|(known, _)| known == name)
     }
 
+    /// The fields of this name alone.
+    pub(super) fn only(&self, name: &str) -> Self {
+        Self(self.0.iter().filter(|(known, _)| known == name).cloned().collect())
+    }
+
+    /// All fields but those of this name.
+    pub(super) fn without(&self, name: &str) -> Self {
+        Self(self.0.iter().filter(|(known, _)| known != name).cloned().collect())
+    }
+
     /// Every value of a name.
     pub(super) fn all<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f str> {
         self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())

@@ -5,6 +5,7 @@ use askama::Template;
 use super::{
     answer::{Shown, page},
     chart,
+    commands::went_wrong,
     fields::link,
     frame::Frame,
     show::{self, several},
@@ -77,7 +78,8 @@ fn reviews(attention: &Attention) -> impl Iterator<Item = Item> {
     named.chain(more)
 }
 
-fn items(attention: &Attention) -> Vec<Item> {
+fn items(overview: &Overview) -> Vec<Item> {
+    let attention = &overview.attention;
     let mut items = Vec::new();
     if attention.pending > 0 {
         let waits = several(attention.pending, "registration waits", "registrations wait");
@@ -89,7 +91,10 @@ fn items(attention: &Attention) -> Vec<Item> {
     if attention.failed_commands > 0 {
         let headline = several(attention.failed_commands, "command", "commands");
         let headline = format!("{headline} failed within 24 hours");
-        let to = ("/console/commands?state=failed".to_owned(), "Show those that failed");
+        let since = overview.commands.first().map(|hour| hour.from.to_string());
+        let wrong = went_wrong();
+        let pairs = [("state", Some(wrong.as_str())), ("since", since.as_deref())];
+        let to = (link("/console/commands", pairs), "Show them");
         items.push(item("bad", (headline, "Failed, timed out, rejected, expired or lost."), to));
     }
     for breaker in &attention.open_breakers {
@@ -169,7 +174,7 @@ pub(super) async fn show(visit: Visit) -> Shown {
     let any = |hour: &CommandHour| hour.succeeded + hour.failed + hour.other > 0;
     page(&OverviewPage {
         frame: visit.frame("Overview", "overview").await,
-        items: items(&overview.attention),
+        items: items(&overview),
         tiles: tiles(&overview),
         agents: overview.fleet.agents.values().sum(),
         silence: silence_chart(&overview),

@@ -24,6 +24,13 @@ impl Badge {
     }
 }
 
+/// A filter that is in force, and the list without it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Chip {
+    pub(super) words: String,
+    pub(super) without: String,
+}
+
 /// A moment, as a browser, a person and a careful person read it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct When {
@@ -78,9 +85,31 @@ pub(super) fn bytes(n: u64) -> String {
     format!("{value:.1} PiB")
 }
 
+/// A number with its thousands apart.
+pub(super) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// One thing, or several.
 pub(super) fn several(n: u64, one: &str, many: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { many })
+    format!("{} {}", count(n), if n == 1 { one } else { many })
+}
+
+/// What a list says below itself: how many of how many it shows.
+pub(super) fn shown_of(shown: usize, all: u64, one: &str, many: &str) -> String {
+    let shown = u64::try_from(shown).unwrap_or(u64::MAX);
+    if shown >= all {
+        return several(shown, one, many);
+    }
+    format!("{} of {}", count(shown), several(all, one, many))
 }
 
 /// Where an agent stands.
@@ -132,10 +161,15 @@ pub(super) fn command_state(state: &str) -> Badge {
     let tone = match state {
         "succeeded" => "ok",
         "failed" | "timed_out" | "rejected" | "lost" => "bad",
-        "cancelled" | "expired" => "off",
+        "cancelled" | "expired" | "skipped" => "off",
         _ => "info",
     };
     Badge::new(tone, state.replace('_', " "))
+}
+
+/// Where a breaker stands.
+pub(super) fn breaker(state: &str) -> Badge {
+    Badge::new(if state == "closed" { "ok" } else { "warn" }, state.replace('_', " "))
 }
 
 /// The eight groups that two people read to each other.
@@ -178,6 +212,17 @@ mod tests {
         assert_eq!(ago(-7_300), "in 2 h");
         assert_eq!(when(None, now), When::default());
         assert_eq!(exact(Timestamp::from_seconds(0)), "1970-01-01 00:00:00 UTC");
+    }
+
+    #[test]
+    fn counts_are_read_at_a_glance() {
+        assert_eq!(
+            (count(0), count(999), count(1_000)),
+            ("0".into(), "999".into(), "1,000".into())
+        );
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(shown_of(50, 10_000, "agent", "agents"), "50 of 10,000 agents");
+        assert_eq!(shown_of(1, 1, "agent", "agents"), "1 agent");
     }
 
     #[test]

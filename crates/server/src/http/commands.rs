@@ -14,7 +14,7 @@ use super::{
     convert,
     extract::{By, From, Id, IdempotencyKey, Json, Params},
 };
-use crate::app::{App, error::AppError, paging::PageQuery};
+use crate::app::{App, commands::CommandQuery, error::AppError, paging::PageQuery};
 
 /// Gives a command to an agent.
 #[utoipa::path(
@@ -41,8 +41,10 @@ pub(super) async fn create(
 pub(super) struct Wanted {
     /// For this agent.
     agent_id: Option<String>,
-    /// Such as `running`.
+    /// Such as `running`, or several with commas: `failed,timed_out`.
     state: Option<String>,
+    /// Given then or later.
+    since: Option<String>,
     /// Items at most: 1 to 500, 50 unless said otherwise.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
@@ -64,7 +66,10 @@ pub(super) async fn list(
     let agent = wanted.agent_id.map(|id| id.parse()).transpose();
     let agent = agent.map_err(|error| AppError::field("agent_id", error))?;
     let paging = PageQuery { limit: wanted.limit, cursor: wanted.cursor };
-    let page = app.list_commands(&caller, agent, wanted.state, &paging).await?;
+    let since = wanted.since.map(|text| text.parse()).transpose();
+    let since = since.map_err(|error| AppError::field("since", error))?;
+    let query = CommandQuery { agent, state: wanted.state, since };
+    let page = app.list_commands(&caller, query, &paging).await?;
     Ok(Answered(convert::page(page, |command| convert::command(&command))))
 }
 

@@ -41,8 +41,17 @@ pub struct AgentFilter {
 
 impl AgentFilter {
     pub(super) fn select(&self, org: &OrgId, dialect: Dialect) -> Select {
-        let select = Select::new(view!("a.org_id = $1"), [org.into()])
-            .and_if("a.status = ?", self.status.map(AgentStatus::as_str));
+        self.whole(Select::new(view!("a.org_id = $1"), [org.into()]), dialect)
+    }
+
+    pub(super) fn count(&self, org: &OrgId, dialect: Dialect) -> Select {
+        const COUNT: &str = "SELECT COUNT(*) AS n FROM agents AS a
+            LEFT JOIN agent_presence AS p ON p.agent_id = a.id WHERE a.org_id = $1";
+        self.whole(Select::new(COUNT, [org.into()]), dialect)
+    }
+
+    fn whole(&self, select: Select, dialect: Dialect) -> Select {
+        let select = select.and_if("a.status = ?", self.status.map(AgentStatus::as_str));
         self.conditions(select, dialect)
     }
 

@@ -156,6 +156,8 @@ async fn pages_show_every_agent_once(db: Db) {
 async fn listed(db: &Db, filter: AgentFilter) -> Vec<String> {
     let mut reader = db.store.read("list").await.unwrap();
     let page = reader.agents().list(&org(), &filter, &PageRequest::first(50)).await.unwrap();
+    let counted = reader.agents().count(&org(), &filter).await.unwrap();
+    assert_eq!(counted, page.items.len() as u64);
     page.items.iter().map(|view| view.agent.id.to_string()).collect()
 }
 

@@ -221,8 +221,18 @@ async fn lists_are_filtered_and_tenant_bound(db: Db) {
     assert!(listed(other_org.clone(), all.clone()).await.is_empty());
     let of_a = CommandFilter { agent: Some(id("a")), ..all.clone() };
     assert_eq!(listed(org(), of_a.clone()).await, ["sent", "one"]);
-    let queued_of_a = CommandFilter { state: Some("queued".into()), ..of_a };
+    let queued_of_a = CommandFilter { states: vec!["queued".into()], ..of_a.clone() };
     assert_eq!(listed(org(), queued_of_a).await, ["one"]);
+    let both = CommandFilter { states: vec!["lost".into(), "queued".into()], ..all.clone() };
+    assert_eq!(listed(org(), both.clone()).await, ["other", "one"]);
+    let of_b = CommandFilter {
+        agent: Some(id("b")),
+        since: Some(command("x", "b", 3).created_at),
+        ..both
+    };
+    assert_eq!(listed(org(), of_b).await, ["other"]);
+    let later = CommandFilter { since: Some(at(1_000_000)), ..all };
+    assert!(listed(org(), later).await.is_empty());
     let mut reader = db.store.read("get").await.unwrap();
     assert_eq!(reader.commands().get(&other_org, &id("one")).await.unwrap(), None);
     drop(reader);

@@ -4,8 +4,9 @@ use argosy_domain::{
     agent::{Agent, AgentState, Approval, Decider},
     command::{Command, CommandKind, CommandState, Withdrawal},
     fan_out::{FanOut, FanOutEnd, FanOutState, Tally},
+    id::OrgId,
 };
-use argosy_store::{AgentFilter, PageRequest, StoreError};
+use argosy_store::{AgentFilter, FanOutPlaces, PageRequest, StoreError};
 
 use crate::{
     commands::command,
@@ -102,6 +103,23 @@ async fn agents_are_begun_in_order_and_counted_where_they_stand(db: Db) {
     assert_eq!(tally(&db, "f").await, stand);
     let held = db.write(async |tx| tx.fan_outs().hold(&id("f")).await).await;
     assert_eq!(held, Some(fan_out("f")));
+    let places = async |org: OrgId, states: &[&str], after: i64, limit: u32| {
+        let states = states.iter().map(|state| (*state).to_owned()).collect();
+        let wanted = FanOutPlaces { states, after, limit };
+        let mut reader = db.store.read("places").await.unwrap();
+        let places = reader.fan_outs().places(&org, &id("f"), &wanted).await.unwrap();
+        places.into_iter().map(|place| place.state).collect::<Vec<_>>()
+    };
+    assert_eq!(places(org(), &[], 0, 9).await, ["running", "skipped", "waiting"]);
+    assert_eq!(places(org(), &[], 0, 1).await, ["running"]);
+    assert_eq!(places(org(), &["waiting", "running"], 0, 9).await, ["running", "waiting"]);
+    assert_eq!(places(org(), &["waiting", "running"], first.position, 9).await, ["waiting"]);
+    assert!(places(id("other"), &[], 0, 9).await.is_empty());
+    let wanted = FanOutPlaces { states: Vec::new(), after: 0, limit: 2 };
+    let mut reader = db.store.read("places").await.unwrap();
+    let shown = reader.fan_outs().places(&org(), &id("f"), &wanted).await.unwrap();
+    assert_eq!((&shown[0].agent, shown[0].command.as_ref()), (&first.agent, Some(&running.id)));
+    assert_eq!(shown[1].detail.as_deref(), Some("the agent has no keys"));
 }
 
 async fn a_fan_out_ends_once_and_its_commands_are_withdrawn(db: Db) {

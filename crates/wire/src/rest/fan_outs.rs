@@ -27,6 +27,15 @@ pub struct Selector {
     /// Part of name, host name or id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub q: Option<String>,
+    /// Of exactly this version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Whether a stream of it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connected: Option<bool>,
+    /// Only those that an operator should look at.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub under_review: bool,
 }
 
 /// Body of `POST /api/v1/commands`.

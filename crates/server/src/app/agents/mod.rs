@@ -137,6 +137,13 @@ impl App {
         Ok(Page { items, next: page.next })
     }
 
+    /// How many agents of the caller's organisation a list shows on all its pages.
+    pub async fn count_agents(&self, caller: &Caller, query: &AgentQuery) -> AppResult<u64> {
+        let org = Self::own_org_by(caller, &SEES_AGENTS)?;
+        let filter = self.filter(query)?;
+        Ok(self.store().read("agents.count").await?.agents().count(org, &filter).await?)
+    }
+
     /// One agent.
     pub async fn show_agent(&self, caller: &Caller, id: &AgentId) -> AppResult<AgentSnapshot> {
         let org = Self::own_org_by(caller, &SEES_AGENTS)?;

@@ -2,27 +2,27 @@
 
 mod charts;
 mod reports;
-
-use std::collections::BTreeSet;
+mod schedule;
 
 use argosy_domain::{
     access::Permission,
-    agent::{AgentState, AgentStatus},
+    agent::{AgentState, AgentStatus, Assurance},
     id::AgentId,
     review::machine_digest,
-    subsystem::Subsystem,
     telemetry::Severity,
 };
 use askama::Template;
 
+pub(super) use self::schedule::{change as change_schedule, form as schedule_form};
 use self::{
     charts::Chart,
     reports::{Report, report},
+    schedule::{Scheduled, scheduled, standing},
 };
 use super::{
     agents::{accounts_of, assurance},
     answer::{Shown, go, page, page_as, status_of},
-    commands::{CommandRow, command_row, policy_of},
+    commands::{CommandRow, command_row, policy_of, refusal_of},
     frame::Frame,
     rulings::Decision,
     show::{self, Badge, Fact, When, when},
@@ -31,6 +31,7 @@ use super::{
 use crate::app::{
     agents::AgentSnapshot,
     audit::AuditQuery,
+    commands::CommandQuery,
     error::{AppError, AppResult},
     paging::PageQuery,
     telemetry::EventQuery,
@@ -38,6 +39,8 @@ use crate::app::{
 
 /// Rows of each list on the page; the lists of their own have more.
 const ROWS: u32 = 10;
+/// Commands that were refused lately, for what they tell of the host's policy.
+const REFUSALS: u32 = 5;
 
 /// A place from which the identity was seen.
 struct Origin {
@@ -60,6 +63,14 @@ struct Happening {
     badge: Badge,
     who: String,
     text: String,
+}
+
+/// What is known here of the policy of the agent's host.
+struct HostPolicy {
+    /// Its digest, by the last receipt that names it.
+    digest: String,
+    /// The rules that refused commands lately.
+    refusals: Vec<String>,
 }
 
 /// A decision that is offered, or why it is not.
@@ -92,11 +103,11 @@ struct AgentPage {
     may_delete: bool,
     charts: Vec<Chart>,
     reports: Vec<Report>,
-    breakers: Vec<Badge>,
-    subsystems: Vec<(String, String)>,
-    /// Makes a form that is sent twice one command.
-    once: String,
+    subsystems: Vec<Scheduled>,
+    standing: String,
+    may_schedule: bool,
     commands: Vec<CommandRow>,
+    policy: Option<HostPolicy>,
     events: Vec<Happening>,
     timeline: Vec<Happening>,
 }
@@ -105,12 +116,7 @@ fn said(text: Option<&String>) -> String {
     text.cloned().unwrap_or_else(|| "not said".to_owned())
 }
 
-fn facts(
-    visit: &Visit,
-    snapshot: &AgentSnapshot,
-    account: String,
-    policy: Option<String>,
-) -> Vec<Fact> {
+fn facts(visit: &Visit, snapshot: &AgentSnapshot, account: String) -> Vec<Fact> {
     let agent = &snapshot.view.agent;
     let mut facts = vec![
         Fact::code("Id", agent.id.to_string()),
@@ -136,9 +142,6 @@ fn facts(
         };
         let text = format!("{} by {}, {compared}", show::exact(approval.at), approval.by);
         facts.push(Fact::text("Approved", text));
-    }
-    if let Some(digest) = policy {
-        facts.push(Fact::code("Host policy, by the last receipt", digest));
     }
     if let Some(called) = &snapshot.view.called {
         facts.push(Fact::code("Called by its service", called.clone()));
@@ -194,15 +197,6 @@ fn offers(visit: &Visit, snapshot: &AgentSnapshot) -> Vec<Offer> {
     fitting.map(|decision| Offer { allowed: visit.may(decision.permission()), decision }).collect()
 }
 
-/// The breaker of each subsystem, as the agent reported it.
-fn breakers(snapshot: &AgentSnapshot) -> Vec<Badge> {
-    let badge = |(subsystem, state): (&String, &String)| {
-        let tone = if state == "closed" { "ok" } else { "warn" };
-        Badge::new(tone, format!("{subsystem}: {}", state.replace('_', " ")))
-    };
-    snapshot.breakers.iter().map(badge).collect()
-}
-
 async fn events(visit: &Visit, id: &AgentId) -> AppResult<Vec<Happening>> {
     if !visit.may(Permission::InventoryRead) {
         return Ok(Vec::new());
@@ -242,14 +236,30 @@ async fn timeline(visit: &Visit, id: &AgentId) -> AppResult<Vec<Happening>> {
     Ok(listed.items.into_iter().map(entry).collect())
 }
 
-async fn commands(visit: &Visit, id: &AgentId) -> AppResult<(Vec<CommandRow>, Option<String>)> {
+/// The newest commands of an agent, and what they tell of its host's policy.
+async fn commands(visit: &Visit, id: &AgentId) -> AppResult<(Vec<CommandRow>, Option<HostPolicy>)> {
     if !visit.may(Permission::CommandsRead) {
         return Ok((Vec::new(), None));
     }
-    let paging = PageQuery { limit: Some(ROWS), cursor: None };
-    let listed = visit.app.list_commands(&visit.caller, Some(id.clone()), None, &paging).await?;
-    let policy = listed.items.iter().find_map(policy_of);
+    let of_agent = CommandQuery { agent: Some(id.clone()), ..CommandQuery::default() };
+    let rejected = CommandQuery { state: Some("rejected".to_owned()), ..of_agent.clone() };
+    let page = |limit| PageQuery { limit: Some(limit), cursor: None };
+    let listed = visit.app.list_commands(&visit.caller, of_agent, &page(ROWS)).await?;
+    let refused = visit.app.list_commands(&visit.caller, rejected, &page(REFUSALS)).await?;
+    let digest = listed.items.iter().chain(&refused.items).find_map(policy_of);
+    let mut refusals: Vec<String> = refused.items.iter().filter_map(refusal_of).collect();
+    refusals.dedup();
+    let policy = digest.map(|digest| HostPolicy { digest, refusals });
     Ok((listed.items.iter().map(|item| command_row(visit, item)).collect(), policy))
+}
+
+/// The subsystems, and whether the agent has their newest schedule; for who may see them.
+async fn subsystems(visit: &Visit, id: &AgentId) -> AppResult<(Vec<Scheduled>, String)> {
+    if !visit.may(Permission::InventoryRead) {
+        return Ok((Vec::new(), String::new()));
+    }
+    let known = visit.app.show_subsystems(&visit.caller, id).await?;
+    Ok((scheduled(visit, &known), standing(&known)))
 }
 
 /// Everything about an agent.
@@ -269,8 +279,8 @@ pub(super) async fn show(visit: Visit, Id(id): Id<AgentId>) -> Shown {
         .find(|(known, _)| *known == account)
         .map_or(account, |(_, name)| name);
     let works = [AgentStatus::Approved, AgentStatus::Quarantined].contains(&status);
-    let name = Subsystem::as_str;
-    let known: BTreeSet<&str> = Subsystem::ALL.into_iter().map(name).collect();
+    let (subsystems, standing) = subsystems(&visit, &id).await?;
+    let keys = agent.assurance() == Assurance::ProofOfPossession;
     page(&AgentPage {
         frame: visit.frame(&agent.name, "agents").await,
         id: id.to_string(),
@@ -281,22 +291,25 @@ pub(super) async fn show(visit: Visit, Id(id): Id<AgentId>) -> Shown {
         connected: snapshot.view.connected,
         seen: when(snapshot.view.last_seen, visit.app.now()),
         groups: agent.identity.as_ref().map(|i| show::groups(&i.fingerprint)).unwrap_or_default(),
-        facts: facts(&visit, &snapshot, account, policy),
+        facts: facts(&visit, &snapshot, account),
         labels: agent.labels.iter().map(|(key, value)| format!("{key}={value}")).collect(),
         closed: closed(&agent.state),
         review: review(&visit, &snapshot),
         offers: offers(&visit, &snapshot),
         pending: status == AgentStatus::Pending,
         may_approve: visit.may(Permission::AgentsApprove),
-        may_command: works && visit.may(Permission::CommandsCreate),
+        may_command: status == AgentStatus::Approved
+            && keys
+            && visit.may(Permission::CommandsCreate),
         may_rename: visit.may(Permission::AgentsUpdate),
         may_delete: visit.may(Permission::AgentsDelete),
         charts: if works { charts::all(&visit, &id).await? } else { Vec::new() },
         reports: inventory.iter().map(|row| report(row, visit.app.now())).collect(),
-        breakers: breakers(&snapshot),
-        subsystems: known.into_iter().map(|name| (name.to_owned(), name.to_owned())).collect(),
-        once: visit.app.trace_id(),
+        may_schedule: works && visit.may(Permission::SubsystemsUpdate),
+        subsystems: if works { subsystems } else { Vec::new() },
+        standing,
         commands,
+        policy,
         events: events(&visit, &id).await?,
         timeline: timeline(&visit, &id).await?,
     })
