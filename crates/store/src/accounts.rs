@@ -8,11 +8,16 @@ use argosy_domain::{
 
 use crate::{
     error::StoreError,
-    handle::{ReadWrite, aggregate},
+    handle::{ReadWrite, aggregate, selection},
     value::{Row, Value},
 };
 
 const TABLE: &str = "accounts";
+
+selection! {
+    select = "accounts",
+    "id, org_id, name, provider, external_id, regions, created_at"
+}
 
 aggregate! {
     /// Accounts.
@@ -34,21 +39,21 @@ fn account(row: &Row) -> Result<Account, StoreError> {
 impl<A> Accounts<'_, A> {
     /// The account of that number, if it is the organisation's.
     pub async fn get(&mut self, org: &OrgId, id: AccountId) -> Result<Option<Account>, StoreError> {
-        let sql = "SELECT * FROM accounts WHERE org_id = $1 AND id = $2";
+        let sql = select!("WHERE org_id = $1 AND id = $2");
         let row = self.conn.query(TABLE, sql).bind(org).bind(id).fetch_optional().await?;
         row.as_ref().map(account).transpose()
     }
 
     /// The first account of the organisation, for those who name none.
     pub async fn first(&mut self, org: &OrgId) -> Result<Option<AccountId>, StoreError> {
-        let sql = "SELECT * FROM accounts WHERE org_id = $1 ORDER BY id LIMIT 1";
+        let sql = select!("WHERE org_id = $1 ORDER BY id LIMIT 1");
         let row = self.conn.query(TABLE, sql).bind(org).fetch_optional().await?;
         row.map(|row| row.get("id")).transpose()
     }
 
     /// Every account of the organisation, by number.
     pub async fn list(&mut self, org: &OrgId) -> Result<Vec<Account>, StoreError> {
-        let sql = "SELECT * FROM accounts WHERE org_id = $1 ORDER BY id";
+        let sql = select!("WHERE org_id = $1 ORDER BY id");
         let rows = self.conn.query(TABLE, sql).bind(org).fetch_all().await?;
         rows.iter().map(account).collect()
     }
@@ -66,9 +71,9 @@ impl Accounts<'_, ReadWrite> {
         regions: &[String],
         now: Timestamp,
     ) -> Result<Account, StoreError> {
-        let sql = "INSERT INTO accounts
+        let sql = select!(returning "INSERT INTO accounts
             (org_id, name, provider, external_id, regions, created_at)
-            VALUES ($1, $2, $3, $4, $5, $6) RETURNING *";
+            VALUES ($1, $2, $3, $4, $5, $6)");
         let row = self
             .conn
             .query(TABLE, sql)

@@ -9,13 +9,18 @@ use argosy_domain::{
 use crate::{
     dialect::JsonType,
     error::StoreError,
-    handle::{ReadWrite, aggregate},
+    handle::{ReadWrite, aggregate, selection},
     page::{Page, PageRequest, Select, page_of},
     value::{Row, storable},
 };
 
 const TABLE: &str = "agent_events";
 const ORDER: (&str, &str) = ("at", "id");
+
+selection! {
+    select = "agent_events",
+    "org_id, agent_id, id, kind, severity, message, at, received_at"
+}
 
 aggregate! {
     /// Events of agents.
@@ -83,7 +88,7 @@ impl<A> AgentEvents<'_, A> {
         filter: &AgentEventFilter,
         page: &PageRequest,
     ) -> Result<Page<AgentEventRow>, StoreError> {
-        let select = Select::new("SELECT * FROM agent_events WHERE org_id = $1", [org.into()])
+        let select = Select::new(select!("WHERE org_id = $1"), [org.into()])
             .and_if("agent_id = ?", filter.agent.as_ref())
             .and_if("kind = ?", filter.kind.as_deref())
             .and_if("severity = ?", filter.severity.map(Severity::as_str))

@@ -8,11 +8,17 @@ use argosy_domain::{
 
 use crate::{
     error::StoreError,
-    handle::{ReadWrite, aggregate},
+    handle::{ReadWrite, aggregate, selection},
     value::Row,
 };
 
 const TABLE: &str = "agent_key_rotations";
+
+selection! {
+    select = "agent_key_rotations",
+    "org_id, agent_id, serial, replaced_key, statement, signature, successor_signature,
+    rotated_at"
+}
 
 aggregate! {
     /// Replaced identity keys of agents.
@@ -56,7 +62,7 @@ fn rotation(row: &Row) -> Result<KeyRotationRow, StoreError> {
 impl<A> AgentKeys<'_, A> {
     /// Every replacement of an agent's identity key, oldest first.
     pub async fn rotations(&mut self, agent: &AgentId) -> Result<Vec<KeyRotationRow>, StoreError> {
-        let sql = "SELECT * FROM agent_key_rotations WHERE agent_id = $1 ORDER BY serial";
+        let sql = select!("WHERE agent_id = $1 ORDER BY serial");
         let rows = self.conn.query(TABLE, sql).bind(agent).fetch_all().await?;
         rows.iter().map(rotation).collect()
     }

@@ -24,7 +24,7 @@ use rows::{StateColumns, agent, agent_view};
 use crate::{
     authorities::AuthorityChange,
     error::StoreError,
-    handle::{ReadWrite, aggregate},
+    handle::{ReadWrite, aggregate, selection},
     page::{Page, PageRequest, page_of},
     value::Row,
 };
@@ -64,10 +64,21 @@ pub struct HealthCounts {
     pub connected: u64,
 }
 
+selection! {
+    select = "agents AS a",
+    "a.id, a.org_id, a.account_id, a.name, a.status, a.status_at, a.status_by,
+    a.status_reason, a.approved_by, a.approved_at, a.approved_fingerprint, a.identity_key,
+    a.encryption_key, a.fingerprint, a.statement_sha256, a.machine_id, a.version,
+    a.platform, a.hostname, a.labels, a.token_id, a.source, a.registered_at, a.epoch,
+    a.command_sequence, a.key_delivery, a.last_origin, a.review"
+}
+
 macro_rules! view {
     ($condition:literal) => {
         concat!(
-            "SELECT a.*, p.last_seen, p.connected, s.called, r.successor_id FROM agents AS a
+            "SELECT ",
+            crate::agents::agents!(columns),
+            ", p.last_seen, p.connected, s.called, r.successor_id FROM agents AS a
              LEFT JOIN agent_presence AS p ON p.agent_id = a.id
              LEFT JOIN service_agents AS s ON s.org_id = a.org_id AND s.agent_id = a.id
              LEFT JOIN agent_replacements AS r ON r.agent_id = a.id WHERE ",
@@ -75,6 +86,7 @@ macro_rules! view {
         )
     };
 }
+use select as agents;
 use view;
 
 impl<A> Agents<'_, A> {
@@ -98,13 +110,13 @@ impl<A> Agents<'_, A> {
 
     /// The organisation's agent of that id.
     pub async fn get(&mut self, org: &OrgId, id: &AgentId) -> Result<Option<Agent>, StoreError> {
-        let sql = "SELECT * FROM agents WHERE org_id = $1 AND id = $2";
+        let sql = select!("WHERE org_id = $1 AND id = $2");
         self.one(sql, [org.into(), id.into()]).await
     }
 
     /// The agent of that id, whosever it is: for an agent that presents a credential.
     pub async fn find(&mut self, id: &AgentId) -> Result<Option<Agent>, StoreError> {
-        self.one("SELECT * FROM agents WHERE id = $1", [id.into()]).await
+        self.one(select!("WHERE id = $1"), [id.into()]).await
     }
 
     /// The newest agent that registered with this very statement and this token.
@@ -114,9 +126,10 @@ impl<A> Agents<'_, A> {
         token: &TokenId,
         statement_sha256: Sha256,
     ) -> Result<Option<Agent>, StoreError> {
-        let sql = "SELECT * FROM agents
-            WHERE org_id = $1 AND token_id = $2 AND statement_sha256 = $3
-            ORDER BY registered_at DESC, id DESC LIMIT 1";
+        let sql = select!(
+            "WHERE org_id = $1 AND token_id = $2 AND statement_sha256 = $3
+            ORDER BY registered_at DESC, id DESC LIMIT 1"
+        );
         self.one(sql, [org.into(), token.into(), statement_sha256.into()]).await
     }
 
@@ -126,8 +139,10 @@ impl<A> Agents<'_, A> {
         org: &OrgId,
         identity_key: &[u8; 32],
     ) -> Result<Option<Agent>, StoreError> {
-        let sql = "SELECT * FROM agents WHERE org_id = $1 AND identity_key = $2
-            AND status IN ('pending', 'approved', 'quarantined')";
+        let sql = select!(
+            "WHERE org_id = $1 AND identity_key = $2
+            AND status IN ('pending', 'approved', 'quarantined')"
+        );
         self.one(sql, [org.into(), identity_key.as_slice().into()]).await
     }
 
@@ -199,8 +214,10 @@ impl<A> Agents<'_, A> {
         &mut self,
         before: Timestamp,
     ) -> Result<Vec<Agent>, StoreError> {
-        let sql = "SELECT * FROM agents WHERE status = 'pending' AND registered_at < $1
-            ORDER BY registered_at LIMIT 500";
+        let sql = select!(
+            "WHERE status = 'pending' AND registered_at < $1
+            ORDER BY registered_at LIMIT 500"
+        );
         self.many(sql, [before.into()]).await
     }
 
@@ -210,8 +227,10 @@ impl<A> Agents<'_, A> {
         org: &OrgId,
         token: &TokenId,
     ) -> Result<Vec<Agent>, StoreError> {
-        let sql = "SELECT * FROM agents WHERE org_id = $1 AND token_id = $2
-            AND status = 'pending' ORDER BY registered_at";
+        let sql = select!(
+            "WHERE org_id = $1 AND token_id = $2
+            AND status = 'pending' ORDER BY registered_at"
+        );
         self.many(sql, [org.into(), token.into()]).await
     }
 }

@@ -10,7 +10,7 @@ use argosy_domain::{
 use crate::{
     authorities::AuthorityChange,
     error::StoreError,
-    handle::{ReadWrite, aggregate},
+    handle::{ReadWrite, aggregate, selection},
     page::{Page, PageRequest, Select, page_of},
     times::{TIMES, newest_times},
     value::{Row, Value},
@@ -88,9 +88,13 @@ pub struct ApiKey {
     pub minted: Option<KeyOwner>,
 }
 
-/// Keys with what they owe their lives to.
-const SELECT: &str = "SELECT k.*, o.user_id, o.parent_id, o.created_by FROM api_keys k
-    LEFT JOIN api_key_owners o ON o.org_id = k.org_id AND o.key_id = k.id";
+// Keys with what they owe their lives to.
+selection! {
+    select = "api_keys AS k
+        LEFT JOIN api_key_owners AS o ON o.org_id = k.org_id AND o.key_id = k.id",
+    "k.id, k.org_id, k.agent_id, k.owner, k.name, k.scopes, k.secret_sha256, k.created_at,
+    k.expires_at, k.revoked_at, k.last_used_at, o.user_id, o.parent_id, o.created_by"
+}
 
 fn api_key(row: &Row) -> Result<ApiKey, StoreError> {
     let scopes: Vec<String> = row.get("scopes")?;
@@ -121,7 +125,7 @@ fn api_key(row: &Row) -> Result<ApiKey, StoreError> {
 impl<A> ApiKeys<'_, A> {
     /// The key of that id, whosever it is. Whether it still works is the caller's question.
     pub async fn find(&mut self, id: &ApiKeyId) -> Result<Option<ApiKey>, StoreError> {
-        let select = Select::dynamic([SELECT, " WHERE k.id = $1"]);
+        let select = Select::dynamic([select!("WHERE k.id = $1")]);
         let row = self.conn.select(TABLE, select).bind(id).fetch_optional().await?;
         row.as_ref().map(api_key).transpose()
     }
@@ -132,9 +136,7 @@ impl<A> ApiKeys<'_, A> {
         org: &OrgId,
         page: &PageRequest,
     ) -> Result<Page<ApiKey>, StoreError> {
-        let base = "SELECT k.*, o.user_id, o.parent_id, o.created_by FROM api_keys k
-            LEFT JOIN api_key_owners o ON o.org_id = k.org_id AND o.key_id = k.id
-            WHERE k.org_id = $1 AND k.agent_id IS NULL";
+        let base = select!("WHERE k.org_id = $1 AND k.agent_id IS NULL");
         let select = Select::new(base, [org.into()]).page(ORDER, page);
         let rows = self.conn.select(TABLE, select).fetch_all().await?;
         page_of(rows, page, ORDER, api_key)

@@ -9,13 +9,19 @@ pub use self::chain::{CheckpointRow, OrgChain, SealedRow};
 
 use crate::{
     error::StoreError,
-    handle::{ReadWrite, aggregate},
+    handle::{ReadWrite, aggregate, selection},
     page::{Page, PageRequest, Select, page_of},
     value::Row,
 };
 
 const TABLE: &str = "audit_entries";
 const ORDER: (&str, &str) = ("at", "id");
+
+selection! {
+    select = "audit_entries",
+    "ordinal, id, org_id, at, actor, action, target, detail, source, trace_id, position,
+    link"
+}
 
 aggregate! {
     /// The audit log.
@@ -120,7 +126,7 @@ impl<A> Audit<'_, A> {
         filter: &AuditFilter,
         page: &PageRequest,
     ) -> Result<Page<AuditRow>, StoreError> {
-        let select = Select::new("SELECT * FROM audit_entries WHERE org_id = $1", [org.into()])
+        let select = Select::new(select!("WHERE org_id = $1"), [org.into()])
             .and_if("actor = ?", filter.actor.as_deref())
             .and_if("action = ?", filter.action.as_deref())
             .and_if("target = ?", filter.target.as_deref())

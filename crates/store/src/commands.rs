@@ -2,19 +2,20 @@
 //!
 //! *Invariant:* a state is saved only over the state that the decision was made on.
 
+mod rows;
+
 use std::time::Duration;
 
 use argosy_domain::{
-    command::{
-        Command, CommandKind, CommandResult, CommandSeq, CommandState, End, Outcome, Withdrawal,
-    },
+    command::{Command, CommandResult, CommandSeq, CommandState, End, Withdrawal},
     id::{AgentId, CommandId, JournalId, OrgId},
     time::Timestamp,
 };
 
+use self::rows::{command, end_detail, state_at};
 use crate::{
     error::StoreError,
-    handle::{ReadWrite, aggregate},
+    handle::{ReadWrite, aggregate, selection},
     page::{Page, PageRequest, Select, page_of},
     value::Row,
 };
@@ -22,6 +23,13 @@ use crate::{
 const TABLE: &str = "commands";
 const JOURNALS: &str = "agent_journals";
 const ORDER: (&str, &str) = ("created_at", "id");
+
+selection! {
+    select = "commands",
+    "id, org_id, agent_id, kind, params, params_sha256, sequence, created_by, created_at,
+    expires_at, idempotency_key, state, state_at, end_detail, result_payload, receipt,
+    receipt_signature, withdrawn_at, withdrawn_by"
+}
 
 aggregate! {
     /// Commands.
@@ -50,78 +58,6 @@ pub struct CommandCount {
     pub commands: u64,
 }
 
-fn state(row: &Row) -> Result<CommandState, StoreError> {
-    let at = || row.get("state_at");
-    let name: String = row.get("state")?;
-    Ok(match name.as_str() {
-        "queued" => CommandState::Queued,
-        "sent" => CommandState::Sent { at: at()? },
-        "received" => CommandState::Received { at: at()? },
-        "running" => CommandState::Running { at: at()? },
-        outcome => CommandState::Ended(End {
-            outcome: Outcome::parse(outcome).ok_or_else(|| row.corrupt("state"))?,
-            at: at()?,
-            detail: row.optional("end_detail")?,
-        }),
-    })
-}
-
-fn state_at(state: &CommandState) -> Option<Timestamp> {
-    match state {
-        CommandState::Queued => None,
-        CommandState::Sent { at }
-        | CommandState::Received { at }
-        | CommandState::Running { at } => Some(*at),
-        CommandState::Ended(end) => Some(end.at),
-    }
-}
-
-fn end_detail(state: &CommandState) -> Option<&str> {
-    match state {
-        CommandState::Ended(end) => end.detail.as_deref(),
-        CommandState::Queued
-        | CommandState::Sent { .. }
-        | CommandState::Received { .. }
-        | CommandState::Running { .. } => None,
-    }
-}
-
-fn result(row: &Row) -> Result<Option<CommandResult>, StoreError> {
-    let Some(payload) = row.optional("result_payload")? else {
-        return Ok(None);
-    };
-    let receipt = row.optional("receipt")?;
-    Ok(Some(CommandResult {
-        payload,
-        receipt,
-        receipt_signature: row.optional("receipt_signature")?,
-    }))
-}
-
-fn withdrawal(row: &Row) -> Result<Option<Withdrawal>, StoreError> {
-    let Some(at) = row.optional("withdrawn_at")? else { return Ok(None) };
-    Ok(Some(Withdrawal { by: row.get("withdrawn_by")?, at }))
-}
-
-fn command(row: &Row) -> Result<Command, StoreError> {
-    Ok(Command {
-        id: row.get("id")?,
-        org: row.get("org_id")?,
-        agent: row.get("agent_id")?,
-        kind: row.parsed("kind", |name| CommandKind::parse(name).ok())?,
-        params: row.get("params")?,
-        params_sha256: row.get("params_sha256")?,
-        sequence: CommandSeq(row.get("sequence")?),
-        created_by: row.get("created_by")?,
-        created_at: row.get("created_at")?,
-        expires_at: row.get("expires_at")?,
-        idempotency_key: row.optional("idempotency_key")?,
-        state: state(row)?,
-        withdrawn: withdrawal(row)?,
-        result: result(row)?,
-    })
-}
-
 impl<A> Commands<'_, A> {
     /// The organisation's command of that id.
     pub async fn get(
@@ -129,7 +65,7 @@ impl<A> Commands<'_, A> {
         org: &OrgId,
         id: &CommandId,
     ) -> Result<Option<Command>, StoreError> {
-        let sql = "SELECT * FROM commands WHERE org_id = $1 AND id = $2";
+        let sql = select!("WHERE org_id = $1 AND id = $2");
         let row = self.conn.query(TABLE, sql).bind(org).bind(id).fetch_optional().await?;
         row.as_ref().map(command).transpose()
     }
@@ -140,7 +76,7 @@ impl<A> Commands<'_, A> {
         org: &OrgId,
         key: &str,
     ) -> Result<Option<Command>, StoreError> {
-        let sql = "SELECT * FROM commands WHERE org_id = $1 AND idempotency_key = $2";
+        let sql = select!("WHERE org_id = $1 AND idempotency_key = $2");
         let row = self.conn.query(TABLE, sql).bind(org).bind(key).fetch_optional().await?;
         row.as_ref().map(command).transpose()
     }
@@ -151,8 +87,10 @@ impl<A> Commands<'_, A> {
         agent: &AgentId,
         limit: u32,
     ) -> Result<Vec<Command>, StoreError> {
-        let sql = "SELECT * FROM commands WHERE agent_id = $1
-            AND state IN ('queued', 'sent', 'received', 'running') ORDER BY sequence LIMIT $2";
+        let sql = select!(
+            "WHERE agent_id = $1
+            AND state IN ('queued', 'sent', 'received', 'running') ORDER BY sequence LIMIT $2"
+        );
         let rows = self.conn.query(TABLE, sql).bind(agent).bind(limit).fetch_all().await?;
         rows.iter().map(command).collect()
     }
@@ -164,10 +102,12 @@ impl<A> Commands<'_, A> {
         agent: &AgentId,
         limit: u32,
     ) -> Result<Vec<Command>, StoreError> {
-        let sql = "SELECT * FROM commands WHERE agent_id = $1
+        let sql = select!(
+            "WHERE agent_id = $1
             AND (state IN ('queued', 'sent')
                 OR (state IN ('received', 'running') AND withdrawn_at IS NOT NULL))
-            ORDER BY sequence LIMIT $2";
+            ORDER BY sequence LIMIT $2"
+        );
         let rows = self.conn.query(TABLE, sql).bind(agent).bind(limit).fetch_all().await?;
         rows.iter().map(command).collect()
     }
@@ -243,7 +183,7 @@ impl<A> Commands<'_, A> {
         filter: &CommandFilter,
         page: &PageRequest,
     ) -> Result<Page<Command>, StoreError> {
-        let select = Select::new("SELECT * FROM commands WHERE org_id = $1", [org.into()])
+        let select = Select::new(select!("WHERE org_id = $1"), [org.into()])
             .and_if("agent_id = ?", filter.agent.as_ref())
             .and_if("created_at >= ?", filter.since)
             .and_any("state", filter.states.iter().map(|state| state.as_str().into()))
@@ -389,8 +329,10 @@ impl Commands<'_, ReadWrite> {
 
     /// Commands that were sent and whose time was over before `before`, at most 500.
     pub async fn overdue(&mut self, before: Timestamp) -> Result<Vec<Command>, StoreError> {
-        let sql = "SELECT * FROM commands WHERE state IN ('sent', 'received', 'running')
-            AND expires_at < $1 ORDER BY expires_at LIMIT 500";
+        let sql = select!(
+            "WHERE state IN ('sent', 'received', 'running')
+            AND expires_at < $1 ORDER BY expires_at LIMIT 500"
+        );
         let rows = self.conn.query(TABLE, sql).bind(before).fetch_all().await?;
         rows.iter().map(command).collect()
     }

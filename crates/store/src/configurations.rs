@@ -8,11 +8,16 @@ use argosy_domain::{
 
 use crate::{
     error::StoreError,
-    handle::{ReadWrite, aggregate},
+    handle::{ReadWrite, aggregate, selection},
     value::Row,
 };
 
 const TABLE: &str = "agent_configurations";
+
+selection! {
+    select = "agent_configurations",
+    "agent_id, org_id, wanted, changed_at, applied, applied_at, refused"
+}
 
 aggregate! {
     /// Configurations of agents.
@@ -47,7 +52,7 @@ fn configuration(row: &Row) -> Result<ConfigurationRow, StoreError> {
 impl<A> Configurations<'_, A> {
     /// Where the configuration of the agent stands; generation 0 where nobody changed it.
     pub async fn get(&mut self, agent: &AgentId) -> Result<ConfigurationRow, StoreError> {
-        let sql = "SELECT * FROM agent_configurations WHERE agent_id = $1";
+        let sql = select!("WHERE agent_id = $1");
         let row = self.conn.query(TABLE, sql).bind(agent).fetch_optional().await?;
         row.as_ref().map_or_else(|| Ok(ConfigurationRow::default()), configuration)
     }

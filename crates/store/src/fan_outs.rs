@@ -12,7 +12,7 @@ use argosy_domain::{
 use crate::{
     agents::AgentFilter,
     error::StoreError,
-    handle::{ReadWrite, aggregate},
+    handle::{ReadWrite, aggregate, selection},
     page::{Page, PageRequest, Select, page_of},
     value::Row,
 };
@@ -20,6 +20,12 @@ use crate::{
 const TABLE: &str = "fan_outs";
 const TARGETS: &str = "fan_out_targets";
 const ORDER: (&str, &str) = ("created_at", "id");
+
+selection! {
+    select = "fan_outs",
+    "id, org_id, kind, params, selector, concurrency, errors_max, created_by, created_at,
+    expires_at, idempotency_key, state, ended_at"
+}
 
 aggregate! {
     /// Fan-outs.
@@ -106,7 +112,7 @@ fn fan_out(row: &Row) -> Result<FanOut, StoreError> {
 impl<A> FanOuts<'_, A> {
     /// The organisation's fan-out of that id.
     pub async fn get(&mut self, org: &OrgId, id: &FanOutId) -> Result<Option<FanOut>, StoreError> {
-        let sql = "SELECT * FROM fan_outs WHERE org_id = $1 AND id = $2";
+        let sql = select!("WHERE org_id = $1 AND id = $2");
         let row = self.conn.query(TABLE, sql).bind(org).bind(id).fetch_optional().await?;
         row.as_ref().map(fan_out).transpose()
     }
@@ -117,7 +123,7 @@ impl<A> FanOuts<'_, A> {
         org: &OrgId,
         key: &str,
     ) -> Result<Option<FanOut>, StoreError> {
-        let sql = "SELECT * FROM fan_outs WHERE org_id = $1 AND idempotency_key = $2";
+        let sql = select!("WHERE org_id = $1 AND idempotency_key = $2");
         let row = self.conn.query(TABLE, sql).bind(org).bind(key).fetch_optional().await?;
         row.as_ref().map(fan_out).transpose()
     }
@@ -128,14 +134,14 @@ impl<A> FanOuts<'_, A> {
         org: &OrgId,
         page: &PageRequest,
     ) -> Result<Page<FanOut>, StoreError> {
-        let select = Select::new("SELECT * FROM fan_outs WHERE org_id = $1", [org.into()]);
+        let select = Select::new(select!("WHERE org_id = $1"), [org.into()]);
         let rows = self.conn.select(TABLE, select.page(ORDER, page)).fetch_all().await?;
         page_of(rows, page, ORDER, fan_out)
     }
 
     /// Those that run, whosever they are, the oldest first.
     pub async fn running(&mut self) -> Result<Vec<FanOut>, StoreError> {
-        let sql = "SELECT * FROM fan_outs WHERE state = 'running' ORDER BY created_at, id";
+        let sql = select!("WHERE state = 'running' ORDER BY created_at, id");
         self.conn.query(TABLE, sql).fetch_all().await?.iter().map(fan_out).collect()
     }
 
@@ -229,8 +235,8 @@ impl FanOuts<'_, ReadWrite> {
     /// The fan-out, where it still runs. Whoever else would move it waits until this transaction
     /// ends.
     pub async fn hold(&mut self, id: &FanOutId) -> Result<Option<FanOut>, StoreError> {
-        let sql = "UPDATE fan_outs SET state = state WHERE id = $1 AND state = 'running'
-            RETURNING *";
+        let sql = select!(returning "UPDATE fan_outs SET state = state WHERE id = $1 AND state = 'running'
+           ");
         let row = self.conn.query(TABLE, sql).bind(id).fetch_optional().await?;
         row.as_ref().map(fan_out).transpose()
     }

@@ -188,6 +188,31 @@ impl Handle<ReadWrite> {
     }
 }
 
+/// Declares how all columns of a table are selected, by name: a later version may add columns while this
+/// one runs, and PostgreSQL refuses a prepared statement whose columns have become others.
+///
+/// `selection! { select = "table", "columns" }` makes `select!("WHERE …")`, `select!(returning "UPDATE …")`
+/// and `select!(columns)`.
+macro_rules! selection {
+    ($name:ident = $table:literal, $columns:literal) => {
+        crate::handle::selection! { @ ($) $name, $table, $columns }
+    };
+    (@ ($dollar:tt) $name:ident, $table:literal, $columns:literal) => {
+        macro_rules! $name {
+            ($dollar rest:literal) => {
+                concat!("SELECT ", $columns, " FROM ", $table, " ", $dollar rest)
+            };
+            (returning $dollar statement:literal) => {
+                concat!($dollar statement, " RETURNING ", $columns)
+            };
+            (columns) => {
+                $columns
+            };
+        }
+    };
+}
+pub(crate) use selection;
+
 /// Declares an aggregate: a view of a connection, generic over what it may do.
 macro_rules! aggregate {
     ($(#[$doc:meta])* $name:ident) => {

@@ -10,7 +10,7 @@ use argosy_domain::{digest::Sha256, id::OrgId, time::Timestamp};
 use crate::{
     conn::Conn,
     error::StoreError,
-    handle::{ReadWrite, aggregate},
+    handle::{ReadWrite, aggregate, selection},
     value::Row,
 };
 
@@ -73,6 +73,12 @@ pub struct Keeping {
     pub writes_max: u32,
 }
 
+selection! {
+    select = "idempotent_writes",
+    "org_id, caller, idempotency_key, request_sha256, attempt, started_at, carried_out,
+    answer"
+}
+
 aggregate! {
     /// Writes with an idempotency key.
     IdempotentWrites
@@ -106,8 +112,7 @@ impl IdempotentWrites<'_, ReadWrite> {
         asked: &AskedWrite,
         keeping: Keeping,
     ) -> Result<Claimed, StoreError> {
-        let sql = "SELECT * FROM idempotent_writes
-            WHERE org_id = $1 AND caller = $2 AND idempotency_key = $3";
+        let sql = select!("WHERE org_id = $1 AND caller = $2 AND idempotency_key = $3");
         let query = self.conn.query(TABLE, sql).bind(&asked.org).bind(asked.caller.as_str());
         let row = query.bind(asked.key.as_str()).fetch_optional().await?;
         // Forgotten since a moment ago: the next try finds nothing in its way.

@@ -8,11 +8,16 @@ use argosy_domain::{
 
 use crate::{
     error::StoreError,
-    handle::{ReadWrite, aggregate},
+    handle::{ReadWrite, aggregate, selection},
     value::Row,
 };
 
 const TABLE: &str = "inventory";
+
+selection! {
+    select = "inventory",
+    "agent_id, subsystem, org_id, report, captured_at, received_at, command_id, duration_ms"
+}
 
 aggregate! {
     /// Reports.
@@ -61,8 +66,7 @@ impl<A> Inventory<'_, A> {
         agent: &AgentId,
         subsystem: Subsystem,
     ) -> Result<Option<InventoryRow>, StoreError> {
-        let sql = "SELECT * FROM inventory
-            WHERE org_id = $1 AND agent_id = $2 AND subsystem = $3";
+        let sql = select!("WHERE org_id = $1 AND agent_id = $2 AND subsystem = $3");
         let query = self.conn.query(TABLE, sql).bind(org).bind(agent).bind(subsystem.as_str());
         query.fetch_optional().await?.as_ref().map(inventory).transpose()
     }
@@ -73,7 +77,7 @@ impl<A> Inventory<'_, A> {
         org: &OrgId,
         agent: &AgentId,
     ) -> Result<Vec<InventoryRow>, StoreError> {
-        let sql = "SELECT * FROM inventory WHERE org_id = $1 AND agent_id = $2 ORDER BY subsystem";
+        let sql = select!("WHERE org_id = $1 AND agent_id = $2 ORDER BY subsystem");
         let rows = self.conn.query(TABLE, sql).bind(org).bind(agent).fetch_all().await?;
         rows.iter().map(inventory).collect()
     }

@@ -8,7 +8,7 @@ use argosy_domain::{
 use crate::{
     authorities::AuthorityChange,
     error::StoreError,
-    handle::{ReadWrite, aggregate},
+    handle::{ReadWrite, aggregate, selection},
     page::{Page, PageRequest, Select, page_of},
     value::{Row, Value},
 };
@@ -47,6 +47,11 @@ fn organisation(row: &Row) -> Result<Organisation, StoreError> {
     })
 }
 
+selection! {
+    select = "organisations",
+    "id, name, created_at, disabled_at"
+}
+
 aggregate! {
     /// Organisations.
     Orgs
@@ -55,7 +60,7 @@ aggregate! {
 impl<A> Orgs<'_, A> {
     /// Every organisation, newest first.
     pub async fn list(&mut self, page: &PageRequest) -> Result<Page<Organisation>, StoreError> {
-        let select = Select::new("SELECT * FROM organisations WHERE 1 = 1", []).page(ORDER, page);
+        let select = Select::new(select!("WHERE 1 = 1"), []).page(ORDER, page);
         let rows = self.conn.select(TABLE, select).fetch_all().await?;
         page_of(rows, page, ORDER, organisation)
     }
@@ -96,7 +101,7 @@ impl Orgs<'_, ReadWrite> {
 
     /// The organisation, held until the end of the transaction: nothing else changes it meanwhile.
     pub async fn hold(&mut self, org: &OrgId) -> Result<Option<Organisation>, StoreError> {
-        let sql = "UPDATE organisations SET name = name WHERE id = $1 RETURNING *";
+        let sql = select!(returning "UPDATE organisations SET name = name WHERE id = $1");
         let row = self.conn.query(TABLE, sql).bind(org).fetch_optional().await?;
         row.as_ref().map(organisation).transpose()
     }
@@ -107,7 +112,8 @@ impl Orgs<'_, ReadWrite> {
         org: &OrgId,
         change: &OrganisationChange,
     ) -> Result<Option<Organisation>, StoreError> {
-        let sql = "UPDATE organisations SET name = $2, disabled_at = $3 WHERE id = $1 RETURNING *";
+        let sql =
+            select!(returning "UPDATE organisations SET name = $2, disabled_at = $3 WHERE id = $1");
         let query = self.conn.query(TABLE, sql).bind(org).bind(change.name.as_str());
         let row = query.bind(change.disabled_at).fetch_optional().await?;
         // Of everybody in it.

@@ -261,7 +261,10 @@ impl<A> PendingPackages<'_, A> {
     }
 
     fn list_base(org: &OrgId) -> Select {
-        let base = "SELECT u.*, a.name AS agent_name FROM pending_packages AS u
+        let base =
+            "SELECT u.agent_id, u.name, u.architecture, u.installed, u.available, u.security,
+            u.repository, u.approval_id, u.tried_at, a.name AS agent_name
+            FROM pending_packages AS u
             JOIN agents AS a ON a.id = u.agent_id WHERE u.org_id = $1";
         Select::new(base, [org.into()])
     }

@@ -16,13 +16,20 @@ use serde_json::json;
 use crate::{
     dialect::JsonType,
     error::StoreError,
-    handle::{ReadWrite, aggregate},
+    handle::{ReadWrite, aggregate, selection},
     page::{Page, PageRequest, Select, contains_pattern, page_of},
     value::{Row, Value, storable},
 };
 
 const TABLE: &str = "resources";
 const ORDER: (&str, &str) = ("first_seen_at", "id");
+
+selection! {
+    select = "resources",
+    "id, org_id, account_id, job_id, provider, region, resource_type, resource_id, name,
+    cidr, parent_resource_id, metadata, content_sha256, status, first_seen_at,
+    last_seen_at"
+}
 
 aggregate! {
     /// Resources.
@@ -166,7 +173,7 @@ impl<A> Resources<'_, A> {
         page: &PageRequest,
     ) -> Result<Page<ResourceRow>, StoreError> {
         let pattern = filter.q.as_deref().map(contains_pattern);
-        let select = Select::new("SELECT * FROM resources WHERE org_id = $1", [org.into()])
+        let select = Select::new(select!("WHERE org_id = $1"), [org.into()])
             .and_if("account_id = ?", filter.account)
             .and_if("provider = ?", filter.provider.as_deref())
             .and_if("region = ?", filter.region.as_deref())
@@ -188,7 +195,7 @@ impl<A> Resources<'_, A> {
         org: &OrgId,
         id: &ResourceRowId,
     ) -> Result<Option<ResourceRow>, StoreError> {
-        let sql = "SELECT * FROM resources WHERE org_id = $1 AND id = $2";
+        let sql = select!("WHERE org_id = $1 AND id = $2");
         let row = self.conn.query(TABLE, sql).bind(org).bind(id).fetch_optional().await?;
         row.as_ref().map(resource_row).transpose()
     }

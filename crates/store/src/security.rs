@@ -9,13 +9,18 @@ use argosy_domain::{
 
 use crate::{
     error::StoreError,
-    handle::{ReadWrite, aggregate},
+    handle::{ReadWrite, aggregate, selection},
     page::{Page, PageRequest, Select, page_of},
     value::Row,
 };
 
 const TABLE: &str = "security_events";
 const ORDER: (&str, &str) = ("last_at", "id");
+
+selection! {
+    select = "security_events",
+    "id, org_id, fold_key, kind, agent_id, source, detail, first_at, last_at, times"
+}
 
 aggregate! {
     /// Security events.
@@ -103,7 +108,7 @@ impl<A> SecurityEvents<'_, A> {
         filter: &SecurityFilter,
         page: &PageRequest,
     ) -> Result<Page<SecurityRow>, StoreError> {
-        let select = Select::new("SELECT * FROM security_events WHERE org_id = $1", [org.into()])
+        let select = Select::new(select!("WHERE org_id = $1"), [org.into()])
             .and_if("kind = ?", filter.kind.map(SecurityKind::as_str))
             .and_if("agent_id = ?", filter.agent.as_ref())
             .and_if("last_at >= ?", filter.since)

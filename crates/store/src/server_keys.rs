@@ -4,11 +4,17 @@ use argosy_domain::time::Timestamp;
 
 use crate::{
     error::StoreError,
-    handle::{ReadWrite, aggregate},
+    handle::{ReadWrite, aggregate, selection},
     value::Row,
 };
 
 const TABLE: &str = "server_keys";
+
+selection! {
+    select = "server_keys",
+    "key_use, serial, public_key, sealed_private, certificate, certificate_signature,
+    not_before, not_after, created_at"
+}
 
 aggregate! {
     /// The server's keys.
@@ -74,7 +80,7 @@ fn server_key(row: &Row) -> Result<ServerKeyRow, StoreError> {
 impl<A> ServerKeys<'_, A> {
     /// Every key, by use and serial, retired ones included.
     pub async fn list(&mut self) -> Result<Vec<ServerKeyRow>, StoreError> {
-        let sql = "SELECT * FROM server_keys ORDER BY key_use, serial";
+        let sql = select!("ORDER BY key_use, serial");
         self.conn.query(TABLE, sql).fetch_all().await?.iter().map(server_key).collect()
     }
 }

@@ -7,10 +7,15 @@ use argosy_domain::id::{AgentId, ApiKeyId, OrgId};
 
 use crate::{
     error::StoreError,
-    handle::{ReadWrite, aggregate},
+    handle::{ReadWrite, aggregate, selection},
 };
 
 const TABLE: &str = "service_agents";
+
+selection! {
+    select = "service_agents",
+    "org_id, called, key_id, agent_id"
+}
 
 aggregate! {
     /// Agents of service keys.
@@ -43,9 +48,10 @@ impl<A> ServiceAgents<'_, A> {
         org: &OrgId,
         called: &str,
     ) -> Result<Option<ServiceAgent>, StoreError> {
-        let sql =
-            "SELECT * FROM service_agents WHERE org_id = $1 AND (called = $2 OR agent_id = $2)
-            ORDER BY CASE WHEN called = $2 THEN 0 ELSE 1 END LIMIT 1";
+        let sql = select!(
+            "WHERE org_id = $1 AND (called = $2 OR agent_id = $2)
+            ORDER BY CASE WHEN called = $2 THEN 0 ELSE 1 END LIMIT 1"
+        );
         let query = self.conn.query(TABLE, sql).bind(org).bind(called);
         let row = query.fetch_optional().await?;
         row.map(|row| {

@@ -8,12 +8,17 @@ use argosy_domain::{
 
 use crate::{
     error::StoreError,
-    handle::{ReadWrite, aggregate},
+    handle::{ReadWrite, aggregate, selection},
     value::Row,
 };
 
 const TABLE: &str = "sessions";
 const PROOFS: &str = "dpop_proofs";
+
+selection! {
+    select = "sessions",
+    "id, org_id, agent_id, jkt, epoch, issued_at, expires_at, ended_at"
+}
 
 aggregate! {
     /// Sessions and remembered proofs.
@@ -57,7 +62,7 @@ fn session(row: &Row) -> Result<Session, StoreError> {
 impl<A> Sessions<'_, A> {
     /// The session of that id.
     pub async fn find(&mut self, id: &SessionId) -> Result<Option<Session>, StoreError> {
-        let sql = "SELECT * FROM sessions WHERE id = $1";
+        let sql = select!("WHERE id = $1");
         let row = self.conn.query(TABLE, sql).bind(id).fetch_optional().await?;
         row.as_ref().map(session).transpose()
     }

@@ -11,12 +11,18 @@ use argosy_domain::{
 use crate::{
     dialect::JsonType,
     error::StoreError,
-    handle::{ReadWrite, aggregate},
+    handle::{ReadWrite, aggregate, selection},
     page::Select,
     value::{Row, Value},
 };
 
 const TABLE: &str = "subsystems";
+
+selection! {
+    select = "subsystems",
+    "agent_id, subsystem, org_id, enabled, auto_run, interval_s, timeout_s, generation,
+    breaker, last_run_at, last_error"
+}
 
 aggregate! {
     /// Subsystems.
@@ -67,7 +73,7 @@ impl<A> Subsystems<'_, A> {
         org: &OrgId,
         agent: &AgentId,
     ) -> Result<Vec<SubsystemRow>, StoreError> {
-        let sql = "SELECT * FROM subsystems WHERE org_id = $1 AND agent_id = $2 ORDER BY subsystem";
+        let sql = select!("WHERE org_id = $1 AND agent_id = $2 ORDER BY subsystem");
         let rows = self.conn.query(TABLE, sql).bind(org).bind(agent).fetch_all().await?;
         rows.iter().map(subsystem_row).collect()
     }

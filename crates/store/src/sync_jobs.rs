@@ -7,12 +7,18 @@ use argosy_domain::{
 
 use crate::{
     error::StoreError,
-    handle::{ReadWrite, aggregate},
+    handle::{ReadWrite, aggregate, selection},
     resources::UpsertCounts,
     value::{Row, Value},
 };
 
 const TABLE: &str = "sync_jobs";
+
+selection! {
+    select = "sync_jobs",
+    "id, org_id, account_id, agent_id, status, provider, regions, created_at, finished_at,
+    found_count, created_count, updated_count, stale_count, error"
+}
 
 aggregate! {
     /// Sync jobs.
@@ -120,7 +126,7 @@ impl<A> SyncJobs<'_, A> {
         org: &OrgId,
         id: &SyncJobId,
     ) -> Result<Option<SyncJob>, StoreError> {
-        let sql = "SELECT * FROM sync_jobs WHERE org_id = $1 AND id = $2";
+        let sql = select!("WHERE org_id = $1 AND id = $2");
         let row = self.conn.query(TABLE, sql).bind(org).bind(id).fetch_optional().await?;
         row.as_ref().map(sync_job).transpose()
     }

@@ -8,13 +8,20 @@ use argosy_domain::{
 
 use crate::{
     error::StoreError,
-    handle::{ReadWrite, aggregate},
+    handle::{ReadWrite, aggregate, selection},
     page::{Page, PageRequest, Select, page_of},
     value::Row,
 };
 
 const TABLE: &str = "enrolment_tokens";
 const ORDER: (&str, &str) = ("created_at", "id");
+
+selection! {
+    select = "enrolment_tokens",
+    "id, org_id, account_id, name, created_by, created_at, expires_at, seats_used,
+    seats_max, auto_approve, require_proof, labels, revoked_at, secret_hash,
+    sealed_mac_key"
+}
 
 aggregate! {
     /// Enrolment tokens.
@@ -59,7 +66,7 @@ impl<A> Tokens<'_, A> {
         &mut self,
         id: &TokenId,
     ) -> Result<Option<(EnrolmentToken, TokenSecret)>, StoreError> {
-        let sql = "SELECT * FROM enrolment_tokens WHERE id = $1";
+        let sql = select!("WHERE id = $1");
         let row = self.conn.query(TABLE, sql).bind(id).fetch_optional().await?;
         let with_secret = |row: &Row| {
             let hash = row.get("secret_hash")?;
@@ -75,7 +82,7 @@ impl<A> Tokens<'_, A> {
         org: &OrgId,
         id: &TokenId,
     ) -> Result<Option<EnrolmentToken>, StoreError> {
-        let sql = "SELECT * FROM enrolment_tokens WHERE org_id = $1 AND id = $2";
+        let sql = select!("WHERE org_id = $1 AND id = $2");
         let row = self.conn.query(TABLE, sql).bind(org).bind(id).fetch_optional().await?;
         row.as_ref().map(token).transpose()
     }
@@ -86,7 +93,7 @@ impl<A> Tokens<'_, A> {
         org: &OrgId,
         page: &PageRequest,
     ) -> Result<Page<EnrolmentToken>, StoreError> {
-        let base = "SELECT * FROM enrolment_tokens WHERE org_id = $1";
+        let base = select!("WHERE org_id = $1");
         let select = Select::new(base, [org.into()]).page(ORDER, page);
         let rows = self.conn.select(TABLE, select).fetch_all().await?;
         page_of(rows, page, ORDER, token)
@@ -143,8 +150,8 @@ impl Tokens<'_, ReadWrite> {
         id: &TokenId,
         now: Timestamp,
     ) -> Result<Option<EnrolmentToken>, StoreError> {
-        let sql = "UPDATE enrolment_tokens SET revoked_at = COALESCE(revoked_at, $3)
-            WHERE org_id = $1 AND id = $2 RETURNING *";
+        let sql = select!(returning "UPDATE enrolment_tokens SET revoked_at = COALESCE(revoked_at, $3)
+            WHERE org_id = $1 AND id = $2");
         let row = self.conn.query(TABLE, sql).bind(org).bind(id).bind(now).fetch_optional().await?;
         row.as_ref().map(token).transpose()
     }

@@ -9,13 +9,19 @@ use argosy_domain::{
 use crate::{
     authorities::AuthorityChange,
     error::StoreError,
-    handle::{ReadWrite, aggregate},
+    handle::{ReadWrite, aggregate, selection},
     page::Select,
     times::{TIMES, newest_times},
     value::Row,
 };
 
 const TABLE: &str = "user_sessions";
+
+selection! {
+    select = "user_sessions",
+    "id, org_id, user_id, secret_sha256, epoch, created_at, seen_at, expires_at, ended_at,
+    source"
+}
 
 aggregate! {
     /// Logins of users.
@@ -65,7 +71,7 @@ fn session(row: &Row) -> Result<UserSession, StoreError> {
 impl<A> UserSessions<'_, A> {
     /// The session of that id, whosever it is. Whether it still stands is the caller's question.
     pub async fn find(&mut self, id: &UserSessionId) -> Result<Option<UserSession>, StoreError> {
-        let sql = "SELECT * FROM user_sessions WHERE id = $1";
+        let sql = select!("WHERE id = $1");
         let row = self.conn.query(TABLE, sql).bind(id).fetch_optional().await?;
         row.as_ref().map(session).transpose()
     }
@@ -77,9 +83,10 @@ impl<A> UserSessions<'_, A> {
         user: &UserId,
         now: Timestamp,
     ) -> Result<Vec<UserSession>, StoreError> {
-        let sql = "SELECT * FROM user_sessions
-            WHERE org_id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3
-            ORDER BY created_at DESC, id DESC LIMIT 500";
+        let sql = select!(
+            "WHERE org_id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3
+            ORDER BY created_at DESC, id DESC LIMIT 500"
+        );
         let rows = self.conn.query(TABLE, sql).bind(org).bind(user).bind(now).fetch_all().await?;
         rows.iter().map(session).collect()
     }

@@ -11,13 +11,19 @@ use argosy_domain::{
 
 use crate::{
     error::StoreError,
-    handle::{ReadWrite, aggregate},
+    handle::{ReadWrite, aggregate, selection},
     page::{Page, PageRequest, Select, page_of},
     value::Row,
 };
 
 const TABLE: &str = "users";
 const ORDER: (&str, &str) = ("created_at", "id");
+
+selection! {
+    select = "users",
+    "id, org_id, name, role, password_hash, must_change_password, epoch, created_by,
+    created_at, last_login_at, disabled_at, deleted_at"
+}
 
 aggregate! {
     /// Users.
@@ -64,7 +70,7 @@ fn user(row: &Row) -> Result<User, StoreError> {
 impl<A> Users<'_, A> {
     /// The user of that id.
     pub async fn get(&mut self, org: &OrgId, id: &UserId) -> Result<Option<User>, StoreError> {
-        let sql = "SELECT * FROM users WHERE org_id = $1 AND id = $2 AND deleted_at IS NULL";
+        let sql = select!("WHERE org_id = $1 AND id = $2 AND deleted_at IS NULL");
         let row = self.conn.query(TABLE, sql).bind(org).bind(id).fetch_optional().await?;
         row.as_ref().map(user).transpose()
     }
@@ -75,7 +81,7 @@ impl<A> Users<'_, A> {
         org: &OrgId,
         name: &UserName,
     ) -> Result<Option<(User, String)>, StoreError> {
-        let sql = "SELECT * FROM users WHERE org_id = $1 AND name = $2 AND deleted_at IS NULL";
+        let sql = select!("WHERE org_id = $1 AND name = $2 AND deleted_at IS NULL");
         let row = self.conn.query(TABLE, sql).bind(org).bind(name).fetch_optional().await?;
         row.as_ref().map(|row| Ok((user(row)?, row.get("password_hash")?))).transpose()
     }
@@ -86,7 +92,7 @@ impl<A> Users<'_, A> {
         org: &OrgId,
         page: &PageRequest,
     ) -> Result<Page<User>, StoreError> {
-        let base = "SELECT * FROM users WHERE org_id = $1 AND deleted_at IS NULL";
+        let base = select!("WHERE org_id = $1 AND deleted_at IS NULL");
         let select = Select::new(base, [org.into()]).page(ORDER, page);
         let rows = self.conn.select(TABLE, select).fetch_all().await?;
         page_of(rows, page, ORDER, user)
@@ -117,8 +123,8 @@ impl Users<'_, ReadWrite> {
     /// The user of that id, held until the end of the transaction: nothing else changes it
     /// meanwhile, and no key is minted for it.
     pub async fn hold(&mut self, org: &OrgId, id: &UserId) -> Result<Option<User>, StoreError> {
-        let sql = "UPDATE users SET epoch = epoch
-            WHERE org_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING *";
+        let sql = select!(returning "UPDATE users SET epoch = epoch
+            WHERE org_id = $1 AND id = $2 AND deleted_at IS NULL");
         let row = self.conn.query(TABLE, sql).bind(org).bind(id).fetch_optional().await?;
         row.as_ref().map(user).transpose()
     }
@@ -130,9 +136,9 @@ impl Users<'_, ReadWrite> {
         id: &UserId,
         change: &UserChange,
     ) -> Result<Option<User>, StoreError> {
-        let sql = "UPDATE users SET name = $3, role = $4, disabled_at = $5,
+        let sql = select!(returning "UPDATE users SET name = $3, role = $4, disabled_at = $5,
             epoch = epoch + $6
-            WHERE org_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING *";
+            WHERE org_id = $1 AND id = $2 AND deleted_at IS NULL");
         let query = self.conn.query(TABLE, sql).bind(org).bind(id).bind(&change.name);
         let query = query.bind(change.role.as_str()).bind(change.disabled_at);
         let row = query.bind(i64::from(change.ends_sessions)).fetch_optional().await?;
@@ -147,9 +153,9 @@ impl Users<'_, ReadWrite> {
         password_hash: &str,
         must_change: bool,
     ) -> Result<Option<User>, StoreError> {
-        let sql = "UPDATE users SET password_hash = $3, must_change_password = $4,
+        let sql = select!(returning "UPDATE users SET password_hash = $3, must_change_password = $4,
             epoch = epoch + 1
-            WHERE org_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING *";
+            WHERE org_id = $1 AND id = $2 AND deleted_at IS NULL");
         let query = self.conn.query(TABLE, sql).bind(org).bind(id).bind(password_hash);
         let row = query.bind(must_change).fetch_optional().await?;
         row.as_ref().map(user).transpose()

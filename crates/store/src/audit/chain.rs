@@ -16,7 +16,7 @@ use super::{Audit, AuditRow, TABLE, audit_row};
 use crate::{
     dialect::JsonType,
     error::StoreError,
-    handle::ReadWrite,
+    handle::{ReadWrite, selection},
     page::Select,
     server_keys::KeyCertificate as SignedBytes,
     value::{Row, Value},
@@ -106,6 +106,23 @@ fn checkpoint_row(row: &Row) -> Result<CheckpointRow, StoreError> {
     })
 }
 
+selection! {
+    entries = "audit_entries",
+    "ordinal, id, org_id, at, actor, action, target, detail, source, trace_id, position,
+    link"
+}
+
+selection! {
+    chains = "audit_chains",
+    "org_id, position, link, checkpoint_position, checkpoint_at"
+}
+
+selection! {
+    checkpoints = "audit_checkpoints",
+    "org_id, position, at, checkpoint, checkpoint_signature, certificate,
+    certificate_signature"
+}
+
 impl<A> Audit<'_, A> {
     /// Organisations with entries that have no place yet.
     pub async fn unsealed_orgs(&mut self) -> Result<Vec<OrgId>, StoreError> {
@@ -117,22 +134,24 @@ impl<A> Audit<'_, A> {
     /// The organisation's first entries that have no place yet, in the order in which they were
     /// inserted.
     pub async fn unsealed(&mut self, org: &OrgId, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
-        let sql = "SELECT * FROM audit_entries WHERE org_id = $1 AND position IS NULL
-            ORDER BY ordinal LIMIT $2";
+        let sql = entries!(
+            "WHERE org_id = $1 AND position IS NULL
+            ORDER BY ordinal LIMIT $2"
+        );
         let rows = self.conn.query(TABLE, sql).bind(org).bind(limit).fetch_all().await?;
         rows.iter().map(audit_row).collect()
     }
 
     /// The organisation's chain; none before its first entry has a place.
     pub async fn chain(&mut self, org: &OrgId) -> Result<Option<OrgChain>, StoreError> {
-        let sql = "SELECT * FROM audit_chains WHERE org_id = $1";
+        let sql = chains!("WHERE org_id = $1");
         let row = self.conn.query(CHAINS, sql).bind(org).fetch_optional().await?;
         row.as_ref().map(org_chain).transpose()
     }
 
     /// Every chain with entries that no checkpoint covers.
     pub async fn uncovered_chains(&mut self) -> Result<Vec<OrgChain>, StoreError> {
-        let sql = "SELECT * FROM audit_chains WHERE position > checkpoint_position";
+        let sql = chains!("WHERE position > checkpoint_position");
         self.conn.query(CHAINS, sql).fetch_all().await?.iter().map(org_chain).collect()
     }
 
@@ -144,8 +163,9 @@ impl<A> Audit<'_, A> {
         up_to: ChainPosition,
         limit: u32,
     ) -> Result<Vec<SealedRow>, StoreError> {
-        let sql = "SELECT * FROM audit_entries
-            WHERE org_id = $1 AND position > $2 AND position <= $3 ORDER BY position LIMIT $4";
+        let sql = entries!(
+            "WHERE org_id = $1 AND position > $2 AND position <= $3 ORDER BY position LIMIT $4"
+        );
         let query = self.conn.query(TABLE, sql).bind(org).bind(number(after)).bind(number(up_to));
         let rows = query.bind(limit).fetch_all().await?;
         let sealed = |row| Ok(SealedRow { head: head(row)?, entry: audit_row(row)? });
@@ -159,8 +179,9 @@ impl<A> Audit<'_, A> {
         after: ChainPosition,
         up_to: ChainPosition,
     ) -> Result<Vec<CheckpointRow>, StoreError> {
-        let sql = "SELECT * FROM audit_checkpoints
-            WHERE org_id = $1 AND position > $2 AND position <= $3 ORDER BY position";
+        let sql = checkpoints!(
+            "WHERE org_id = $1 AND position > $2 AND position <= $3 ORDER BY position"
+        );
         let query = self.conn.query(CHECKPOINTS, sql).bind(org).bind(number(after));
         let rows = query.bind(number(up_to)).fetch_all().await?;
         rows.iter().map(checkpoint_row).collect()

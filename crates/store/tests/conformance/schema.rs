@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, path::Path};
 
+use crate::common::{Db, conformance, id, insert_agents, org};
+
 /// Tables that belong to the installation and to no organisation.
 const WITHOUT_TENANT: [&str; 8] = [
     "organisations",
@@ -108,3 +110,48 @@ fn every_link_between_tenant_tables_carries_the_organisation() {
         }
     }
 }
+
+/// What is selected by name goes on while a newer version adds columns.
+#[test]
+fn statements_name_their_columns() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![source];
+    let mut read = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            // Of a query of this very statement, all columns are named already.
+            let text = text.replace("SELECT * FROM (", "");
+            for all in ["SELECT *", "RETURNING *", ".*,"] {
+                assert!(!text.contains(all), "{}: {all}", path.display());
+            }
+            read += 1;
+        }
+    }
+    assert!(read > 20, "only {read} files");
+}
+
+async fn columns_of_a_later_version_disturb_no_statement(db: Db) {
+    insert_agents(&db, &["a1"]).await;
+    let agent = id("a1");
+    let look = async || {
+        let mut reader = db.store.read("test").await.unwrap();
+        assert!(reader.agents().find(&agent).await.unwrap().is_some());
+        assert!(reader.orgs().exists(&org()).await.unwrap());
+        assert_eq!(reader.accounts().list(&org()).await.unwrap().len(), 1);
+        assert_eq!(reader.commands().open_for(&agent, 10).await.unwrap(), []);
+        assert_eq!(reader.inventory().all(&org(), &agent).await.unwrap(), []);
+    };
+    look().await;
+    for (table, _) in tables() {
+        db.raw(&format!("ALTER TABLE {table} ADD COLUMN of_a_later_version TEXT")).await;
+    }
+    look().await;
+}
+
+conformance!(columns_of_a_later_version_disturb_no_statement);
