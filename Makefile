@@ -27,6 +27,7 @@ dev: ## The same, built and started again on every change
 test: ## Every test, on SQLite and PostgreSQL; installs what is missing
 	scripts/install-test-deps
 	"$$(scripts/python-env)" e2e/python/check_vectors.py
+	scripts/previous-release
 	cargo build --workspace --all-targets $(FAILPOINTS)
 	cargo test --workspace --doc --quiet $(FAILPOINTS)
 	scripts/with-postgres cargo nextest run --workspace --no-fail-fast $(FAILPOINTS)

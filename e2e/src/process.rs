@@ -13,12 +13,18 @@ use crate::http::plain;
 /// How long a condition is waited for. Wide: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
-/// A program that this workspace builds, beside the test's own binary.
+/// A program that this workspace builds, beside the test's own binary; `previous/NAME` is that of the
+/// release before.
 pub fn program(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let folder = own.parent().and_then(Path::parent).unwrap();
     let path = folder.join(name);
-    assert!(path.exists(), "{} is missing: cargo build --workspace --bins", path.display());
+    let advice = if name.starts_with("previous/") {
+        "scripts/previous-release, then cargo build --workspace --bins"
+    } else {
+        "cargo build --workspace --bins"
+    };
+    assert!(path.exists(), "{} is missing: {advice}", path.display());
     path
 }
 

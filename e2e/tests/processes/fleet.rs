@@ -16,6 +16,31 @@ use tokio::task::JoinHandle;
 /// Variables of a process beside the usual ones.
 type Variables = &'static [(&'static str, &'static str)];
 
+/// Which build of a program runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// This one.
+    Here,
+    /// That of the release before.
+    Previous,
+}
+
+impl Build {
+    const fn server(self) -> &'static str {
+        match self {
+            Self::Here => "argosyd",
+            Self::Previous => "previous/argosyd",
+        }
+    }
+
+    const fn agent(self) -> &'static str {
+        match self {
+            Self::Here => "argosy-agent",
+            Self::Previous => "previous/argosy-agent",
+        }
+    }
+}
+
 /// `argosyd` as a process that can be killed and started again on the same state and port.
 pub(crate) struct Fleet {
     pub(crate) url: String,
@@ -26,6 +51,7 @@ pub(crate) struct Fleet {
     place: Place,
     variables: Variables,
     public_url: Option<String>,
+    build: Build,
     server: Option<Process>,
 }
 
@@ -62,8 +88,15 @@ impl Fleet {
             place,
             variables: &[],
             public_url: None,
+            build: Build::Here,
             server: None,
         }
+    }
+
+    /// Which build of the server is started from now on.
+    pub(crate) fn of(mut self, build: Build) -> Self {
+        self.build = build;
+        self
     }
 
     /// Where agents find the server, when it is not where it listens.
@@ -111,7 +144,7 @@ impl Fleet {
             variables.push(("ARGOSY_DATABASE_URL", url));
         }
         let log = self.folder.join("server.log");
-        self.server = Some(Process::start("argosyd", &arguments, &variables, &log));
+        self.server = Some(Process::start(self.build.server(), &arguments, &variables, &log));
     }
 
     /// `kill -9` of the server process.
@@ -226,6 +259,7 @@ pub(crate) struct AgentProcess {
     token: String,
     name: String,
     variables: Variables,
+    build: Build,
     process: Option<Process>,
 }
 
@@ -237,30 +271,22 @@ impl AgentProcess {
 
     /// The same with variables.
     pub(crate) fn start_with(fleet: &Fleet, token: &str, variables: Variables) -> Self {
-        let mut agent = Self {
-            state_dir: fleet.folder.join("agent"),
-            folder: fleet.folder.clone(),
-            url: fleet.url.clone(),
-            token: token.to_owned(),
-            name: "crash-test".to_owned(),
-            variables,
-            process: None,
-        };
+        let mut agent = Self { variables, ..Self::prepare(fleet, "crash-test", "agent", token) };
+        agent.start_again();
+        agent
+    }
+
+    /// The same, of some build.
+    pub(crate) fn start_of(fleet: &Fleet, token: &str, build: Build) -> Self {
+        let mut agent = Self { build, ..Self::prepare(fleet, "crash-test", "agent", token) };
         agent.start_again();
         agent
     }
 
     /// The same, by way of another address.
     pub(crate) fn through(fleet: &Fleet, url: &str, token: &str) -> Self {
-        let mut agent = Self {
-            state_dir: fleet.folder.join("agent"),
-            folder: fleet.folder.clone(),
-            url: url.to_owned(),
-            token: token.to_owned(),
-            name: "far-away".to_owned(),
-            variables: &[],
-            process: None,
-        };
+        let url = url.to_owned();
+        let mut agent = Self { url, ..Self::prepare(fleet, "far-away", "agent", token) };
         agent.start_again();
         agent
     }
@@ -268,17 +294,28 @@ impl AgentProcess {
     /// One of several: with a name and a state directory of its own, and perhaps a failpoint at which
     /// it dies.
     pub(crate) fn named(fleet: &Fleet, name: &str, token: &str, failpoint: Option<&str>) -> Self {
-        let mut agent = Self {
-            state_dir: fleet.folder.join(name),
+        let mut agent = Self::prepare(fleet, name, name, token);
+        agent.spawn(failpoint);
+        agent
+    }
+
+    fn prepare(fleet: &Fleet, name: &str, state_dir: &str, token: &str) -> Self {
+        Self {
+            state_dir: fleet.folder.join(state_dir),
             folder: fleet.folder.clone(),
             url: fleet.url.clone(),
             token: token.to_owned(),
             name: name.to_owned(),
             variables: &[],
+            build: Build::Here,
             process: None,
-        };
-        agent.spawn(failpoint);
-        agent
+        }
+    }
+
+    /// Another build takes over on the same state.
+    pub(crate) fn start_again_as(&mut self, build: Build) {
+        self.build = build;
+        self.start_again();
     }
 
     /// Where it keeps its state.
@@ -332,7 +369,7 @@ impl AgentProcess {
         variables.extend(self.variables);
         variables.extend(failpoint.map(|at| ("ARGOSY_FAILPOINT", at)));
         let log: &Path = &self.folder.join("agent.log");
-        self.process = Some(Process::start("argosy-agent", &["run"], &variables, log));
+        self.process = Some(Process::start(self.build.agent(), &["run"], &variables, log));
     }
 
     /// `kill -9`.

@@ -19,3 +19,4 @@ mod schedules;
 mod steps;
 mod tls;
 mod tls_self;
+mod upgrades;
