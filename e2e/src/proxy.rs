@@ -1,5 +1,5 @@
 //! A TCP proxy in a test's hands: a network that stops, cuts, corrupts, crawls or goes dead without a word,
-//! and a balancer in front of two servers.
+//! what does to HTTP/2 what proxies do, and a balancer in front of two servers.
 
 use std::{
     net::SocketAddr,
@@ -31,7 +31,22 @@ struct Weather {
     /// Bytes pass in pieces of this size, with a pause after each.
     piece_bytes: usize,
     pause: Duration,
+    http2: Http2,
 }
+
+/// What becomes of connections that begin with HTTP/2. Those with HTTP/1.1 pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Http2 {
+    /// They pass.
+    Passes,
+    /// They are answered as a proxy does that speaks HTTP/1.1 only.
+    Refused,
+    /// They are cut after this time.
+    CutAfter(Duration),
+}
+
+/// How a connection over HTTP/2 begins (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
 const FINE: Weather = Weather {
     flows: true,
@@ -41,6 +56,7 @@ const FINE: Weather = Weather {
     corrupt_every: u64::MAX,
     piece_bytes: usize::MAX,
     pause: Duration::ZERO,
+    http2: Http2::Passes,
 };
 
 /// Forwards each connection to the first target that accepts it. Ends when dropped.
@@ -79,7 +95,7 @@ impl Proxy {
             while let Ok((client, _)) = listener.accept().await {
                 let number = counted.connections.fetch_add(1, Relaxed) + 1;
                 let line = Line { number, weather: view.clone(), counts: Arc::clone(&counted) };
-                tokio::spawn(forward(client, targets.clone(), line));
+                tokio::spawn(admit(client, targets.clone(), line));
             }
         });
         Self { address, weather, counts, accepting }
@@ -92,6 +108,11 @@ impl Proxy {
     /// From now on nothing passes, in neither direction; nobody is told.
     pub fn stop(&self) {
         self.weather.send_modify(|weather| weather.flows = false);
+    }
+
+    /// From now on new connections over HTTP/2 fare so.
+    pub fn http2(&self, rule: Http2) {
+        self.weather.send_modify(|weather| weather.http2 = rule);
     }
 
     /// What was held up passes, and what comes.
@@ -140,6 +161,37 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.accepting.abort();
+    }
+}
+
+async fn admit(mut client: TcpStream, targets: Vec<SocketAddr>, line: Line) {
+    let rule = line.weather.borrow().http2;
+    if rule == Http2::Passes || !begins_http2(&client).await {
+        return forward(client, targets, line).await;
+    }
+    match rule {
+        Http2::Passes => {}
+        Http2::Refused => {
+            let no = b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-length: 0\r\n\r\n";
+            // Whoever has gone needs no answer.
+            let _ = client.write_all(no).await;
+        }
+        Http2::CutAfter(time) => {
+            let _cut = tokio::time::timeout(time, forward(client, targets, line)).await;
+        }
+    }
+}
+
+/// Looks at the first bytes, and leaves them where they are.
+async fn begins_http2(client: &TcpStream) -> bool {
+    let mut bytes = [0; PREFACE.len()];
+    loop {
+        match client.peek(&mut bytes).await {
+            Ok(0) | Err(_) => return false,
+            Ok(count) if !PREFACE.starts_with(&bytes[..count]) => return false,
+            Ok(count) if count == PREFACE.len() => return true,
+            Ok(_) => tokio::task::yield_now().await,
+        }
     }
 }
 

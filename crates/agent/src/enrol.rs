@@ -9,15 +9,14 @@
 //! that was kept before the first attempt, to the identity that was seen then, so a machine
 //! registers once (PROTOCOL §3).
 
+mod request;
+
 use argosy_config::failpoint::failpoint;
 use argosy_domain::{digest::Sha256, entropy::random_bytes, id::AgentId};
 use argosy_wire::{
     bytes::{Bytes32, Fixed},
     problem::Code,
-    rpc::gateway::{
-        EnrollmentStatus, KeyDelivery, KeyUse, RegisterRequest, RegisterResponse, RegisteredKey,
-        SignedStatement,
-    },
+    rpc::gateway::{EnrollmentStatus, RegisterResponse},
     sign::{self, Signed},
     statement::{EnrolmentStatement, ServerPin},
     token::TokenString,
@@ -37,6 +36,8 @@ use crate::{
     transport::{CALL_TIMEOUT, CallError, FetchError, Link},
     trust::{Distrust, TrustedCallError, follow_in_tls, followed_identity, verify_receipt},
 };
+
+use request::request;
 
 /// Why a machine is not enrolled.
 #[derive(Debug, thiserror::Error)]
@@ -313,7 +314,12 @@ impl Enrolment<'_> {
             return Err(EnrolError::Stale);
         }
         let options = CallOptions::default().with_timeout(CALL_TIMEOUT);
-        let send = || link.rpc().register_with_options(request(begun, &statement), options.clone());
+        let send = || {
+            link.either(|rpc| {
+                let (request, options) = (request(begun, &statement), options.clone());
+                async move { rpc.register_with_options(request, options).await }
+            })
+        };
         let answer = match send().await {
             Err(_) if follow_in_tls(link, &begun.server_thumbprint, 0).await? => send().await,
             answer => answer,
@@ -386,33 +392,4 @@ fn approved(answer: &RegisterResponse) -> Result<bool, EnrolError> {
 
 fn protocol(what: &'static str) -> EnrolError {
     EnrolError::Server(CallError::Protocol(what).into())
-}
-
-fn request(begun: &Enrolling, statement: &EnrolmentStatement) -> RegisterRequest {
-    let key = |usage: KeyUse, public_key: Bytes32| RegisteredKey {
-        r#use: usage.into(),
-        public_key: public_key.0.to_vec(),
-        ..Default::default()
-    };
-    let signed = SignedStatement {
-        payload: begun.statement.payload.clone(),
-        signature: begun.statement.signature.0.to_vec(),
-        ..Default::default()
-    };
-    RegisterRequest {
-        enrollment_token: begun.proof.expose().to_owned(),
-        name: begun.name.clone(),
-        statement: Some(signed).into(),
-        keys: vec![
-            key(KeyUse::KEY_USE_IDENTITY, statement.identity_key),
-            key(KeyUse::KEY_USE_ENCRYPTION, statement.encryption_key),
-        ],
-        key_delivery: if begun.key_by_hand {
-            KeyDelivery::KEY_DELIVERY_OPERATOR
-        } else {
-            KeyDelivery::KEY_DELIVERY_DIRECT
-        }
-        .into(),
-        ..Default::default()
-    }
 }

@@ -92,7 +92,12 @@ pub async fn handshake(
         ..Default::default()
     };
     let known = registered.server();
-    let send = || link.rpc().begin_auth_handshake_with_options(begin.clone(), options());
+    let send = || {
+        link.either(|rpc| {
+            let begin = begin.clone();
+            async move { rpc.begin_auth_handshake_with_options(begin, options()).await }
+        })
+    };
     let answer = match send().await {
         Err(_) if follow_in_tls(link, known.thumbprint(), known.serial()).await? => send().await?,
         answer => answer?,

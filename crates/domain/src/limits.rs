@@ -69,6 +69,16 @@ pub const FAN_OUT_CONCURRENCY_MAX: u32 = 50_000;
 pub const FAN_OUT_AGENTS_NAMED_MAX: usize = 10_000;
 /// Command parameters.
 pub const COMMAND_PARAMS_BYTES_MAX: usize = 256 * 1024;
+/// Parameters of the commands that are handed out together; the first one always fits.
+pub const COMMANDS_TOGETHER_BYTES_MAX: usize = 1024 * 1024;
+/// A check-in: one result of 1 MiB in base64, and what goes with it.
+pub const CHECK_IN_BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Acknowledgments, started commands and results in one check-in, of each.
+pub const CHECK_IN_ITEMS_MAX: usize = 256;
+/// How long a check-in waits for something to say, unless the server is set otherwise.
+pub const CHECK_IN_WAIT_S: u32 = 30;
+/// Check-ins that wait at once on one server, unless it is set otherwise.
+pub const CHECK_INS_WAITING_MAX: u32 = 20_000;
 /// How long an agent remembers the id of a command.
 pub const COMMAND_MEMORY: Duration = Duration::from_secs(90 * 24 * 3600);
 /// Shortest interval of a subsystem.

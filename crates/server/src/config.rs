@@ -5,7 +5,10 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 use argosy_config::load::Settings as Loadable;
 use argosy_domain::{
     digest::Sha256,
-    limits::{CONFIGURED_SECRET_CHARS_MIN, FAILURES_PER_MINUTE_MAX},
+    limits::{
+        CHECK_IN_WAIT_S, CHECK_INS_WAITING_MAX, CONFIGURED_SECRET_CHARS_MIN,
+        FAILURES_PER_MINUTE_MAX,
+    },
 };
 use argosy_wire::token::Secret32;
 use ipnet::IpNet;
@@ -51,6 +54,10 @@ pub struct Settings {
     pub auto_approve_agents: bool,
     /// Seconds between heartbeats that agents are asked for.
     pub heartbeat_interval_s: u32,
+    /// Seconds that a check-in of an agent without a stream waits for something to say.
+    pub check_in_wait_s: u32,
+    /// Check-ins that wait at once; further ones are answered at once.
+    pub check_ins_waiting_max: u32,
     /// Failed attempts of one source in a minute before 429.
     pub failures_per_minute: NonZeroU32,
     /// Addresses or networks of proxies that say who their clients are.
@@ -109,6 +116,8 @@ impl Default for Settings {
             session_secret: None,
             auto_approve_agents: false,
             heartbeat_interval_s: 60,
+            check_in_wait_s: CHECK_IN_WAIT_S,
+            check_ins_waiting_max: CHECK_INS_WAITING_MAX,
             failures_per_minute: NonZeroU32::new(FAILURES_PER_MINUTE_MAX)
                 .unwrap_or(NonZeroU32::MIN),
             trusted_proxies: Vec::new(),
@@ -132,6 +141,8 @@ impl Loadable for Settings {
         "session_secret",
         "auto_approve_agents",
         "heartbeat_interval_s",
+        "check_in_wait_s",
+        "check_ins_waiting_max",
         "failures_per_minute",
         "trusted_proxies",
         "log_level",
@@ -158,6 +169,9 @@ pub enum InvalidSettings {
     /// Out of bounds.
     #[error("heartbeat_interval_s must be 1 to 300")]
     HeartbeatInterval,
+    /// Out of bounds.
+    #[error("check_in_wait_s must be 1 to 60")]
+    CheckInWait,
 }
 
 fn is_origin(url: &str) -> bool {
@@ -186,6 +200,9 @@ impl Settings {
         }
         if !(1..=300).contains(&self.heartbeat_interval_s) {
             return Err(InvalidSettings::HeartbeatInterval);
+        }
+        if !(1..=60).contains(&self.check_in_wait_s) {
+            return Err(InvalidSettings::CheckInWait);
         }
         for url in &mut self.public_url {
             let trimmed = url.trim_end_matches('/').to_owned();

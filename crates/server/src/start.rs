@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use argosy_config::host::{OsEntropy, SystemClock};
@@ -123,6 +124,8 @@ pub(crate) fn rules(settings: &Settings, public_urls: Vec<String>) -> Rules {
         public_urls,
         auto_approve_agents: settings.auto_approve_agents,
         heartbeat_interval_s: settings.heartbeat_interval_s,
+        check_in_wait: Duration::from_secs(settings.check_in_wait_s.into()),
+        check_ins_waiting_max: settings.check_ins_waiting_max,
         trusted_proxies: settings.trusted_proxies.clone(),
     }
 }

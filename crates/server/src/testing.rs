@@ -48,6 +48,8 @@ pub(crate) async fn test_app() -> TestApp {
             public_urls: vec![PUBLIC_URL.to_owned()],
             auto_approve_agents: false,
             heartbeat_interval_s: 60,
+            check_in_wait: std::time::Duration::from_secs(30),
+            check_ins_waiting_max: 100,
             trusted_proxies: Vec::new(),
         },
     });

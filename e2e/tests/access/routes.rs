@@ -120,6 +120,8 @@ impl Route {
             ("POST", "/commands") => {
                 Some(json!({ "selector": {}, "kind": "subsystem.run", "params": {} }))
             }
+            // Which is refused behind the gate where the caller has keys.
+            ("POST", "/agents/metrics") => Some(json!({})),
             ("POST", "/agents/keys/rotate") => {
                 Some(json!({ "payload": "", "signature": "", "successor_signature": "" }))
             }

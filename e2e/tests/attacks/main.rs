@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod agent_keys;
+mod check_ins;
 mod clocks;
 mod commands;
 mod configuration;

@@ -8,6 +8,7 @@ mod crashes;
 mod fleet;
 mod keys;
 mod kills;
+mod long_poll;
 mod network;
 mod outage;
 mod own;

@@ -19,7 +19,7 @@ use argosy_domain::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use crate::scheduler::InventoryOutcome;
+use crate::{scheduler::InventoryOutcome, transport::Channel};
 
 /// Where a running agent shows itself.
 pub const STATUS_FILE: &str = "status.json";
@@ -97,6 +97,9 @@ pub struct Live {
     pub last_heartbeat_at: Option<Timestamp>,
     /// When the present session ends.
     pub session_expires_at: Option<Timestamp>,
+    /// How it is connected, once it was.
+    #[serde(default)]
+    pub channel: Option<Channel>,
 }
 
 /// Commands in the journal.
@@ -182,6 +185,7 @@ impl StatusBoard {
             since: clock.now(),
             last_heartbeat_at: None,
             session_expires_at: None,
+            channel: None,
         };
         Self { clock, live: Mutex::new(live), subsystems: Mutex::default(), changed: Notify::new() }
     }
@@ -199,6 +203,13 @@ impl StatusBoard {
         drop(live);
         self.touch();
         true
+    }
+
+    /// It is connected so.
+    pub fn channel(&self, channel: Channel) {
+        if self.lock().channel.replace(channel) != Some(channel) {
+            self.touch();
+        }
     }
 
     /// The server has a heartbeat durably.

@@ -11,6 +11,7 @@ use crate::{
     credentials::{Credentials, CredentialsError},
     host,
     state_dir::StateDir,
+    transport::Channel,
 };
 
 /// What is known of an agent.
@@ -165,6 +166,7 @@ fn process_lines(lines: &mut Lines, process: &StatusFile, now: Timestamp) {
             if expires > now { format!("for {}", span(expires.since(now))) } else { "over".into() };
         lines.add("session", Some(&left));
     }
+    lines.add("channel", process.live.channel.map(Channel::as_str));
     let commands = process.commands;
     let counts =
         format!("{} running, {} not yet acknowledged", commands.running, commands.unacknowledged);
@@ -230,6 +232,7 @@ mod tests {
                 since: at,
                 last_heartbeat_at: Some(at),
                 session_expires_at: Some(Timestamp::from_seconds(4_600)),
+                channel: Some(Channel::Stream),
             },
             commands: Commands { running: 1, unacknowledged: 2 },
             spool: Waiting { entries: 3, bytes: 4_096 },

@@ -16,7 +16,7 @@ use argosy_wire::rpc::gateway::{
 };
 use connectrpc::{
     ConnectError,
-    client::{BidiRecvHalf, BidiSendHalf, SharedHttp2Connection},
+    client::{BidiRecvHalf, BidiSendHalf},
 };
 use tokio::{
     sync::mpsc,
@@ -28,13 +28,13 @@ use super::{StreamParts, frames, incoming::incoming};
 use crate::{
     engine::EngineEvent,
     status::Connection,
-    transport::{CallError, Session},
+    transport::{CallError, Carrier, Channel, Session},
 };
 
 /// Answers to what arrived that wait to leave.
 const ANSWERS_WAITING_MAX: usize = 8;
 /// The server's first frame.
-const ACCEPT_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const ACCEPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Heartbeats in a row without an answer after which nobody is believed to be there.
 const UNANSWERED_MAX: u32 = 2;
 /// A frame that the network does not take for this long is not going to leave.
@@ -46,7 +46,7 @@ const REASON_CHARS_MAX: usize = 64;
 
 type SendHalf = BidiSendHalf<ControlStreamRequest>;
 pub(super) type RecvHalf = BidiRecvHalf<
-    <SharedHttp2Connection as connectrpc::client::ClientTransport>::ResponseBody,
+    <Carrier as connectrpc::client::ClientTransport>::ResponseBody,
     ControlStreamResponseView<'static>,
 >;
 
@@ -70,8 +70,25 @@ pub(super) enum End {
     Silent,
     /// What arrived was signed by a key that is not known to be the server's.
     Distrusted,
+    /// It is time to see whether a stream gets through.
+    ProbeDue,
     /// This process ends.
     Stopped,
+}
+
+impl End {
+    /// Whether something on the way may have ended it.
+    pub(super) fn is_on_the_way(&self) -> bool {
+        match self {
+            Self::Failed(error) => error.is_on_the_way(),
+            Self::Closed | Self::Silent => true,
+            Self::NonceAsked
+            | Self::Goaway { .. }
+            | Self::Distrusted
+            | Self::ProbeDue
+            | Self::Stopped => false,
+        }
+    }
 }
 
 impl From<CallError> for End {
@@ -80,21 +97,25 @@ impl From<CallError> for End {
     }
 }
 
-/// Opens a stream under `session` and stays until it ends. Whether it was ever accepted.
+/// Opens a stream under `session` and stays until it ends. Whether it was ever accepted, which may
+/// take as long as `patience`.
 pub(super) async fn connect(
     parts: &StreamParts,
     events: &mut mpsc::Receiver<EngineEvent>,
     session: Session,
     stop: &CancellationToken,
+    patience: Duration,
 ) -> (End, bool) {
     let opened = tokio::select! {
-        opened = open(parts, events, &session) => opened,
+        opened = open(parts, events, &session, patience) => opened,
         () = stop.cancelled() => return (End::Stopped, false),
     };
     let (send, recv, interval) = match opened {
         Ok(opened) => opened,
         Err(end) => return (end, false),
     };
+    parts.link.take(Channel::Stream);
+    parts.board.channel(Channel::Stream);
     parts.board.connection(Connection::Connected);
     tracing::info!(server = %parts.link.url(), "connected");
     let unanswered = AtomicU32::new(0);
@@ -113,10 +134,11 @@ async fn open(
     parts: &StreamParts,
     events: &mut mpsc::Receiver<EngineEvent>,
     session: &Session,
+    patience: Duration,
 ) -> Result<(SendHalf, RecvHalf, Duration), End> {
     let options = parts.prover.options(&parts.link, CONTROL_STREAM, session)?;
     let stream =
-        parts.link.rpc().control_stream_with_options(options).await.map_err(CallError::from)?;
+        parts.link.streams().control_stream_with_options(options).await.map_err(CallError::from)?;
     let (mut send, mut recv) = stream.into_split();
     // What they said is part of what is asked from here on.
     while events.try_recv().is_ok() {}
@@ -128,7 +150,7 @@ async fn open(
     let hello = frames::hello(hello, &parts.engine.running(), policy.sha256.0, held);
     // Where this fails, the reason comes with the first message.
     let sent = timeout(SEND_TIMEOUT, send.send(hello)).await.map_err(|_| End::Silent)?;
-    let first = match timeout(ACCEPT_TIMEOUT, recv.message()).await {
+    let first = match timeout(patience, recv.message()).await {
         Ok(Ok(Some(first))) => first.to_owned_message(),
         Ok(Ok(None)) => return Err(End::Closed),
         Ok(Err(error)) => return Err(refused(parts, &error)),

@@ -33,21 +33,6 @@ pub(super) async fn incoming(
             Err(error) => return refused(parts, &error),
         };
         match frame {
-            Some(frame @ (Frame::Command(_) | Frame::Cancel(_))) => {
-                let Some(replies) = decide(parts, frame).await else { return End::Distrusted };
-                for answer in replies {
-                    if answers.send(answer).await.is_err() {
-                        return End::Closed;
-                    }
-                }
-            }
-            Some(Frame::Config(config)) => {
-                let Some(answer) = configure(parts, *config).await else { return End::Distrusted };
-                if answers.send(answer).await.is_err() {
-                    return End::Closed;
-                }
-            }
-            Some(Frame::ResultAck(ack)) => acknowledge(parts, &ack).await,
             Some(Frame::HeartbeatAck(_)) => {
                 unanswered.store(0, Ordering::Relaxed);
                 parts.board.heartbeat();
@@ -57,8 +42,32 @@ pub(super) async fn incoming(
                 tracing::debug!("session renewed on the stream");
             }
             Some(Frame::Goaway(goaway)) => return end_of(&goaway),
+            Some(frame) => {
+                let Some(replies) = take(parts, frame).await else { return End::Distrusted };
+                for answer in replies {
+                    if answers.send(answer).await.is_err() {
+                        return End::Closed;
+                    }
+                }
+            }
             // A frame of a newer server says nothing to this agent.
-            Some(Frame::Accepted(_)) | None => {}
+            None => {}
+        }
+    }
+}
+
+/// Takes a signed frame, and answers what to say about it; none where another handshake has to tell
+/// who the server is.
+pub(super) async fn take(parts: &StreamParts, frame: Frame) -> Option<Vec<ControlStreamRequest>> {
+    match frame {
+        frame @ (Frame::Command(_) | Frame::Cancel(_)) => decide(parts, frame).await,
+        Frame::Config(config) => Some(vec![configure(parts, *config).await?]),
+        Frame::ResultAck(ack) => {
+            acknowledge(parts, &ack).await;
+            Some(Vec::new())
+        }
+        Frame::Accepted(_) | Frame::HeartbeatAck(_) | Frame::Goaway(_) | Frame::Renewed(_) => {
+            Some(Vec::new())
         }
     }
 }

@@ -1,11 +1,16 @@
-//! The control stream: the agent's one long-lived connection, opened again whenever it ends.
+//! The control stream: the agent's one long-lived connection, opened again whenever it ends; and
+//! calls that wait in its place where something on the way breaks streams.
 //!
 //! *Invariant:* whatever ends a stream, nothing is lost with it: results stay in the engine until
-//! they are acknowledged, and every stream begins by sending what is not.
+//! they are acknowledged, and every stream begins by sending what is not. An agent has one channel at
+//! a time.
 
+mod check_in;
+mod choice;
 mod connection;
 mod frames;
 mod incoming;
+mod poll;
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +19,7 @@ use argosy_wire::{
     rpc::gateway::{AGENT_GATEWAY_SERVICE_UPLOAD_HEARTBEAT_SPEC, UploadHeartbeatRequest},
 };
 use futures::FutureExt as _;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -24,9 +29,14 @@ use crate::{
     engine::{Engine, EngineEvent},
     session::Sessions,
     status::{Connection, StatusBoard},
-    transport::{CallError, Link, Prover, Session},
+    transport::{CallError, Channel, Link, Prover, Session},
 };
-use connection::{End, connect};
+use choice::Choice;
+use connection::{ACCEPT_TIMEOUT, End, connect};
+use poll::Poller;
+
+/// The server's first frame, while the agent gets on without a stream.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a stream works with.
 #[derive(Clone)]
@@ -54,6 +64,8 @@ pub struct StreamParts {
 enum Next {
     /// Open it again at once.
     AtOnce,
+    /// Streams do not get through: poll on.
+    Poll,
     /// Open it again after at least this long, where that is said.
     After(Option<Duration>),
     /// The session is void: another is needed.
@@ -68,6 +80,7 @@ fn next(end: &End) -> Next {
     match end {
         End::NonceAsked => Next::AtOnce,
         End::Stopped => Next::Stop,
+        End::ProbeDue => Next::Poll,
         End::Closed | End::Silent => Next::After(None),
         End::Distrusted => Next::NewSession,
         End::Goaway { reason, delay } => match reason.as_str() {
@@ -88,11 +101,19 @@ fn after_failure(error: &CallError) -> Next {
     }
 }
 
+/// What is remembered from one channel to the next.
+struct Course {
+    choice: Choice,
+    poller: Poller,
+    asked_for_nonce: bool,
+}
+
 impl StreamParts {
-    /// Keeps a stream open until `stop`. `events` are the engine's.
+    /// Keeps a channel open until `stop`. `events` are the engine's.
     pub async fn keep(&self, events: &mut mpsc::Receiver<EngineEvent>, stop: &CancellationToken) {
         let mut backoff = Backoff::new(Arc::clone(&self.deps.entropy));
-        let mut asked_for_nonce = false;
+        let choice = Choice::new(Arc::clone(&self.deps.entropy));
+        let mut course = Course { choice, poller: Poller::new(), asked_for_nonce: false };
         loop {
             let session = tokio::select! {
                 session = self.sessions.wait() => session,
@@ -103,15 +124,16 @@ impl StreamParts {
                 self.board.connection(Connection::Connecting);
             }
             let before = live.last_heartbeat_at;
-            let (end, accepted) = connect(self, events, session.clone(), stop).await;
-            if accepted && self.board.live().last_heartbeat_at > before {
+            let (end, session) = self.hold(&mut course, events, session, stop).await;
+            if self.board.live().last_heartbeat_at > before {
                 backoff.reset();
             }
             let delay = match self.next(&end) {
                 Next::Stop => return,
+                Next::Poll => continue,
                 // Once: a server that asks for ever is treated like any other failure.
-                Next::AtOnce if !asked_for_nonce => {
-                    asked_for_nonce = true;
+                Next::AtOnce if !course.asked_for_nonce => {
+                    course.asked_for_nonce = true;
                     continue;
                 }
                 Next::AtOnce => backoff.next_delay(),
@@ -125,13 +147,70 @@ impl StreamParts {
                 }
                 Next::After(asked) => backoff.next_delay_after(asked),
             };
-            asked_for_nonce = false;
+            course.asked_for_nonce = false;
+            if self.falls_back(&mut course, &session, &end).await {
+                continue;
+            }
             self.tell(&end, delay);
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
                 () = stop.cancelled() => return,
             }
         }
+    }
+
+    /// Holds a channel until it ends. Answers with the session that it ended with.
+    async fn hold(
+        &self,
+        course: &mut Course,
+        events: &mut mpsc::Receiver<EngineEvent>,
+        session: Session,
+        stop: &CancellationToken,
+    ) -> (End, Session) {
+        if self.link.channel() == Channel::Stream {
+            let (end, _) = self.stream(course, events, &session, stop, ACCEPT_TIMEOUT).await;
+            return (end, session);
+        }
+        let until = Instant::now() + course.choice.probe_after();
+        let (end, session) = course.poller.run(self, events, session, stop, until).await;
+        let probe_due = matches!(end, End::ProbeDue);
+        // Where calls do not get through either, a stream may.
+        if !probe_due && !end.is_on_the_way() {
+            return (end, session);
+        }
+        let streamed = self.stream(course, events, &session, stop, PROBE_TIMEOUT).await;
+        match streamed {
+            (end, false) if probe_due && end.is_on_the_way() => (End::ProbeDue, session),
+            (end, _) => (end, session),
+        }
+    }
+
+    /// Holds a stream until it ends. Whether it was ever accepted.
+    async fn stream(
+        &self,
+        course: &mut Course,
+        events: &mut mpsc::Receiver<EngineEvent>,
+        session: &Session,
+        stop: &CancellationToken,
+        patience: Duration,
+    ) -> (End, bool) {
+        let began = self.deps.clock.since_boot();
+        let (end, accepted) = connect(self, events, session.clone(), stop, patience).await;
+        let lived = self.deps.clock.since_boot().saturating_sub(began);
+        course.choice.ended(accepted, lived, end.is_on_the_way());
+        (end, accepted)
+    }
+
+    /// Whether calls get through where streams do not; from then on the agent polls.
+    async fn falls_back(&self, course: &mut Course, session: &Session, end: &End) -> bool {
+        if !end.is_on_the_way() || !course.choice.is_broken() {
+            return false;
+        }
+        let polls = course.poller.reaches(self, session).await;
+        if polls {
+            self.link.take(Channel::LongPoll);
+        }
+        polls
     }
 
     /// What to do next. Whether to follow a server that shows another identity is for the handshake.
@@ -177,7 +256,7 @@ impl StreamParts {
             End::Closed | End::NonceAsked => "the server closed the stream".to_owned(),
             End::Silent => "the server does not answer".to_owned(),
             End::Distrusted => "what the server sent was not signed by a key of it".to_owned(),
-            End::Stopped => return,
+            End::ProbeDue | End::Stopped => return,
         };
         tracing::warn!(retry_in_ms, "{why}");
         self.board.connection(Connection::Trouble(why));

@@ -16,7 +16,7 @@ const CODE_HEADER: &str = "argosy-code";
 /// Metadata with the seconds to wait.
 const RETRY_AFTER_HEADER: &str = "retry-after";
 /// The longest wait that an answer can ask for.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// A call that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +50,14 @@ impl CallError {
         match self {
             Self::Refused { code, .. } => Some(*code),
             Self::Unreachable { .. } | Self::Protocol(_) => None,
+        }
+    }
+
+    /// Whether no answer of the server came, so that another channel may do better.
+    pub fn is_on_the_way(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Protocol(_) => true,
+            Self::Refused { .. } => false,
         }
     }
 

@@ -1,14 +1,24 @@
-//! The way to the server: one lazily opened HTTP/2 connection for all calls.
+//! The way to the server: one lazily opened HTTP/2 connection for all calls, or HTTP/1.1 where
+//! something on the way allows no more.
 //!
 //! *Invariant:* the agent only ever connects outwards, to the one origin that it was given; nothing
 //! here listens, follows a redirect or asks the environment for a proxy. No request, answer or
 //! credential is logged.
 
 mod call_error;
+mod carrier;
 mod proof;
+mod rest;
 mod tls;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use argosy_domain::limits::{BODY_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use argosy_wire::{
@@ -16,18 +26,19 @@ use argosy_wire::{
     rpc::gateway::AgentGatewayServiceClient, sign::thumbprint,
 };
 use connectrpc::{
-    Protocol, Spec,
-    client::{ClientConfig, Http2Connection, SharedHttp2Connection},
+    ConnectError, Protocol, Spec,
+    client::{ClientConfig, Http2Connection, HttpClient},
 };
 
 use crate::{host, server_url::ServerUrl};
 
 pub use call_error::CallError;
+pub use carrier::{Carrier, Channel};
 pub use proof::{Call, Prover, Session};
 pub use tls::TlsError;
 
-/// The generated client on our connection.
-pub type Rpc = AgentGatewayServiceClient<SharedHttp2Connection>;
+/// The generated client on our connections.
+pub type Rpc = AgentGatewayServiceClient<Carrier>;
 
 /// Where a server shows its keys to agents that have no pin yet.
 const KEYS_PATH: &str = "/.well-known/argosy/keys";
@@ -89,7 +100,12 @@ pub enum FetchError {
 #[derive(Clone)]
 pub struct Link {
     url: ServerUrl,
-    rpc: Rpc,
+    /// gRPC over HTTP/2.
+    streams: Rpc,
+    /// Connect over HTTP/1.1.
+    calls: Rpc,
+    polls: Arc<AtomicBool>,
+    http: Arc<OnceLock<reqwest::Client>>,
     tls: Option<Arc<rustls::ClientConfig>>,
     expected: Arc<Expected>,
 }
@@ -112,16 +128,39 @@ impl Link {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
         let expected = Arc::new(Expected::new(pin));
         let tls = if url.is_tls() { Some(tls::client_config(ca_file, &expected)?) } else { None };
-        let connection = match &tls {
-            Some(tls) => connection.lazy_tls(url.uri().clone(), tls.clone()),
-            None => connection.lazy_plaintext(url.uri().clone()),
+        let client = HttpClient::builder()
+            .tcp_connect_timeout(CONNECT_TIMEOUT)
+            .establishment_timeout(ESTABLISH_TIMEOUT);
+        let (connection, client) = match &tls {
+            Some(tls) => {
+                (connection.lazy_tls(url.uri().clone(), tls.clone()), client.with_tls(tls.clone()))
+            }
+            None => (connection.lazy_plaintext(url.uri().clone()), client.plaintext()),
         };
-        let config = ClientConfig::new(url.uri().clone())
-            .with_protocol(Protocol::Grpc)
-            .with_default_max_message_size(MESSAGE_BYTES_MAX)
-            .with_default_header("user-agent", format!("argosy-agent/{}", host::VERSION));
-        let rpc = Rpc::new(connection.shared(CALLS_WAITING_MAX), config);
-        Ok(Self { url, rpc, tls, expected })
+        let config = |protocol| {
+            ClientConfig::new(url.uri().clone())
+                .with_protocol(protocol)
+                .with_default_max_message_size(MESSAGE_BYTES_MAX)
+                .with_default_header("user-agent", format!("argosy-agent/{}", host::VERSION))
+        };
+        let connection = Carrier::Http2(connection.shared(CALLS_WAITING_MAX));
+        let streams = Rpc::new(connection, config(Protocol::Grpc));
+        let calls = Rpc::new(Carrier::Http1(Box::new(client)), config(Protocol::Connect));
+        let (polls, http) = (Arc::default(), Arc::default());
+        Ok(Self { url, streams, calls, polls, http, tls, expected })
+    }
+
+    /// How calls travel now.
+    pub fn channel(&self) -> Channel {
+        if self.polls.load(Ordering::Relaxed) { Channel::LongPoll } else { Channel::Stream }
+    }
+
+    /// From now on calls travel so, those of clones of this link too.
+    pub fn take(&self, channel: Channel) {
+        let polls = channel == Channel::LongPoll;
+        if self.polls.swap(polls, Ordering::Relaxed) != polls {
+            tracing::info!(server = %self.url, "from now on by {}", channel.as_str());
+        }
     }
 
     /// The server proved this identity: from now on TLS is spoken with no other.
@@ -139,14 +178,55 @@ impl Link {
         &self.url
     }
 
-    /// The client for calls.
+    /// The client for calls, over the channel in use.
     pub fn rpc(&self) -> &Rpc {
-        &self.rpc
+        self.rpc_of(self.channel())
+    }
+
+    /// The client for streams.
+    pub fn streams(&self) -> &Rpc {
+        self.rpc_of(Channel::Stream)
+    }
+
+    fn rpc_of(&self, channel: Channel) -> &Rpc {
+        match channel {
+            Channel::Stream => &self.streams,
+            Channel::LongPoll => &self.calls,
+        }
+    }
+
+    /// Makes a call over the channel in use; where no answer of the server comes over that one, over
+    /// the other, which is in use from then on if the server answers there.
+    pub async fn either<A, F>(&self, send: impl Fn(Rpc) -> F) -> Result<A, ConnectError>
+    where
+        F: Future<Output = Result<A, ConnectError>>,
+    {
+        let lost = |error: &ConnectError| CallError::from(error.clone()).is_on_the_way();
+        let error = match send(self.rpc().clone()).await {
+            Err(error) if lost(&error) => error,
+            answer => return answer,
+        };
+        let other = match self.channel() {
+            Channel::Stream => Channel::LongPoll,
+            Channel::LongPoll => Channel::Stream,
+        };
+        match send(self.rpc_of(other).clone()).await {
+            Err(second) if lost(&second) => Err(error),
+            answer => {
+                self.take(other);
+                answer
+            }
+        }
+    }
+
+    /// A URL as DPoP proofs name it (RFC 9449, section 4.3).
+    pub fn url_at(&self, path: &str) -> String {
+        format!("{}{path}", self.url.origin())
     }
 
     /// The URL of an RPC as DPoP proofs name it (RFC 9449, section 4.3).
     pub fn url_of(&self, rpc: Spec) -> String {
-        format!("{}{}", self.url.origin(), rpc.procedure)
+        self.url_at(rpc.procedure)
     }
 
     /// The keys that the server shows to anybody. What they are worth is for the caller to judge.

@@ -20,7 +20,8 @@ use connectrpc::{
     client::{CallOptions, UnaryResponse},
 };
 use futures::future::BoxFuture;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{CALL_TIMEOUT, CallError, Link, call_error::metadata};
 use crate::{credentials::SecretText, deps::Deps, host, keys::Keys};
@@ -119,13 +120,13 @@ impl Prover {
 
     /// A fresh proof for one call under `session`.
     pub fn proof(&self, link: &Link, rpc: Spec, session: &Session) -> Result<String, CallError> {
+        self.proof_at(&link.url_of(rpc), session)
+    }
+
+    fn proof_at(&self, url: &str, session: &Session) -> Result<String, CallError> {
         let nonce = self.nonce.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let request = ProofRequest {
-            method: "POST",
-            url: &link.url_of(rpc),
-            token: session.token(),
-            nonce: nonce.as_deref(),
-        };
+        let request =
+            ProofRequest { method: "POST", url, token: session.token(), nonce: nonce.as_deref() };
         let unique = random_bytes(self.deps.entropy.as_ref());
         dpop::make(&self.keys.identity(), request, &unique, self.deps.clock.now())
             .map_err(|_| CallError::Protocol("a session token that cannot be proved"))
@@ -178,12 +179,46 @@ impl Prover {
     }
 }
 
+impl Prover {
+    /// Makes a REST call under `session`, once more where the server asks for its nonce.
+    pub async fn post<A: DeserializeOwned>(
+        &self,
+        link: &Link,
+        path: &str,
+        session: &Session,
+        body: &impl Serialize,
+        patience: Duration,
+    ) -> Result<A, CallError> {
+        let unfit = |_| CallError::Protocol("a session token that fits no header");
+        let body = serde_json::to_vec(body).map_err(|_| CallError::Protocol("no JSON"))?;
+        let mut repeated = false;
+        loop {
+            let proof = self.proof_at(&link.url_at(path), session)?;
+            let mut headers = HeaderMap::new();
+            let authorization = format!("DPoP {}", session.token());
+            headers.insert("authorization", authorization.parse().map_err(unfit)?);
+            headers.insert("dpop", proof.parse().map_err(unfit)?);
+            if let Some(id) = self.machine_id {
+                headers.insert(MACHINE_ID_HEADER, id.to_string().parse().map_err(unfit)?);
+            }
+            headers.insert(VERSION_HEADER, HeaderValue::from_static(host::VERSION));
+            let answer = link.post(path, headers, body.clone(), patience).await?;
+            self.observe(&answer.headers, &answer.headers);
+            match answer.said {
+                Err(error) if error.code() == Some(Code::UseDpopNonce) && !repeated => {
+                    repeated = true;
+                }
+                said => return said,
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use argosy_config::host::{OsEntropy, SystemClock};
     use argosy_wire::rpc::gateway::AGENT_GATEWAY_SERVICE_UPLOAD_HEARTBEAT_SPEC;
-    use http::HeaderValue;
 
     fn prover() -> Prover {
         let deps = Deps { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };

@@ -52,7 +52,7 @@ pub fn command(view: &View, command: &Command) -> String {
         .some("withdrawn", command.withdrawn_at.as_deref().map(|at| withdrawn(command, at, now)))
         .some("ended", command.ended_at.as_deref().map(|at| moment(at, now)))
         .fact("sequence", plain(command.sequence.to_string()))
-        .fact("receipt", plain(if command.receipt_available { "signed" } else { "none" }))
+        .fact("receipt", plain(word(command)))
         .finish();
     let title = format!("{} {}", clean(&command.kind), clean(&command.id));
     let mut text = format!("{}\n{facts}", view.heading(&title));
@@ -136,6 +136,17 @@ fn clip(text: &str) -> String {
     clipped
 }
 
+/// What stands behind the result.
+fn word(command: &Command) -> &'static str {
+    if command.receipt_available {
+        "signed"
+    } else if command.unsigned {
+        "none: the agent has no keys to sign with"
+    } else {
+        "none"
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +169,7 @@ mod tests {
             detail: None,
             result: None,
             receipt_available: false,
+            unsigned: false,
         }
     }
 
@@ -179,6 +191,7 @@ mod tests {
             detail: Some("the host's policy refuses it".into()),
             result: Some(serde_json::json!({"code": "policy"})),
             receipt_available: true,
+            unsigned: false,
             ..run("rejected")
         };
         let text = command(&view(), &ended);

@@ -125,7 +125,7 @@ impl App {
             tx.commit().await?;
             return same_order(earlier, &agent.id, &order);
         }
-        check_recipient(&agent)?;
+        check_recipient(&agent, order.kind)?;
         self.check_room(&mut tx, &agent.id).await??;
         let command = self.store_command(&mut tx, caller, origin, &agent, order).await?;
         // Whoever else gives this agent a command has waited for its place, and sees this one.
@@ -357,16 +357,22 @@ pub(super) fn key_in_use() -> AppError {
     AppError::because(Code::IdempotencyConflict, detail)
 }
 
-pub(super) fn check_recipient(agent: &Agent) -> AppResult<()> {
+/// Whether the agent can have a command of this kind. One without keys cannot sign what came of it,
+/// and nothing that changes a host rests on its bare word.
+pub(super) fn check_recipient(agent: &Agent, kind: CommandKind) -> AppResult<()> {
     if agent.state.status() != AgentStatus::Approved {
         let status = agent.state.status().as_str();
         return Err(AppError::wrong_state(format!("the agent is {status}, not approved")));
     }
-    match agent.assurance() {
-        Assurance::ProofOfPossession => Ok(()),
-        Assurance::ApiKey => {
-            let why = "the agent has no keys and so no stream that commands could reach it by";
-            Err(AppError::wrong_state(why))
+    match (agent.assurance(), kind) {
+        (Assurance::ProofOfPossession, _) | (Assurance::ApiKey, CommandKind::SubsystemRun) => {
+            Ok(())
+        }
+        (
+            Assurance::ApiKey,
+            CommandKind::ConfigApply | CommandKind::AgentRestart | CommandKind::KeyRotate,
+        ) => {
+            Err(AppError::wrong_state("the agent has no keys: it can be given subsystem.run only"))
         }
     }
 }

@@ -11,6 +11,7 @@ use argosy_domain::{
     agent::{Agent, AgentStatus},
     command::{Command, CommandState},
     id::CommandId,
+    limits::COMMANDS_TOGETHER_BYTES_MAX,
 };
 use argosy_store::Tx;
 use argosy_wire::statement::{CancelStatement, CommandStatement, digest};
@@ -88,8 +89,8 @@ impl App {
         let mut reader = self.store().read("delivery.due").await?;
         let due = reader.commands().due_for(&agent.id, WINDOW).await?;
         drop(reader);
-        let due: Vec<Command> =
-            due.into_iter().filter(|command| !on_the_way.knows(command)).collect();
+        let due = due.into_iter().filter(|command| !on_the_way.knows(command));
+        let due = together(due);
         if due.is_empty() {
             return Ok(Vec::new());
         }
@@ -200,6 +201,16 @@ impl App {
         }
         Ok(tx.commit().await?)
     }
+}
+
+/// As many of the first commands as are handed out together.
+fn together(commands: impl Iterator<Item = Command>) -> Vec<Command> {
+    let mut bytes = 0;
+    let fits = |command: &Command| {
+        bytes += command.params.len();
+        bytes == command.params.len() || bytes <= COMMANDS_TOGETHER_BYTES_MAX
+    };
+    commands.take_while(fits).collect()
 }
 
 async fn own_command(tx: &mut Tx, agent: &Agent, id: &CommandId) -> AppResult<Command> {

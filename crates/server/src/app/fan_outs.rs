@@ -321,7 +321,7 @@ impl App {
         let agent = tx.agents().get(&fan_out.org, &target.agent).await?;
         let refusal = match &agent {
             None => Some("the agent is gone".to_owned()),
-            Some(agent) => match check_recipient(agent) {
+            Some(agent) => match check_recipient(agent, fan_out.kind) {
                 Ok(()) => self.check_room(tx, &agent.id).await?.err().map(|error| error.detail),
                 Err(error) => Some(error.detail),
             },

@@ -10,6 +10,7 @@ pub mod agents;
 pub mod audit;
 pub mod authn;
 pub mod authorities;
+pub mod check_in;
 pub mod commands;
 pub mod configuration;
 pub mod delivery;
@@ -59,7 +60,7 @@ pub mod users;
 pub mod uses;
 pub mod versions;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use argosy_domain::{
     access::{Caller, Decision, Permission, Target, decide},
@@ -69,7 +70,7 @@ use argosy_domain::{
 };
 use argosy_store::Store;
 use argosy_wire::problem::Code;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use self::{
     authorities::Authorities,
@@ -115,6 +116,10 @@ pub struct Rules {
     pub auto_approve_agents: bool,
     /// Seconds between heartbeats that agents are asked for.
     pub heartbeat_interval_s: u32,
+    /// How long a check-in waits for something to say at most.
+    pub check_in_wait: Duration,
+    /// Check-ins that wait at once.
+    pub check_ins_waiting_max: u32,
     /// Who is believed about the addresses of others.
     pub trusted_proxies: Vec<ipnet::IpNet>,
 }
@@ -149,6 +154,7 @@ struct Inner {
     parts: Parts,
     ids: IdSource,
     hub: Hub,
+    check_ins: Arc<Semaphore>,
     proofs: ReplayGuard,
     mismatches: RecentRefusals,
     misuses: RecentRefusals,
@@ -178,10 +184,12 @@ impl App {
         let replica = Replica::new(ids.uuid().to_string());
         let authorities = Arc::<Authorities>::default();
         let heard = Arc::clone(&authorities);
+        let places = usize::try_from(parts.rules.check_ins_waiting_max).unwrap_or(usize::MAX);
         parts.store.heard_by(move |changes| heard.forget(changes));
         let inner = Inner {
             ids,
             hub: Hub::default(),
+            check_ins: Arc::new(Semaphore::new(places)),
             proofs: ReplayGuard::default(),
             mismatches: RecentRefusals::default(),
             misuses: RecentRefusals::default(),
@@ -262,6 +270,11 @@ impl App {
     /// Open streams.
     pub fn hub(&self) -> &Hub {
         &self.inner.hub
+    }
+
+    /// Places of check-ins that wait.
+    pub(crate) fn check_ins(&self) -> &Arc<Semaphore> {
+        &self.inner.check_ins
     }
 
     pub(crate) fn replays(&self) -> &ReplayGuard {

@@ -284,6 +284,12 @@ impl App {
         Err(AppError::new(Code::Downgrade))
     }
 
+    /// Which session a token that was proved names, and when it ends.
+    pub(crate) fn session_in(&self, token: &str) -> AppResult<(SessionId, Timestamp)> {
+        let claims = self.read_session(token, self.now())?;
+        Ok((claims.sid, Timestamp::from_seconds(claims.exp)))
+    }
+
     fn read_session(&self, token: &str, now: Timestamp) -> AppResult<Claims> {
         let invalid = || AppError::new(Code::InvalidSession);
         let keyring = self.keyring();

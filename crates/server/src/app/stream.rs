@@ -1,4 +1,4 @@
-//! One control stream, from its hello to its end, whatever carries its frames.
+//! One channel to an agent, from its hello to its end, whatever carries its frames.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -6,6 +6,7 @@ use argosy_domain::{
     agent::Agent,
     configuration::Generation,
     digest::Sha256,
+    entropy::random_bytes,
     id::{AgentId, CommandId, SessionId},
     limits::ERROR_TEXT_CHARS_MAX,
     text::clip,
@@ -13,7 +14,7 @@ use argosy_domain::{
 };
 use argosy_wire::{
     bytes::Fixed,
-    problem::Code,
+    problem::{Code, RpcStatus},
     sign::Signed,
     statement::{HelloStatement, digest},
 };
@@ -26,7 +27,7 @@ use super::{
     keyring::Certified,
     results::IncomingResult,
     sessions::{ProvedSession, SessionCall},
-    streams::{Held, Ticket},
+    streams::{CloseReason, Held, Ticket},
 };
 
 /// The path whose proof opens and renews a stream.
@@ -121,12 +122,52 @@ pub enum Down {
     },
 }
 
-/// A stream that said hello.
+/// Whether a refusal of one frame ends what carried it.
+///
+/// A frame that was refused for good is the agent's loss alone. One that could not be taken now
+/// (but for a heartbeat, which comes again by itself) must come again, and agents send results
+/// again only on another stream or with another check-in.
+pub fn ends_channel(error: &AppError, heartbeat: bool) -> bool {
+    match error.code.rpc() {
+        RpcStatus::Unauthenticated | RpcStatus::InvalidArgument => true,
+        RpcStatus::Unavailable => !heartbeat,
+        RpcStatus::NotFound
+        | RpcStatus::PermissionDenied
+        | RpcStatus::ResourceExhausted
+        | RpcStatus::FailedPrecondition
+        | RpcStatus::Unimplemented
+        | RpcStatus::Internal => false,
+    }
+}
+
+/// Milliseconds after which to come back, spread so that a fleet does not come at once.
+pub fn return_after_ms(app: &App, reason: CloseReason) -> u32 {
+    let (least, spread) = match reason {
+        CloseReason::SessionEnded => (0, 2_000),
+        CloseReason::Draining => (1_000, 14_000),
+        // Two bearers of one identity must not chase each other.
+        CloseReason::Replaced => (10_000, 20_000),
+        CloseReason::Revoked => (30_000, 30_000),
+    };
+    least + u32::from_le_bytes(random_bytes(app.entropy())) % spread
+}
+
+/// Whose channel is opened.
+pub(super) struct Bearer {
+    /// The agent.
+    pub(super) agent: Arc<Agent>,
+    /// Its session; none where it has no keys.
+    pub(super) session: Option<SessionId>,
+    /// The channel ends then at the latest.
+    pub(super) ends: Timestamp,
+}
+
+/// A stream that said hello, or a check-in.
 pub struct AgentStream {
     app: App,
     origin: Origin,
     agent: Arc<Agent>,
-    session: SessionId,
+    session: Option<SessionId>,
     session_ends: Timestamp,
     on_the_way: OnTheWay,
     renumbered: HashSet<CommandId>,
@@ -162,6 +203,25 @@ impl AgentStream {
             return Err(refused("the hello is for another agent or session"));
         }
         app.meet_journal(&origin, &agent, &hello).await?;
+        tracing::info!(agent = %agent.id, %version, "stream opened");
+        let bearer = Bearer { agent, session: Some(proved.session), ends: proved.expires_at };
+        let stream = Self::enter(app, origin, bearer, configuration).await?;
+        let accepted = Down::Accepted {
+            server_time: app.now(),
+            heartbeat_interval_s: app.rules().heartbeat_interval_s,
+        };
+        Ok((stream, vec![accepted]))
+    }
+
+    /// Takes the agent's one place, here and among all servers. `said` is the configuration that it
+    /// says to have.
+    pub(super) async fn enter(
+        app: &App,
+        origin: Origin,
+        bearer: Bearer,
+        said: Generation,
+    ) -> AppResult<Self> {
+        let Bearer { agent, session, ends } = bearer;
         let ticket = app.hub().enter(&agent.id, agent.epoch);
         let held = match note_opened(app, &agent).await {
             Ok(stream) => Held { epoch: agent.epoch, stream: Some(stream) },
@@ -175,26 +235,20 @@ impl AgentStream {
             // A newer one may have been opened elsewhere before this one had its number.
             app.recheck_stream(&agent.id).await;
         }
-        tracing::info!(agent = %agent.id, %version, "stream opened");
-        let accepted = Down::Accepted {
-            server_time: app.now(),
-            heartbeat_interval_s: app.rules().heartbeat_interval_s,
-        };
-        let stream = Self {
+        Ok(Self {
             app: app.clone(),
             origin,
             agent,
-            session: proved.session,
-            session_ends: proved.expires_at,
+            session,
+            session_ends: ends,
             on_the_way: OnTheWay::default(),
             renumbered: HashSet::new(),
-            said: configuration,
-            sent: configuration,
+            said,
+            sent: said,
             busy: false,
             held,
             ticket,
-        };
-        Ok((stream, vec![accepted]))
+        })
     }
 
     /// When the session ends unless it is renewed.
@@ -211,7 +265,9 @@ impl AgentStream {
     /// something may have changed.
     pub async fn due(&mut self, woken: bool) -> AppResult<Vec<Down>> {
         let mut due = Vec::new();
+        // What an agent without keys holds, nobody can be sure of.
         if woken
+            && self.agent.identity.is_some()
             && let Some(config) =
                 self.app.due_configuration(&self.agent, self.said, self.sent).await?
         {
@@ -302,7 +358,7 @@ impl AgentStream {
         self.held.epoch = proved.agent.epoch;
         self.app.hub().hold(&self.ticket, self.held);
         self.agent = proved.agent;
-        self.session = proved.session;
+        self.session = Some(proved.session);
         self.session_ends = proved.expires_at;
         Ok(vec![Down::Renewed { dpop_nonce: self.app.dpop_nonce() }])
     }
@@ -313,7 +369,7 @@ impl AgentStream {
         if let Some(stream) = self.held.stream {
             note_left(&self.app, &self.agent.id, stream).await;
         }
-        tracing::info!(agent = %self.agent.id, session = %self.session, "stream closed");
+        tracing::debug!(agent = %self.agent.id, session = ?self.session, "channel closed");
     }
 }
 

@@ -179,6 +179,7 @@ pub(super) fn command(command: &Command) -> WireCommand {
         detail: end.and_then(|end| end.detail.clone()),
         result: result.map(|result| json(&result.payload)),
         receipt_available: result.is_some_and(|result| result.receipt.is_some()),
+        unsigned: result.is_some_and(|result| result.receipt.is_none()),
     }
 }
 

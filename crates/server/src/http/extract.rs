@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::answer::Refusal;
 use crate::app::{
-    App, Origin, TraceId,
+    App, Origin, TraceId, check_in,
     error::{AppError, AppResult},
     paging::PageQuery,
     sessions::SessionCall,
@@ -120,9 +120,23 @@ pub(super) async fn authenticate(parts: &Parts, app: &App) -> AppResult<Caller> 
         path,
         machine_id: header_text(&parts.headers, "x-machine-id"),
         version: header_text(&parts.headers, "x-agent-version"),
-        opens_stream: false,
+        opens_stream: check_in::opens_channel(path),
     };
     Ok(app.prove_session(&origin(parts), call).await?.into())
+}
+
+/// The token of the session that a call shows; none where it shows something else.
+pub(super) struct SessionToken(pub(super) Option<String>);
+
+impl FromRequestParts<App> for SessionToken {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Refusal> {
+        let shown = only_header_text(&parts.headers, header::AUTHORIZATION.as_str());
+        let token = shown.and_then(|text| text.split_once(' ')).and_then(|(scheme, token)| {
+            scheme.eq_ignore_ascii_case("dpop").then(|| token.trim().to_owned())
+        });
+        Ok(Self(token))
+    }
 }
 
 /// Texts in the path. What is no text names nothing, so it is answered like what is unknown.

@@ -7,6 +7,7 @@ mod agents;
 mod answer;
 mod audit;
 mod auth;
+mod check_in;
 mod commands;
 mod convert;
 mod discovery;
@@ -34,7 +35,7 @@ mod updates;
 mod user_sessions;
 mod users;
 
-use argosy_domain::limits::{BODY_BYTES_MAX, INGEST_BODY_BYTES_MAX};
+use argosy_domain::limits::{BODY_BYTES_MAX, CHECK_IN_BODY_BYTES_MAX, INGEST_BODY_BYTES_MAX};
 use argosy_wire::problem::{Code, Problem};
 use axum::{Router, extract::DefaultBodyLimit, middleware, response::IntoResponse as _};
 use utoipa::{
@@ -92,7 +93,11 @@ impl Modify for Schemes {
 
 /// What is reachable below `/api/v1` and, the same, below `/api/v1/discovery`.
 fn shared() -> OpenApiRouter<App> {
+    let check_in = OpenApiRouter::new()
+        .routes(routes!(check_in::check_in))
+        .layer(DefaultBodyLimit::max(CHECK_IN_BODY_BYTES_MAX));
     OpenApiRouter::new()
+        .merge(check_in)
         .routes(routes!(tokens::create, tokens::list))
         .routes(routes!(tokens::revoke))
         .routes(routes!(enrolment::register))

@@ -5,9 +5,8 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use argosy_domain::entropy::random_bytes;
 use argosy_wire::{
-    problem::{Code, RpcStatus},
+    problem::Code,
     rpc::gateway::{ControlStreamRequest, ControlStreamResponse, Goaway},
 };
 use connectrpc::{ConnectError, InboundStream, StreamMessage};
@@ -24,7 +23,7 @@ use crate::app::{
     App, Origin,
     error::{AppError, AppResult},
     sessions::ProvedSession,
-    stream::{AgentStream, Down, Up},
+    stream::{AgentStream, Down, Up, ends_channel, return_after_ms},
     streams::CloseReason,
 };
 
@@ -125,7 +124,7 @@ async fn finish(app: &App, out: &Out, end: End) {
         End::Goaway(reason) => {
             tracing::debug!(reason = reason.as_str(), "stream ended by the server");
             let goaway = Goaway {
-                delay_ms: delay_ms(app, reason),
+                delay_ms: return_after_ms(app, reason),
                 reason: reason.as_str().to_owned(),
                 ..Default::default()
             };
@@ -139,36 +138,6 @@ async fn finish(app: &App, out: &Out, end: End) {
     };
     if out.send(last, LAST_FRAME_WITHIN).await.is_err() {
         out.cut();
-    }
-}
-
-/// When to come back, spread so that a fleet does not come at once. In milliseconds.
-fn delay_ms(app: &App, reason: CloseReason) -> u32 {
-    let (least, spread) = match reason {
-        CloseReason::SessionEnded => (0, 2_000),
-        CloseReason::Draining => (1_000, 14_000),
-        // Two bearers of one identity must not chase each other.
-        CloseReason::Replaced => (10_000, 20_000),
-        CloseReason::Revoked => (30_000, 30_000),
-    };
-    least + u32::from_le_bytes(random_bytes(app.entropy())) % spread
-}
-
-/// Whether a refusal of one frame ends the stream.
-///
-/// A frame that was refused for good is the agent's loss alone. One that could not be taken now
-/// (but for a heartbeat, which comes again by itself) must come again, and agents send results
-/// again only on another stream.
-fn ends_stream(error: &AppError, heartbeat: bool) -> bool {
-    match error.code.rpc() {
-        RpcStatus::Unauthenticated | RpcStatus::InvalidArgument => true,
-        RpcStatus::Unavailable => !heartbeat,
-        RpcStatus::NotFound
-        | RpcStatus::PermissionDenied
-        | RpcStatus::ResourceExhausted
-        | RpcStatus::FailedPrecondition
-        | RpcStatus::Unimplemented
-        | RpcStatus::Internal => false,
     }
 }
 
@@ -250,7 +219,7 @@ impl Pump<'_> {
         let heartbeat = matches!(frame, Up::Heartbeat);
         match self.stream.take(frame).await {
             Ok(answers) => self.deliver(answers).await,
-            Err(error) if ends_stream(&error, heartbeat) => Err(End::Refused(error)),
+            Err(error) if ends_channel(&error, heartbeat) => Err(End::Refused(error)),
             Err(error) => {
                 tracing::debug!(code = error.code.as_str(), "a frame was not taken");
                 Ok(())

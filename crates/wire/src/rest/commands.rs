@@ -56,6 +56,9 @@ pub struct Command {
     pub result: Option<serde_json::Value>,
     /// A signed receipt is kept.
     pub receipt_available: bool,
+    /// The result is the agent's bare word: it has no keys to sign a receipt with.
+    #[serde(default)]
+    pub unsigned: bool,
 }
 
 /// Answer of `GET /api/v1/commands/{id}/receipt`: enough to verify offline.

@@ -6,6 +6,7 @@
 
 pub mod agents;
 pub mod audit;
+pub mod check_in;
 pub mod commands;
 pub mod discovery;
 pub mod enrolment;

@@ -1,0 +1,112 @@
+//! An agent behind something that breaks HTTP/2 and streams: it polls by itself, everything arrives,
+//! and it comes back to the stream once one gets through.
+
+use std::time::{Duration, Instant};
+
+use argosy_e2e::{
+    database::Place,
+    on_both,
+    process::until,
+    proxy::{Http2, Proxy},
+};
+use serde_json::{Value, json};
+
+use crate::fleet::{AgentProcess, Fleet};
+
+/// A command over a call that waits; the best of several, because a test's machine may be busy.
+const DONE_WITHIN: Duration = Duration::from_secs(2);
+const ENDED: [&str; 5] = ["succeeded", "failed", "rejected", "lost", "expired"];
+
+async fn behind_proxy(place: &Place) -> (Fleet, Proxy) {
+    let mut fleet = Fleet::prepare(place, "server");
+    let target = fleet.url.trim_start_matches("http://").parse().unwrap();
+    let proxy = Proxy::start(vec![target]).await;
+    fleet.public_url(&format!("http://{}", proxy.address));
+    fleet.start_server().await;
+    (fleet, proxy)
+}
+
+async fn enrolled(fleet: &Fleet, proxy: &Proxy) -> (AgentProcess, String) {
+    let token = fleet.token(json!({ "auto_approve": true })).await;
+    let agent = AgentProcess::through(fleet, &format!("http://{}", proxy.address), &token);
+    let shown = fleet.agent("the agent to be connected", |a| a["connected"] == true).await;
+    (agent, shown["agent_id"].as_str().unwrap().to_owned())
+}
+
+async fn travels_by(agent: &AgentProcess, channel: &str) {
+    until(channel, || async {
+        (agent.status().await["process"]["channel"] == channel).then_some(())
+    })
+    .await;
+}
+
+async fn succeeded(fleet: &Fleet, command: &str) -> Value {
+    let over = fleet.command_in(command, &ENDED).await;
+    assert_eq!(over["state"], "succeeded", "{over}");
+    over
+}
+
+async fn an_agent_behind_a_proxy_without_http_2_polls(place: Place) {
+    let (mut fleet, proxy) = behind_proxy(&place).await;
+    proxy.http2(Http2::Refused);
+    let (mut agent, id) = enrolled(&fleet, &proxy).await;
+    travels_by(&agent, "long_poll").await;
+
+    let mut fastest = Duration::MAX;
+    for _ in 0..5 {
+        let began = Instant::now();
+        let over = succeeded(&fleet, &fleet.command(&id, "storage").await).await;
+        fastest = fastest.min(began.elapsed());
+        assert_eq!(over["receipt_available"], true);
+        assert_eq!(over["unsigned"], false);
+    }
+    assert!(fastest < DONE_WITHIN, "{fastest:?}");
+    // What is uploaded beside it goes the same way.
+    until("inventory", || async {
+        let all = fleet.get(&format!("/api/v1/agents/{id}/inventory")).await;
+        (!all["items"].as_array().unwrap().is_empty()).then_some(())
+    })
+    .await;
+    until("telemetry", || async {
+        let told = fleet.get(&format!("/api/v1/agents/{id}/telemetry")).await;
+        (!told["latest"].as_array().unwrap().is_empty()).then_some(())
+    })
+    .await;
+
+    // Either side dies in the middle.
+    for _ in 0..2 {
+        let command = fleet.command(&id, "storage").await;
+        fleet.kill_server().await;
+        fleet.start_server().await;
+        succeeded(&fleet, &command).await;
+        let command = fleet.command(&id, "storage").await;
+        agent.kill().await;
+        agent.start_again();
+        succeeded(&fleet, &command).await;
+    }
+    fleet.agent("the agent to be connected again", |a| a["connected"] == true).await;
+    travels_by(&agent, "long_poll").await;
+}
+
+async fn streams_that_are_cut_give_way_to_polls_until_they_last(place: Place) {
+    let (fleet, proxy) = behind_proxy(&place).await;
+    let (agent, id) = enrolled(&fleet, &proxy).await;
+    travels_by(&agent, "stream").await;
+
+    let cut = Http2::CutAfter(Duration::from_millis(300));
+    proxy.http2(cut);
+    // Those that are open end; the next ones fare as the rule says.
+    proxy.cut();
+    travels_by(&agent, "long_poll").await;
+    succeeded(&fleet, &fleet.command(&id, "storage").await).await;
+
+    proxy.http2(Http2::Passes);
+    travels_by(&agent, "stream").await;
+    succeeded(&fleet, &fleet.command(&id, "storage").await).await;
+    fleet.agent("the agent to be connected", |a| a["connected"] == true).await;
+}
+
+on_both!(
+    an_agent_behind_a_proxy_without_http_2_polls,
+    streams_that_are_cut_give_way_to_polls_until_they_last,
+);
