@@ -68,6 +68,28 @@ fn state_dir_for(
     xdg.or_else(|| home.map(|home| home.join(".local/state"))).map(|base| base.join("argosy-agent"))
 }
 
+/// Sockets of container engines, as their own programs look for them.
+pub fn container_sockets() -> Vec<PathBuf> {
+    let (docker, runtime) = (env::var("DOCKER_HOST").ok(), env::var_os("XDG_RUNTIME_DIR"));
+    container_sockets_for(docker.as_deref(), runtime.as_deref())
+}
+
+fn container_sockets_for(
+    docker_host: Option<&str>,
+    runtime: Option<&std::ffi::OsStr>,
+) -> Vec<PathBuf> {
+    // One that was named is the only one. Those of other hosts are not this host's.
+    if let Some(path) = docker_host.and_then(|host| host.strip_prefix("unix://")) {
+        return vec![path.into()];
+    }
+    let usual = ["/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock"];
+    let own = runtime.map(Path::new).filter(|path| path.is_absolute());
+    let own = own
+        .into_iter()
+        .flat_map(|path| ["docker.sock", "podman/podman.sock"].map(|s| path.join(s)));
+    usual.map(PathBuf::from).into_iter().chain(own).collect()
+}
+
 /// How `argosy-agent` is called for this state directory.
 pub fn invocation(state: &Path, command: &str) -> String {
     if state_dir().as_deref() == Some(state) {
@@ -93,6 +115,19 @@ mod tests {
         assert_eq!(found(false, None, home).as_deref(), Some(in_home));
         assert_eq!(found(false, Some(OsStr::new("rel")), home).as_deref(), Some(in_home));
         assert_eq!(found(false, None, None), None);
+    }
+
+    #[test]
+    fn engines_are_looked_for_where_their_own_programs_look() {
+        let named = container_sockets_for(Some("unix:///x/docker.sock"), None);
+        assert_eq!(named, [Path::new("/x/docker.sock")]);
+        let own = container_sockets_for(None, Some(OsStr::new("/run/user/7")));
+        assert_eq!(own[0], Path::new("/run/docker.sock"));
+        assert_eq!(own[2], Path::new("/run/podman/podman.sock"));
+        assert_eq!(own[4], Path::new("/run/user/7/podman/podman.sock"));
+        // Another host's engine says nothing about this one.
+        let elsewhere = container_sockets_for(Some("tcp://10.0.0.1:2375"), Some(OsStr::new("rel")));
+        assert_eq!(elsewhere.len(), 3);
     }
 
     #[test]

@@ -118,7 +118,7 @@ pub enum Online {
     Inventory {
         /// Name or id; may be left out while there is only one agent
         agent: Option<String>,
-        /// One subsystem only: system, storage or updates
+        /// One subsystem only: system, storage, updates or containers
         subsystem: Option<String>,
     },
     /// What an agent measured: newest values, or the history of a metric

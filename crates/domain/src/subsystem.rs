@@ -16,16 +16,18 @@ pub enum Subsystem {
     Storage,
     /// Pending packages of the operating system.
     Updates,
+    /// What Docker or Podman runs.
+    Containers,
 }
 
 /// A name that is no subsystem of this version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no such subsystem; there are system, storage and updates")]
+#[error("no such subsystem; there are system, storage, updates and containers")]
 pub struct UnknownSubsystem;
 
 impl Subsystem {
     /// Every subsystem, in the order in which they are shown.
-    pub const ALL: [Self; 3] = [Self::System, Self::Storage, Self::Updates];
+    pub const ALL: [Self; 4] = [Self::System, Self::Storage, Self::Updates, Self::Containers];
 
     /// The public name.
     pub fn as_str(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Subsystem {
             Self::System => "system",
             Self::Storage => "storage",
             Self::Updates => "updates",
+            Self::Containers => "containers",
         }
     }
 
@@ -46,6 +49,7 @@ impl Subsystem {
         let (interval_min, timeout_s) = match self {
             Self::System | Self::Storage => (5, 60),
             Self::Updates => (60, 300),
+            Self::Containers => (15, 60),
         };
         Schedule {
             enabled: true,

@@ -1,4 +1,4 @@
-//! What an agent's subsystems report: the shapes of `system`, `storage` and `updates`.
+//! What an agent's subsystems report: the shapes of `system`, `storage`, `updates` and `containers`.
 //!
 //! JSON is `snake_case`, units are in the names, times are RFC 3339 in UTC. A report is written by
 //! a machine that nobody fully trusts: who receives one calls [`SubsystemReport::check`] first.
@@ -6,8 +6,15 @@
 //! *Invariant:* this module holds shapes, limits and levels; it collects and decides nothing. No
 //! report carries a process's arguments or environment, nor credentials from a repository's address.
 
+mod containers;
+
 use argosy_domain::{subsystem::Subsystem, time::Timestamp};
 use serde::{Deserialize, Serialize};
+
+pub use containers::{
+    CONTAINERS_MAX, ContainerHealth, ContainerReport, ContainersReport, EngineReport, IMAGES_MAX,
+    ImageReport, PORTS_MAX, PortReport, TAGS_MAX,
+};
 
 /// Characters of one text in a report (names, versions, paths).
 pub const TEXT_CHARS_MAX: usize = 255;
@@ -24,7 +31,6 @@ pub const PACKAGES_MAX: usize = 2_000;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "subsystem", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "one at a time, never held in numbers")]
 pub enum SubsystemReport {
     /// Processor, memory, load, processes, kernel.
     System(SystemReport),
@@ -32,6 +38,8 @@ pub enum SubsystemReport {
     Storage(StorageReport),
     /// Pending packages of the operating system.
     Updates(UpdatesReport),
+    /// What Docker or Podman runs.
+    Containers(ContainersReport),
 }
 
 /// What the `system` subsystem reports.
@@ -293,6 +301,7 @@ impl SubsystemReport {
             Self::System(_) => Subsystem::System,
             Self::Storage(_) => Subsystem::Storage,
             Self::Updates(_) => Subsystem::Updates,
+            Self::Containers(_) => Subsystem::Containers,
         }
     }
 
@@ -302,6 +311,7 @@ impl SubsystemReport {
             Self::System(report) => report.check(),
             Self::Storage(report) => report.check(),
             Self::Updates(report) => report.check(),
+            Self::Containers(report) => report.check(),
         }
     }
 }

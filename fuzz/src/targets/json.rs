@@ -95,7 +95,7 @@ pub(super) fn body(input: &[u8]) {
     SHAPES[usize::from(*shape) % SHAPES.len()](json);
 }
 
-/// Reports of the three subsystems.
+/// Reports of the subsystems.
 pub(super) fn report_seeds() -> Vec<Vec<u8>> {
     let system = json!({ "subsystem": "system", "hostname": "h", "os": { "name": "Debian",
         "version": "12", "arch": "x86_64" }, "kernel": "6.1", "uptime_s": 1, "cpu": { "model": "",
@@ -112,8 +112,15 @@ pub(super) fn report_seeds() -> Vec<Vec<u8>> {
         "security_pending": 1, "packages": [{ "name": "a", "architecture": "amd64", "current": "1",
         "available": "2", "security": true, "repository": "main" }], "truncated": false,
         "refreshed_at": "2026-11-22T08:00:00Z" });
+    let containers = json!({ "subsystem": "containers", "engine": { "name": "docker", "version": "29",
+        "socket": "/run/docker.sock" }, "running": 1, "total": 1, "unhealthy": 1, "containers": [{
+        "id": "9cd87474be90", "name": "web", "image": "nginx", "state": "running", "status": "Up",
+        "health": "unhealthy", "created_at": "2026-11-22T08:00:00Z", "ports": [{ "private": 80,
+        "public": 8080, "address": "::", "protocol": "tcp" }], "compose_project": "shop",
+        "compose_service": "web" }], "images_total": 1, "images": [{ "id": "e216a057b1cb",
+        "tags": ["nginx:1"], "size_bytes": 1, "created_at": null }], "truncated": false });
     let mut seeds = Vec::new();
-    for report in [system, storage, updates] {
+    for report in [system, storage, updates, containers] {
         seeds.extend(stretched(&report).iter().map(|report| report.to_string().into_bytes()));
         seeds.push(report.to_string().into_bytes());
     }

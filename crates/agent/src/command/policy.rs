@@ -69,7 +69,7 @@ mod tests {
     fn a_good_policy_says_what_it_allows() {
         let text = described("[commands]\nallow = []\n").unwrap();
         assert!(text.contains("commands    none"), "{text}");
-        assert!(text.contains("subsystems  system, storage, updates"), "{text}");
+        assert!(text.contains("subsystems  system, storage, updates, containers"), "{text}");
     }
 
     #[test]

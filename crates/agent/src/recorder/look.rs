@@ -12,7 +12,7 @@ use argosy_domain::{
     text::clip,
 };
 use argosy_wire::report::{
-    StorageLevel, StorageReport, SubsystemReport, SystemReport, UpdatesReport,
+    ContainersReport, StorageLevel, StorageReport, SubsystemReport, SystemReport, UpdatesReport,
 };
 
 use crate::{scheduler::InventoryOutcome, spool::Measured};
@@ -60,6 +60,7 @@ impl Seen {
                 of_storage(&report)
             }
             Some(SubsystemReport::Updates(report)) => of_updates(&report),
+            Some(SubsystemReport::Containers(report)) => of_containers(&report),
         };
         (values, news)
     }
@@ -157,6 +158,17 @@ fn of_storage(report: &StorageReport) -> Vec<Measured> {
         .map(|measured| Measured { label: label.clone(), ..measured })
     };
     report.mounts.iter().flat_map(of_mount).collect()
+}
+
+fn of_containers(report: &ContainersReport) -> Vec<Measured> {
+    if report.engine.is_none() {
+        return Vec::new();
+    }
+    vec![
+        value("containers_running", f64::from(report.running)),
+        value("containers_total", f64::from(report.total)),
+        value("containers_unhealthy", f64::from(report.unhealthy)),
+    ]
 }
 
 fn of_updates(report: &UpdatesReport) -> Vec<Measured> {

@@ -67,6 +67,33 @@ pub enum CollectError {
         /// The operating system's reason.
         source: sysinfo::Error,
     },
+    /// The socket of a container engine is there, and not for this process.
+    #[error(
+        "{path} may not be opened by this agent: it is for the group {group}. Whoever is in that \
+         group can do anything on this host"
+    )]
+    SocketClosed {
+        /// The socket.
+        path: PathBuf,
+        /// Who may.
+        group: String,
+    },
+    /// The socket of a container engine is there, and no answer comes.
+    #[error("the container engine behind {path} does not answer")]
+    EngineSilent {
+        /// The socket.
+        path: PathBuf,
+        /// What was noticed.
+        source: io::Error,
+    },
+    /// A container engine said no.
+    #[error("the container engine behind {path} answered with status {status}")]
+    EngineRefused {
+        /// The socket.
+        path: PathBuf,
+        /// The HTTP status.
+        status: u16,
+    },
     /// The run was stopped from outside: the program is shutting down.
     #[error("the run was stopped")]
     Stopped,

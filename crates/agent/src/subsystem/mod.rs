@@ -6,9 +6,11 @@
 //! the compiler then names every other place.
 //!
 //! *Invariant:* a collector only reads. It changes nothing on the host, takes no lock that a
-//! package manager would wait for, needs no privilege, opens no connection, and starts only
-//! programs with fixed arguments (never a shell) and bounded output.
+//! package manager would wait for, needs no privilege, opens no connection but to the socket of a
+//! container engine on this host, and starts only programs with fixed arguments (never a shell) and
+//! bounded output.
 
+pub mod containers;
 mod error;
 mod exclusive;
 mod reboot;
@@ -39,6 +41,7 @@ pub fn collector(subsystem: Subsystem) -> Box<dyn Collector> {
         Subsystem::System => Box::new(system::SystemCollector::default()),
         Subsystem::Storage => Box::new(storage::StorageCollector::default()),
         Subsystem::Updates => Box::new(updates::UpdatesCollector::default()),
+        Subsystem::Containers => Box::new(containers::ContainersCollector::default()),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a machine reports, for people.
 
+mod containers;
+
 use std::time::Duration;
 
 use argosy_domain::subsystem::Subsystem;
@@ -99,6 +101,7 @@ pub fn draw(view: &View, report: &SubsystemReport, extent: &Extent) -> String {
         SubsystemReport::System(report) => system(view, report, extent),
         SubsystemReport::Storage(report) => storage(view, report),
         SubsystemReport::Updates(report) => updates(view, report, extent),
+        SubsystemReport::Containers(report) => containers::draw(view, report, extent),
     }
 }
 

@@ -51,7 +51,9 @@ fn check_report(subsystem: Subsystem, report: &[u8]) -> AppResult<SubsystemRepor
 fn hostname(report: &SubsystemReport) -> Option<String> {
     match report {
         SubsystemReport::System(system) => text::name(&system.hostname).ok(),
-        SubsystemReport::Storage(_) | SubsystemReport::Updates(_) => None,
+        SubsystemReport::Storage(_)
+        | SubsystemReport::Updates(_)
+        | SubsystemReport::Containers(_) => None,
     }
 }
 

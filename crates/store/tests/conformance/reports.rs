@@ -80,19 +80,20 @@ async fn subsystems_get_defaults_once(db: Db) {
     let mut reader = db.store.read("list").await.unwrap();
     let rows = reader.subsystems().list(&org(), &id("a")).await.unwrap();
     let names: Vec<_> = rows.iter().map(|row| row.subsystem).collect();
-    assert_eq!(names, [Subsystem::Storage, Subsystem::System, Subsystem::Updates]);
+    let all = [Subsystem::Containers, Subsystem::Storage, Subsystem::System, Subsystem::Updates];
+    assert_eq!(names, all);
     for row in &rows {
         assert_eq!(row.schedule, row.subsystem.default_schedule());
     }
-    assert_eq!((rows[0].breaker.as_str(), rows[0].last_run_at), ("closed", None));
-    assert_eq!((rows[2].breaker.as_str(), rows[2].last_run_at), ("open", Some(at(7))));
-    assert_eq!(rows[2].last_error.as_deref(), Some("it broke"));
+    assert_eq!((rows[1].breaker.as_str(), rows[1].last_run_at), ("closed", None));
+    assert_eq!((rows[3].breaker.as_str(), rows[3].last_run_at), ("open", Some(at(7))));
+    assert_eq!(rows[3].last_error.as_deref(), Some("it broke"));
     let breakers = reader.subsystems().breakers_of(&[id("a"), id("ghost")]).await.unwrap();
     assert_eq!(breakers.len(), 1);
     let of_a = &breakers[&id("a")];
     assert_eq!(
         (of_a.len(), of_a["updates"].as_str(), of_a["system"].as_str()),
-        (3, "open", "closed")
+        (4, "open", "closed")
     );
 }
 

@@ -88,12 +88,51 @@ fn json_names_the_subsystem_and_the_units() {
     assert_eq!(json["refreshed_at"], "1970-01-01T00:00:00.000000Z");
 }
 
+fn containers() -> ContainersReport {
+    ContainersReport {
+        engine: Some(EngineReport {
+            name: "docker".into(),
+            version: "29.0.1".into(),
+            socket: "/run/docker.sock".into(),
+        }),
+        running: 1,
+        total: 1,
+        unhealthy: 0,
+        containers: vec![ContainerReport {
+            id: "9cd87474be90".into(),
+            name: "web".into(),
+            image: "nginx:1.27".into(),
+            state: "running".into(),
+            status: "Up 5 minutes (healthy)".into(),
+            health: Some(ContainerHealth::Healthy),
+            created_at: Some(Timestamp::from_seconds(1)),
+            ports: vec![PortReport {
+                private: 80,
+                public: Some(8_080),
+                address: "0.0.0.0".into(),
+                protocol: "tcp".into(),
+            }],
+            compose_project: Some("shop".into()),
+            compose_service: Some("web".into()),
+        }],
+        images_total: 1,
+        images: vec![ImageReport {
+            id: "e216a057b1cb".into(),
+            tags: vec!["nginx:1.27".into()],
+            size_bytes: 1,
+            created_at: None,
+        }],
+        truncated: false,
+    }
+}
+
 #[test]
 fn a_report_reads_back_as_it_was_written_and_knows_its_subsystem() {
     for (report, subsystem) in [
         (SubsystemReport::System(system()), Subsystem::System),
         (SubsystemReport::Storage(storage()), Subsystem::Storage),
         (SubsystemReport::Updates(updates()), Subsystem::Updates),
+        (SubsystemReport::Containers(containers()), Subsystem::Containers),
     ] {
         let text = serde_json::to_string(&report).unwrap();
         assert_eq!(serde_json::from_str::<SubsystemReport>(&text).unwrap(), report);
@@ -144,6 +183,19 @@ fn every_list_has_its_limit() {
     let mut report = updates();
     report.packages = vec![report.packages[0].clone(); PACKAGES_MAX + 1];
     assert_too_long(SubsystemReport::Updates(report), "packages", PACKAGES_MAX);
+    let mut report = containers();
+    report.images = vec![report.images[0].clone(); IMAGES_MAX + 1];
+    assert_too_long(SubsystemReport::Containers(report), "images", IMAGES_MAX);
+    let mut report = containers();
+    report.images[0].tags = vec![String::new(); TAGS_MAX + 1];
+    assert_too_long(SubsystemReport::Containers(report), "images.tags", TAGS_MAX);
+    let mut report = containers();
+    let port = report.containers[0].ports[0].clone();
+    report.containers[0].ports = vec![port; PORTS_MAX + 1];
+    assert_too_long(SubsystemReport::Containers(report), "containers.ports", PORTS_MAX);
+    let mut report = containers();
+    report.containers = vec![report.containers[0].clone(); CONTAINERS_MAX + 1];
+    assert_too_long(SubsystemReport::Containers(report), "containers", CONTAINERS_MAX);
 }
 
 fn assert_too_long(report: SubsystemReport, field: &'static str, max: usize) {
@@ -158,6 +210,7 @@ fn every_text_has_its_limit() {
         SubsystemReport::System(system()),
         SubsystemReport::Storage(storage()),
         SubsystemReport::Updates(updates()),
+        SubsystemReport::Containers(containers()),
     ] {
         let json = serde_json::to_value(report).unwrap();
         let mut paths = Vec::new();

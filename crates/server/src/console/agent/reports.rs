@@ -5,7 +5,8 @@
 
 use argosy_domain::time::Timestamp;
 use argosy_wire::report::{
-    PackageManager, StorageLevel, StorageReport, SubsystemReport, SystemReport, UpdatesReport,
+    ContainerHealth, ContainerReport, ContainersReport, PackageManager, StorageLevel,
+    StorageReport, SubsystemReport, SystemReport, UpdatesReport,
 };
 
 use crate::{
@@ -18,6 +19,8 @@ use crate::{
 
 /// Pending packages that a page names.
 const PACKAGES_MAX: usize = 50;
+/// Containers that a page names.
+const CONTAINERS_SHOWN: usize = 50;
 
 /// A mounted file system.
 pub(super) struct Mount {
@@ -35,6 +38,16 @@ pub(super) struct Package {
     pub(super) current: String,
     pub(super) available: String,
     pub(super) security: bool,
+}
+
+/// A container.
+pub(super) struct Container {
+    pub(super) name: String,
+    pub(super) image: String,
+    pub(super) ports: String,
+    pub(super) project: String,
+    pub(super) status: String,
+    pub(super) badge: Badge,
 }
 
 /// A process.
@@ -55,6 +68,7 @@ pub(super) struct Report {
     pub(super) processes: Vec<Process>,
     pub(super) mounts: Vec<Mount>,
     pub(super) packages: Vec<Package>,
+    pub(super) containers: Vec<Container>,
     pub(super) more: usize,
     /// As it came, where this version cannot read it.
     pub(super) raw: String,
@@ -143,6 +157,48 @@ fn updates(shown: &mut Report, updates: UpdatesReport) {
     shown.packages = packages.into_iter().take(PACKAGES_MAX).map(package).collect();
 }
 
+fn containers(shown: &mut Report, report: ContainersReport) {
+    let Some(engine) = report.engine else {
+        shown.facts = vec![Fact::text("Container engine", "none was found")];
+        return;
+    };
+    shown.facts = vec![
+        Fact::text("Container engine", format!("{} {}", engine.name, engine.version)),
+        Fact::text("Running", format!("{} of {}", report.running, report.total)),
+        Fact::text("Images", report.images_total.to_string()),
+        Fact::code("Socket", engine.socket),
+    ];
+    if report.unhealthy > 0 {
+        shown.notes.push(Badge::new("bad", format!("{} unhealthy", report.unhealthy)));
+    }
+    let total = usize::try_from(report.total).unwrap_or(usize::MAX);
+    shown.more = total.saturating_sub(report.containers.len().min(CONTAINERS_SHOWN));
+    let listed = report.containers.into_iter().take(CONTAINERS_SHOWN);
+    shown.containers = listed.map(container).collect();
+}
+
+fn container(one: ContainerReport) -> Container {
+    let published = one
+        .ports
+        .iter()
+        .filter_map(|port| Some(format!("{} → {}/{}", port.public?, port.private, port.protocol)));
+    let (tone, word) = match one.health {
+        Some(ContainerHealth::Unhealthy) => ("bad", "unhealthy"),
+        Some(ContainerHealth::Starting) => ("warn", "starting"),
+        Some(ContainerHealth::Healthy) => ("ok", "healthy"),
+        None if one.state == "running" => ("ok", "running"),
+        None => ("off", one.state.as_str()),
+    };
+    Container {
+        badge: Badge::new(tone, word),
+        ports: published.collect::<Vec<_>>().join(", "),
+        project: one.compose_project.unwrap_or_default(),
+        name: one.name,
+        image: one.image,
+        status: one.status,
+    }
+}
+
 /// A report as a page shows it.
 pub(super) fn report(row: &ReportRecord, now: Timestamp) -> Report {
     let mut shown = Report {
@@ -154,6 +210,7 @@ pub(super) fn report(row: &ReportRecord, now: Timestamp) -> Report {
         processes: Vec::new(),
         mounts: Vec::new(),
         packages: Vec::new(),
+        containers: Vec::new(),
         more: 0,
         raw: String::new(),
     };
@@ -161,6 +218,7 @@ pub(super) fn report(row: &ReportRecord, now: Timestamp) -> Report {
         Ok(SubsystemReport::System(report)) => system(&mut shown, report),
         Ok(SubsystemReport::Storage(report)) => storage(&mut shown, report),
         Ok(SubsystemReport::Updates(report)) => updates(&mut shown, report),
+        Ok(SubsystemReport::Containers(report)) => containers(&mut shown, report),
         Err(_) => shown.raw = String::from_utf8_lossy(&row.report).into_owned(),
     }
     shown

@@ -61,6 +61,7 @@ fn about(subsystem: Subsystem) -> &'static str {
         Subsystem::System => "Processor, memory, load, processes, kernel",
         Subsystem::Storage => "File systems and how full they are",
         Subsystem::Updates => "Pending packages of the operating system",
+        Subsystem::Containers => "What Docker or Podman runs: containers, health, ports, images",
     }
 }
 
