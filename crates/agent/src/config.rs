@@ -31,6 +31,11 @@ pub const POLICY_FILE_DEFAULT: &str = "/etc/argosy-agent/policy.toml";
 const HEARTBEAT_INTERVAL: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(5)..=Duration::from_secs(240);
 
+/// Memory that the agent may hold while subsystems run; idle it holds a tenth of that.
+const MEMORY_MAX_MIB: u32 = 128;
+/// A lower limit would end every run.
+const MEMORY_MIN_MIB: u32 = 32;
+
 /// The settings as they were written.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -61,6 +66,8 @@ pub struct AgentSettings {
     pub allow_insecure_transport: bool,
     /// What the fleet may do on this host.
     pub policy_file: PathBuf,
+    /// Memory that the agent may hold while subsystems run, in MiB; 0 for no limit.
+    pub memory_max_mib: u32,
     /// `error`, `warn`, `info`, `debug`, `trace`.
     pub log_level: String,
     /// `text` or `json`.
@@ -83,6 +90,7 @@ impl Default for AgentSettings {
             server_pin: None,
             allow_insecure_transport: false,
             policy_file: POLICY_FILE_DEFAULT.into(),
+            memory_max_mib: MEMORY_MAX_MIB,
             log_level: "info".into(),
             log_format: "text".into(),
         }
@@ -104,6 +112,7 @@ impl Settings for AgentSettings {
         "server_pin",
         "allow_insecure_transport",
         "policy_file",
+        "memory_max_mib",
         "log_level",
         "log_format",
     ];
@@ -136,6 +145,9 @@ pub enum InvalidSetting {
     /// Not a duration, or too short or too long.
     #[error("heartbeat_interval {0}")]
     Heartbeat(#[from] InvalidSpan),
+    /// Less than the agent itself needs.
+    #[error("memory_max_mib must be {MEMORY_MIN_MIB} or more, or 0 for no limit")]
+    Memory,
     /// Outside its bounds.
     #[error("heartbeat_interval must be from 5s to 4m")]
     HeartbeatBounds,
@@ -193,6 +205,8 @@ pub struct AgentConfig {
     pub pin: Option<Bytes32>,
     /// What the fleet may do on this host.
     pub policy_file: PathBuf,
+    /// Memory that the agent may hold while subsystems run, in MiB; 0 for no limit.
+    pub memory_max_mib: u32,
 }
 
 impl AgentSettings {
@@ -233,6 +247,7 @@ impl AgentSettings {
             labels: Labels::try_from(self.labels.clone())?,
             ca_file: self.ca_file.clone(),
             policy_file: self.policy_file.clone(),
+            memory_max_mib: self.memory()?,
         })
     }
 
@@ -250,6 +265,14 @@ impl AgentSettings {
         match (set, token.and_then(|token| token.pin)) {
             (Some(set), Some(of_token)) if set != of_token => Err(InvalidSetting::TwoPins),
             (set, of_token) => Ok(set.or(of_token)),
+        }
+    }
+
+    fn memory(&self) -> Result<u32, InvalidSetting> {
+        match self.memory_max_mib {
+            0 => Ok(0),
+            max if max >= MEMORY_MIN_MIB => Ok(max),
+            _ => Err(InvalidSetting::Memory),
         }
     }
 

@@ -114,6 +114,7 @@ mod tests {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
             recorder: Recorder::new().0,
+            bounds: crate::bounds::Bounds::of_process(0),
         });
         Configurator::new(Arc::clone(dir), scheduler, held)
     }

@@ -15,6 +15,7 @@
 pub mod backoff;
 mod blocking;
 pub mod boot;
+pub mod bounds;
 pub mod cli;
 pub mod command;
 pub mod config;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     backoff::Backoff,
+    bounds::Bounds,
     config::{AgentConfig, AgentSettings},
     configuration::{self, Configurator},
     courier::Courier,
@@ -275,6 +276,7 @@ async fn work(
         clock: Arc::clone(&deps.clock),
         entropy: Arc::clone(&deps.entropy),
         recorder: recorder.clone(),
+        bounds: Bounds::of_process(config.memory_max_mib),
     });
     let ids = IdSource::new(Arc::clone(&deps.clock), Arc::clone(&deps.entropy));
     let journal = Arc::new(Journal::open(&home.dir, &ids)?);

@@ -90,6 +90,8 @@ pub async fn start(
         state_dir: Some(state_dir),
         // What goes to an address of this very host does not leave it.
         allow_insecure_transport: true,
+        // The memory of this process is the server's.
+        memory_max_mib: 0,
         ..agent_settings()?
     };
     Ok(tokio::spawn(async move {

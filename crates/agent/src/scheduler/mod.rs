@@ -25,7 +25,7 @@ pub use mailbox::{InventoryOutcome, Mailbox};
 pub use run::RunError;
 pub use runner::SubsystemRunner;
 
-use crate::{policy_file::PolicyFile, recorder::Recorder, subsystem::Collector};
+use crate::{bounds::Bounds, policy_file::PolicyFile, recorder::Recorder, subsystem::Collector};
 use run::{Station, told};
 
 /// Between the first runs of two subsystems, so that they do not load the host at once.
@@ -47,6 +47,8 @@ pub struct SchedulerParts {
     pub entropy: Arc<dyn Entropy>,
     /// Where outcomes are told.
     pub recorder: Recorder,
+    /// What runs may make of the process.
+    pub bounds: Bounds,
 }
 
 /// The scheduler. Clones share one.
@@ -61,13 +63,15 @@ struct Shared {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     recorder: Recorder,
+    bounds: Bounds,
     mailbox: Mailbox,
 }
 
 impl Scheduler {
     /// A scheduler and the mailbox that it fills. Nothing runs before [`Self::run`].
     pub fn new(parts: SchedulerParts) -> (Self, Mailbox) {
-        let SchedulerParts { collectors, schedules, policy, clock, entropy, recorder } = parts;
+        let SchedulerParts { collectors, schedules, policy, clock, entropy, recorder, bounds } =
+            parts;
         let stations = collectors.into_iter().map(|collector| {
             let subsystem = collector.subsystem();
             let default = || subsystem.default_schedule();
@@ -77,7 +81,7 @@ impl Scheduler {
         let mailbox = Mailbox::default();
         let stations = stations.collect();
         let shared =
-            Shared { stations, policy, clock, entropy, recorder, mailbox: mailbox.clone() };
+            Shared { stations, policy, clock, entropy, recorder, bounds, mailbox: mailbox.clone() };
         (Self { shared: Arc::new(shared) }, mailbox)
     }
 
@@ -166,7 +170,7 @@ impl Shared {
             return Err(RunError::Disabled);
         }
         self.allowed(subsystem).await?;
-        let (outcome, result) = station.run(&*self.clock).await;
+        let (outcome, result) = station.run(&*self.clock, &self.bounds).await;
         self.recorder.outcome(&outcome);
         self.mailbox.post(outcome);
         result

@@ -18,7 +18,10 @@ use futures::FutureExt as _;
 use tokio::sync::Notify;
 
 use super::mailbox::InventoryOutcome;
-use crate::subsystem::{CollectError, Collector};
+use crate::{
+    bounds::{Bounds, Exceeded},
+    subsystem::{CollectError, Collector},
+};
 
 /// Why a run has no report.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +35,9 @@ pub enum RunError {
     /// It took too long and was stopped.
     #[error("stopped after {}", format_span(*.0))]
     TimedOut(Duration),
+    /// The agent held more memory than it may.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
     /// The collector says why.
     #[error(transparent)]
     Collect(#[from] CollectError),
@@ -86,10 +92,11 @@ impl Station {
     pub(super) async fn run(
         &self,
         clock: &dyn Clock,
+        bounds: &Bounds,
     ) -> (InventoryOutcome, Result<Vec<u8>, RunError>) {
         let _turn = self.turn.lock().await;
         let (captured_at, began) = (clock.now(), clock.since_boot());
-        let result = self.collect().await;
+        let result = self.collect(bounds).await;
         let ended = clock.since_boot();
         let breaker = self.step(|breaker| {
             let next = match &result {
@@ -109,11 +116,15 @@ impl Station {
         (outcome, result)
     }
 
-    async fn collect(&self) -> Result<Vec<u8>, RunError> {
+    async fn collect(&self, bounds: &Bounds) -> Result<Vec<u8>, RunError> {
         let timeout = self.schedule().timeout;
         let collect = AssertUnwindSafe(async { self.collector.collect().await }).catch_unwind();
-        let report = tokio::time::timeout(timeout, collect)
-            .await
+        let collected = tokio::select! {
+            biased;
+            exceeded = bounds.exceeded() => return Err(exceeded.into()),
+            collected = tokio::time::timeout(timeout, collect) => collected,
+        };
+        let report = collected
             .map_err(|_elapsed| RunError::TimedOut(timeout))?
             .map_err(|_panic| RunError::Panicked)??;
         report.check().map_err(|error| RunError::OutOfBounds(error.to_string()))?;

@@ -40,6 +40,7 @@ fn failure(error: &RunError) -> RunOutcome {
         RunError::TimedOut(_) => return RunOutcome::TimedOut { error: told(error) },
         RunError::Disabled => "subsystem_disabled",
         RunError::Refused(_) => "refused_by_policy",
+        RunError::Exceeded(_) => "memory_exceeded",
         RunError::Collect(_) => "collection_failed",
         RunError::Panicked => "panicked",
         RunError::OutOfBounds(_) => "invalid_report",

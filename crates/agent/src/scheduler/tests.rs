@@ -85,6 +85,15 @@ fn rig_with(
     schedules: BTreeMap<Subsystem, Schedule>,
     manners: &[(Subsystem, Manner)],
 ) -> Rig {
+    bounded_rig(policy, schedules, manners, Bounds::of_process(0))
+}
+
+fn bounded_rig(
+    policy: PolicyFile,
+    schedules: BTreeMap<Subsystem, Schedule>,
+    manners: &[(Subsystem, Manner)],
+    bounds: Bounds,
+) -> Rig {
     let mut runs = BTreeMap::new();
     let collectors = manners.iter().map(|(subsystem, manner)| {
         let counter = Arc::new(AtomicUsize::new(0));
@@ -99,6 +108,7 @@ fn rig_with(
         clock: Arc::new(PausedClock(Instant::now())),
         entropy: Arc::new(OsEntropy),
         recorder: Recorder::new().0,
+        bounds,
     });
     Rig { scheduler, mailbox, runs }
 }
@@ -213,4 +223,30 @@ async fn a_command_gets_the_report_and_the_server_gets_it_as_inventory() {
     let outcome = runner.run(Subsystem::Storage).await;
     let report = rig.mailbox.take().await.remove(0).report.unwrap();
     assert_eq!(outcome, RunOutcome::Succeeded { report });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_fills_the_agents_memory_ends_and_says_so() {
+    const MIB: u64 = 1024 * 1024;
+    let held = Arc::new(AtomicUsize::new(20));
+    let look = Arc::clone(&held);
+    let bounds = Bounds::measured_by(100, move || Some(look.load(Ordering::SeqCst) as u64 * MIB));
+    let manners = [(Subsystem::Storage, Manner::Hangs)];
+    let rig = bounded_rig(PolicyFile::defaults(), BTreeMap::new(), &manners, bounds);
+    let filling = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        held.store(130, Ordering::SeqCst);
+    };
+    let began = Instant::now();
+    let (ran, ()) = tokio::join!(rig.scheduler.run_now(Subsystem::Storage), filling);
+    let why = "stopped, because the agent holds 130 MiB of memory and may hold 100 MiB";
+    assert_eq!(ran.unwrap_err().to_string(), why);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    // The server learns it as any other failure, and the next run is tried again.
+    let told = rig.mailbox.take().await;
+    assert_eq!(told[0].report.as_ref().unwrap_err(), why);
+    held.store(20, Ordering::SeqCst);
+    let run = tokio::time::timeout(MINUTE / 2, rig.scheduler.run_now(Subsystem::Storage)).await;
+    assert!(run.is_err(), "within the limit nothing is stopped");
+    assert_eq!(rig.runs(Subsystem::Storage), 2);
 }

@@ -1,7 +1,8 @@
 //! Runs the host's own programs for a collector.
 //!
 //! *Invariant:* no shell, no inherited environment, no input, nothing read beyond a named limit; a
-//! program does not outlive the run that started it.
+//! program has less claim to the processor than anything else on the host, a limit of memory, and does
+//! not outlive the run that started it.
 
 use std::{
     io,
@@ -9,6 +10,7 @@ use std::{
     process::{ExitStatus, Stdio},
 };
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit, setpriority_process};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     process::Command,
@@ -20,6 +22,10 @@ use super::CollectError;
 pub(super) const STDOUT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// What is kept of a program's complaints.
 const STDERR_BYTES_MAX: usize = 2 * 1024;
+/// Memory that a program may ask for. Package managers of large hosts need a third of it.
+const MEMORY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// How far a program stands back for others, as nice(1) has it.
+const NICENESS: i32 = 10;
 /// Where the host's own programs find each other.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -82,6 +88,7 @@ impl<'a> Tool<'a> {
             false => CollectError::ToolNotRun { tool: self.program.to_owned(), source },
         };
         let mut child = self.command().spawn().map_err(not_run)?;
+        bound(child.id());
         let stdout = child.stdout.take().ok_or(CollectError::Stopped)?;
         let stderr = child.stderr.take().ok_or(CollectError::Stopped)?;
         let bytes_max = self.stdout_bytes_max;
@@ -97,6 +104,17 @@ impl<'a> Tool<'a> {
         )?;
         let status = child.wait().await.map_err(not_run)?;
         Ok(ToolOutput { tool, status, stdout: text(&stdout), stderr: text(&stderr) })
+    }
+}
+
+/// Bounds a program that has just begun. One that has ended already needs none.
+fn bound(id: Option<u32>) {
+    let id = id.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let Some(id) = id else { return };
+    let memory = Rlimit { current: Some(MEMORY_BYTES_MAX), maximum: Some(MEMORY_BYTES_MAX) };
+    let bounded = prlimit(Some(id), Resource::Data, memory).map(drop);
+    if let Err(error) = bounded.and_then(|()| setpriority_process(Some(id), NICENESS)) {
+        tracing::debug!(%error, "a program could not be bounded");
     }
 }
 
@@ -144,6 +162,18 @@ mod tests {
 
     fn sh<'a>(script: &'a str) -> Tool<'a> {
         Tool::new(Path::new("/bin/sh")).args(["-c", script])
+    }
+
+    #[tokio::test]
+    async fn a_program_stands_back_and_cannot_take_all_memory() {
+        // Bounded a moment after its start: it waits for that.
+        let bounded = "until [ \"$(nice)\" -ge 10 ]; do :; done; ";
+        let limit = format!("{bounded} ulimit -d");
+        let shown = sh(&limit).run().await.unwrap().succeeded().unwrap();
+        assert_eq!(shown.trim(), "1048576");
+        let greedy = format!("{bounded} exec dd if=/dev/zero of=/dev/null bs=2G count=1");
+        let error = sh(&greedy).run().await.unwrap().succeeded().unwrap_err().to_string();
+        assert!(error.contains("memory exhausted"), "{error}");
     }
 
     #[tokio::test]
