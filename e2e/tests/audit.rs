@@ -9,6 +9,7 @@ use argosy_e2e::{
     on_both,
     process::{PATIENCE, program, python, root, until},
     server::TestServer,
+    user::TestUser,
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -171,9 +172,12 @@ async fn a_tampered_database_is_found_out(place: Place) {
     let server = TestServer::start(&place).await;
     tokens(&server, 5).await;
     assert!(argosy(&server, &["audit", "verify"]).await.0);
+    let ada = TestUser::make(&server, "ada", "viewer").await;
     let refused = async |needle: &str| {
         let (whole, said) = argosy(&server, &["audit", "verify"]).await;
         assert!(!whole && said.contains(needle), "{needle}: {said}");
+        let page = ada.page(&server, "/console/audit/verify").await.page;
+        assert!(page.contains("<strong>No.</strong>") && page.contains(needle), "{needle}: {page}");
     };
     raw(&place, "UPDATE audit_entries SET actor = 'user:eve' WHERE position = 4").await;
     refused("position 4").await;

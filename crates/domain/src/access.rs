@@ -18,6 +18,12 @@ pub use scopes::{Scopes, UnknownScope};
 pub enum Permission {
     /// See accounts.
     AccountsRead,
+    /// Make an account.
+    AccountsCreate,
+    /// Change an account.
+    AccountsUpdate,
+    /// Delete an account.
+    AccountsDelete,
     /// See agents and their inventory.
     AgentsRead,
     /// Approve or reject a registration.
@@ -90,8 +96,11 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 38] = [
         Self::AccountsRead,
+        Self::AccountsCreate,
+        Self::AccountsUpdate,
+        Self::AccountsDelete,
         Self::AgentsRead,
         Self::AgentsApprove,
         Self::AgentsQuarantine,
@@ -132,6 +141,9 @@ impl Permission {
     pub fn scope(self) -> &'static str {
         match self {
             Self::AccountsRead => "accounts:read",
+            Self::AccountsCreate => "accounts:create",
+            Self::AccountsUpdate => "accounts:update",
+            Self::AccountsDelete => "accounts:delete",
             Self::AgentsRead => "agents:read",
             Self::AgentsApprove => "agents:approve",
             Self::AgentsQuarantine => "agents:quarantine",

@@ -71,6 +71,10 @@ pub enum AuditAction {
     KeyRevoked,
     /// An account was made.
     AccountCreated,
+    /// An account was changed.
+    AccountUpdated,
+    /// An account was deleted.
+    AccountDeleted,
     /// An organisation was made.
     OrganisationCreated,
     /// An organisation was renamed, shut out, or let in again.
@@ -141,6 +145,8 @@ impl AuditAction {
             Self::KeyCreated => "key.created",
             Self::KeyRevoked => "key.revoked",
             Self::AccountCreated => "account.created",
+            Self::AccountUpdated => "account.updated",
+            Self::AccountDeleted => "account.deleted",
             Self::OrganisationCreated => "organisation.created",
             Self::OrganisationUpdated => "organisation.updated",
             Self::SubsystemUpdated => "subsystem.updated",

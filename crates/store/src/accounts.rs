@@ -87,4 +87,23 @@ impl Accounts<'_, ReadWrite> {
             .await?;
         account(&row)
     }
+
+    /// Saves what can change about an account. [`StoreError::Conflict`] `account_name` when the
+    /// organisation has another one of that name.
+    pub async fn save(&mut self, account: &Account) -> Result<(), StoreError> {
+        let sql = "UPDATE accounts SET name = $3, provider = $4, external_id = $5, regions = $6
+            WHERE org_id = $1 AND id = $2";
+        let query = self.conn.query(TABLE, sql).bind(&account.org).bind(account.id);
+        let query = query.bind(account.name.as_str()).bind(account.provider.as_deref());
+        let regions = Value::from_iter(account.regions.iter().map(String::as_str));
+        query.bind(account.external_id.as_deref()).bind(regions).execute().await?;
+        Ok(())
+    }
+
+    /// Deletes an account; false when there is none. [`StoreError::BrokenReference`] while anything
+    /// belongs to it.
+    pub async fn delete(&mut self, org: &OrgId, id: AccountId) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM accounts WHERE org_id = $1 AND id = $2";
+        self.conn.query(TABLE, sql).bind(org).bind(id).changed().await
+    }
 }

@@ -58,6 +58,13 @@ aggregate! {
 }
 
 impl<A> Orgs<'_, A> {
+    /// The organisation of that id.
+    pub async fn get(&mut self, org: &OrgId) -> Result<Option<Organisation>, StoreError> {
+        let sql = select!("WHERE id = $1");
+        let row = self.conn.query(TABLE, sql).bind(org).fetch_optional().await?;
+        row.as_ref().map(organisation).transpose()
+    }
+
     /// Every organisation, newest first.
     pub async fn list(&mut self, page: &PageRequest) -> Result<Page<Organisation>, StoreError> {
         let select = Select::new(select!("WHERE 1 = 1"), []).page(ORDER, page);

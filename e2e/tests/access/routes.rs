@@ -101,6 +101,7 @@ impl Route {
     pub(crate) fn body(&self, name: &str, token: &str) -> Option<Value> {
         let tail = self.template.trim_start_matches("/api/v1");
         match (self.method.as_str(), tail) {
+            ("POST", "/accounts") => Some(json!({ "name": name })),
             ("POST", "/bootstrap-tokens") => Some(json!({ "name": name })),
             ("POST", "/auth/keys") => Some(json!({ "name": name, "scopes": ["keys:create"] })),
             ("POST", "/agents/register") => Some(json!({ "name": name, "bootstrap_token": token })),
@@ -129,7 +130,7 @@ impl Route {
             ("POST", "/keys/rotate") => Some(json!({ "uses": [] })),
             ("POST", "/users") => Some(json!({ "name": name, "role": "viewer" })),
             ("POST", "/organisations") => Some(json!({ "id": name, "name": name, "admin": "ada" })),
-            ("PATCH", "/users/{id}" | "/organisations/{id}") => Some(json!({})),
+            ("PATCH", "/accounts/{id}" | "/users/{id}" | "/organisations/{id}") => Some(json!({})),
             // Which are refused behind the gate.
             ("POST", "/auth/login" | "/auth/setup") => Some(json!({})),
             ("POST", "/auth/password") => {

@@ -17,6 +17,7 @@ use crate::callers::key_with;
 /// A thing that a path can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Noun {
+    Account,
     Agent,
     Command,
     FanOut,
@@ -30,7 +31,8 @@ pub(crate) enum Noun {
 
 impl Noun {
     /// Every noun.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Account,
         Self::Agent,
         Self::Command,
         Self::FanOut,
@@ -47,6 +49,7 @@ impl Noun {
         let owner = template.split("/{id}").next().filter(|owner| *owner != template)?;
         let owner = owner.trim_start_matches("/api/v1").trim_start_matches("/discovery");
         Some(match owner.trim_start_matches("/console") {
+            "/accounts" => Self::Account,
             "/agents" => Self::Agent,
             "/auth/keys" | "/keys" => Self::Key,
             "/auth/sessions" | "/sessions" => Self::Session,
@@ -92,6 +95,11 @@ impl Targets {
             return id.clone();
         }
         let id = match noun {
+            Noun::Account => {
+                let body = json!({ "name": self.fresh_name() });
+                let made = server.client.post("/api/v1/accounts", &server.admin_key, &body).await;
+                made.expect(201)["id"].to_string()
+            }
             Noun::Agent => self.agent(server).await.agent_id,
             Noun::Command => self.command(server).await,
             Noun::FanOut => {

@@ -17,7 +17,7 @@ use argosy_domain::{
 use argosy_e2e::server::TestServer;
 use argosy_store::{InventoryRow, Store, Tx};
 
-use crate::world::SYSTEM;
+use crate::{packages::put, world::SYSTEM};
 
 const STORAGE: &str = r#"{"subsystem":"storage","mounts":[{"mount_point":"/","device":"/dev/vda1",
 "fs":"ext4","total_bytes":107374182400,"used_bytes":68719476736,"free_bytes":38654705664,
@@ -188,6 +188,24 @@ async fn reported(tx: &mut Tx, id: &AgentId, now: Timestamp) {
     }
 }
 
+/// What the hosts of a fleet have pending.
+async fn outdated(tx: &mut Tx, now: Timestamp, count: usize) {
+    let packages = [
+        ("openssl", "3.0.11-1~deb12u2", "3.0.15-1~deb12u1", true),
+        ("linux-image-amd64", "6.1.106-3", "6.1.112-1", true),
+        ("curl", "7.88.1-10+deb12u7", "7.88.1-10+deb12u8", true),
+        ("tzdata", "2024a-0+deb12u1", "2024b-0+deb12u1", false),
+        ("postgresql-15", "15.8-0+deb12u1", "15.9-0+deb12u1", false),
+        ("base-files", "12.4+deb12u7", "12.4+deb12u8", false),
+    ];
+    for n in 0..count.min(200) {
+        let agent = agent(n, now);
+        if matches!(agent.state, AgentState::Approved(_)) {
+            put(tx, &agent.id, &packages[n % 3..n % 3 + 1 + n % 4]).await;
+        }
+    }
+}
+
 /// Puts a fleet of `count` into the store of a server. Gives the agent of which most is known.
 pub(crate) async fn settle(server: &TestServer, count: usize) -> AgentId {
     let (store, now): (Store, _) = (server.store().await, server.clock.now());
@@ -214,6 +232,7 @@ pub(crate) async fn settle(server: &TestServer, count: usize) -> AgentId {
     measured(&mut tx, &known, now).await;
     reported(&mut tx, &known, now).await;
     commands(&mut tx, now).await;
+    outdated(&mut tx, now, count).await;
     tx.commit().await.unwrap();
     store.close().await;
     known

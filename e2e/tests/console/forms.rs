@@ -69,7 +69,8 @@ async fn decisions_are_taken_and_recorded_with_their_reason(place: Place) {
 /// Everything that a forged call could have changed.
 async fn state(world: &World) -> Vec<Value> {
     let mut state = world.server.agents().await;
-    for list in ["users", "auth/keys", "bootstrap-tokens", "commands"] {
+    for list in ["users", "accounts", "organisations", "auth/keys", "bootstrap-tokens", "commands"]
+    {
         let path = format!("/api/v1/{list}?limit=500");
         let mut page = world.server.client.get(&path, &world.server.admin_key).await.expect(200);
         for item in page["items"].as_array_mut().unwrap() {
@@ -96,6 +97,8 @@ async fn a_page_of_somebody_else_changes_nothing(place: Place) {
         "/console/enrol".to_owned(),
         "/console/keys/new".to_owned(),
         "/console/users/new".to_owned(),
+        "/console/accounts/new".to_owned(),
+        "/console/organisations/new".to_owned(),
         "/console/settings".to_owned(),
         "/console/password".to_owned(),
         "/console/sign-out".to_owned(),

@@ -4,8 +4,10 @@
 mod entry;
 mod fleet;
 mod forms;
+mod installation;
 mod keyboard;
 mod orders;
+mod packages;
 mod pages;
 mod pictures;
 mod reach;

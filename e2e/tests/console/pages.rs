@@ -125,7 +125,7 @@ async fn agents_are_found_by_what_the_address_says(place: Place) {
         ("?q=WEB", "web-1 web-2"),
         ("?status=pending", "web-2"),
         ("?label=env%3Dprod", "db-1"),
-        ("?account=1&q=db", "db-1"),
+        ("?account=1&q=db-1", "db-1"),
         ("?connected=yes", ""),
         ("?version=0.1.0&status=approved", "db-1 web-1"),
         ("?review=1", ""),

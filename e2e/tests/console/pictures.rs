@@ -1,7 +1,10 @@
 //! Pictures of every page, for people to judge; and how fast the first pages are with ten thousand
 //! agents. `scripts/screenshots` makes the pictures.
 
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use argosy_domain::id::AgentId;
 use argosy_e2e::{
@@ -25,21 +28,33 @@ const IN_DOCS: [(&str, &str, u32, bool); 6] = [
     ("enrol", "/console/enrol", 1280, true),
 ];
 
-const PATHS: [&str; 21] = [
+const PATHS: [&str; 35] = [
     "/console",
     "/console/agents",
     "/console/agents?q=nobody",
     "/console/agents/{id}",
+    "/console/agents/{id}/schedule",
     "/console/agents/{cloned}",
     "/console/agents/{id}/revoke",
     "/console/agents/{pending}/approve",
     "/console/approvals",
     "/console/commands",
+    "/console/commands/{command}",
+    "/console/commands/new",
+    "/console/commands/new?q=web&health=healthy&subsystem=system&preview=1",
+    "/console/fan-outs",
+    "/console/fan-outs/{order}",
+    "/console/packages",
+    "/console/packages?view=agents",
     "/console/enrol",
     "/console/tokens",
     "/console/accounts",
+    "/console/accounts/1",
     "/console/audit",
+    "/console/audit/verify",
     "/console/security",
+    "/console/organisations",
+    "/console/organisations/default",
     "/console/users",
     "/console/keys",
     "/console/keys/new",
@@ -47,12 +62,14 @@ const PATHS: [&str; 21] = [
     "/console/settings",
     "/console/nothing",
     "/docs/",
+    "/docs/enrolment",
+    "/docs/commands",
 ];
-
 struct Camera {
     server: TestServer,
     browser: Browser,
     known: AgentId,
+    order: String,
     folder: PathBuf,
 }
 
@@ -75,6 +92,10 @@ impl Camera {
                 .await
                 .expect(200);
         }
+        let order = match agents {
+            0 => "nobody".to_owned(),
+            _ => Self::order(&server).await,
+        };
         let ada = TestUser::make(&server, "ada", "admin").await;
         let browser = Browser::start().await;
         browser.window(1280, 800, false).await;
@@ -83,7 +104,20 @@ impl Camera {
         browser.fill("#password", &ada.password).await;
         browser.click("main button").await;
         browser.wait("the overview", "location.pathname === '/console'").await;
-        Self { server, browser, known, folder: root().join("target/screenshots") }
+        Self { server, browser, known, order, folder: root().join("target/screenshots") }
+    }
+
+    /// A command to many, under way.
+    async fn order(server: &TestServer) -> String {
+        let order = json!({ "kind": "subsystem.run", "params": { "subsystem": "storage" },
+            "selector": { "q": "web" }, "concurrency": 3, "max_errors": 2 });
+        server.client.post("/api/v1/commands", &server.admin_key, &order).await.text("id")
+    }
+
+    async fn command(&self) -> String {
+        let path = "/api/v1/commands?state=failed";
+        let page = self.server.client.get(path, &self.server.admin_key).await.expect(200);
+        page["items"][0]["id"].as_str().unwrap_or("nobody").to_owned()
     }
 
     async fn agent_in(&self, status: &str) -> String {
@@ -93,7 +127,8 @@ impl Camera {
     }
 
     async fn path(&self, template: &str) -> String {
-        let known = template.replace("{id}", self.known.as_str());
+        let known = template.replace("{id}", self.known.as_str()).replace("{order}", &self.order);
+        let known = known.replace("{command}", &self.command().await);
         let pending = known.replace("{pending}", &self.agent_in("pending").await);
         pending.replace("{cloned}", &self.agent_in("quarantined").await)
     }
@@ -148,7 +183,7 @@ async fn pictures_of_every_page() {
     }
     async fn large(place: Place) {
         let camera = Camera::ready(&place, 10_000).await;
-        camera.take_all("large", &[(1024, false)]).await;
+        camera.take_all("large", &[(1024, false), (1024, true)]).await;
         camera.browser.close().await;
     }
     on_sqlite(empty).await;
@@ -156,16 +191,20 @@ async fn pictures_of_every_page() {
     on_sqlite(large).await;
 }
 
-/// The first pages with ten thousand agents. The bound is wide: tests run unoptimised, beside others.
+/// The first pages with ten thousand agents, over loopback: from the first byte asked for to the last
+/// one read. The figure to hold is 100 ms with optimised programs on a quiet machine, and is printed;
+/// the bound is wide, for tests run unoptimised and beside others.
 async fn pages_stay_quick(place: Place) {
     let server = TestServer::start(&place).await;
     settle(&server, 10_000).await;
     let ada = TestUser::make(&server, "ada", "admin").await;
     for path in ["/console", "/console/agents", "/console/approvals", "/console/agents?q=web-19"] {
-        ada.page(&server, path).await;
-        let asked = Instant::now();
-        let page = ada.page(&server, path).await;
-        let elapsed = asked.elapsed();
+        let (mut page, mut elapsed) = (ada.page(&server, path).await, Duration::MAX);
+        for _ in 0..5 {
+            let asked = Instant::now();
+            page = ada.page(&server, path).await;
+            elapsed = elapsed.min(asked.elapsed());
+        }
         assert_eq!(page.status, 200);
         println!("{path}: {} ms, {} bytes", elapsed.as_millis(), page.page.len());
         assert!(elapsed.as_millis() < 2_000, "{path} took {elapsed:?}");

@@ -5,7 +5,8 @@ use argosy_domain::{
     time::{Timestamp, parse_span},
 };
 use argosy_wire::rest::{
-    discovery::{Account, Resource},
+    accounts::Account,
+    discovery::Resource,
     keys::{ApiKey, CreateKey, CreatedKey},
     system::AuditEntry,
     tokens::{CreateToken, CreatedToken, Token},

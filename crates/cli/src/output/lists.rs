@@ -1,7 +1,8 @@
 //! Tokens, keys, audit entries, security events, resources and accounts for people.
 
 use argosy_wire::rest::{
-    discovery::{Account, Resource},
+    accounts::Account,
+    discovery::Resource,
     keys::{ApiKey, CreatedKey},
     security::SecurityEvent,
     system::AuditEntry,

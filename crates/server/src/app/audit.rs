@@ -1,6 +1,8 @@
 //! The audit log: written inside the transaction of what it records, chained soon after.
 
 mod chain;
+mod lines;
+mod verify;
 
 use argosy_domain::{
     access::{Caller, Permission},
@@ -15,6 +17,7 @@ pub use self::chain::{
     AuditExport, CHECKPOINT_ENTRIES, CHECKPOINT_INTERVAL, EXPORT_BATCH, ExportPart, SEAL_BATCH,
     Sealed,
 };
+pub use self::verify::{VERIFIED_MAX, Verdict};
 use super::{App, Origin, error::AppResult, paging::PageQuery};
 
 /// What is recorded beside who, when and where.

@@ -190,8 +190,12 @@ impl App {
         loop {
             for change in self.authorities().take_changes().await {
                 match change {
-                    AuthorityChange::Agent(agent) => self.recheck_stream(&agent).await,
+                    AuthorityChange::Agent(agent) => {
+                        self.feed().agents_changed();
+                        self.recheck_stream(&agent).await;
+                    }
                     AuthorityChange::Anybody => {
+                        self.feed().agents_changed();
                         for agent in self.hub().agents() {
                             self.recheck_stream(&agent).await;
                         }

@@ -129,6 +129,13 @@ impl App {
         Ok(after)
     }
 
+    /// One organisation.
+    pub async fn show_organisation(&self, caller: &Caller, id: &OrgId) -> AppResult<Organisation> {
+        Self::of_installation(caller, Permission::OrganisationsRead)?;
+        let organisation = self.store().read("organisations.show").await?.orgs().get(id).await?;
+        organisation.ok_or_else(|| AppError::not_found("organisation"))
+    }
+
     /// The organisations of the installation, newest first.
     pub async fn list_organisations(
         &self,

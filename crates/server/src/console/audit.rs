@@ -1,5 +1,7 @@
-//! The audit log, filtered; and how to check it without this server.
+//! The audit log: filtered, verified, and how to verify it without this server.
 
+use argosy_domain::chain::ChainPosition;
+use argosy_wire::{audit::VerifiedExport, problem::Code};
 use askama::Template;
 use serde_json::Value;
 
@@ -7,11 +9,11 @@ use super::{
     answer::{Shown, page},
     fields::link,
     frame::Frame,
-    show::{self, When, when},
+    show::{self, Fact, When, when},
     visit::Visit,
 };
 use crate::app::{
-    audit::AuditQuery,
+    audit::{AuditQuery, VERIFIED_MAX, Verdict},
     error::AppError,
     paging::{PageQuery, cursor_text},
 };
@@ -69,6 +71,7 @@ fn path_of(target: &str) -> String {
     match target.split_once(':') {
         Some(("agent", id)) => format!("/console/agents/{id}"),
         Some(("command", id)) => format!("/console/commands/{id}"),
+        Some(("fan_out", id)) => format!("/console/fan-outs/{id}"),
         Some(_) | None => String::new(),
     }
 }
@@ -118,6 +121,65 @@ pub(super) async fn list(visit: Visit) -> Shown {
         first: if query.has("cursor") { to(None) } else { String::new() },
         entries,
     })
+}
+
+#[derive(Template)]
+#[template(path = "verified.html")]
+struct VerifiedPage {
+    frame: Frame,
+    /// What was found, where all is well.
+    verdict: String,
+    /// What is wrong.
+    broken: String,
+    facts: Vec<Fact>,
+    offline: String,
+}
+
+fn whole(export: &VerifiedExport) -> (String, Vec<Fact>) {
+    let entries = show::several(export.head.position.0, "entry is", "entries are");
+    let verdict = format!(
+        "{entries} there, unchanged and in order, and the last one is covered by a signature of \
+         this server."
+    );
+    let mut facts = vec![
+        Fact::text("Entries", show::count(export.head.position.0)),
+        Fact::text("Checkpoints", show::count(export.checkpoints)),
+    ];
+    if let Some(last) = &export.last_checkpoint {
+        facts.push(Fact::text("Last checkpoint", show::exact(last.time)));
+    }
+    facts.push(Fact::code("Link of the last entry", format!("{:?}", export.head.link)));
+    facts.push(Fact::code("Signed by the server", export.server.to_string()));
+    (verdict, facts)
+}
+
+fn too_long(end: ChainPosition) -> AppError {
+    let (entries, most) = (show::count(end.0), show::count(VERIFIED_MAX));
+    let why = format!(
+        "the log has {entries} entries, and a page verifies {most} at most: export it, and run \
+         argosy audit verify"
+    );
+    AppError::because(Code::TooLarge, why)
+}
+
+/// Whether the log is what it was, in words.
+pub(super) async fn verify(visit: Visit) -> Shown {
+    let (verdict, broken, facts) = match visit.app.verify_audit(&visit.caller).await? {
+        Verdict::Whole(export) => {
+            let (verdict, facts) = whole(&export);
+            (verdict, String::new(), facts)
+        }
+        Verdict::Broken(broken) => {
+            let at = broken.position();
+            let at = at.map(|position| Fact::text("At position", position.to_string()));
+            (String::new(), format!("{}.", broken.reason), at.into_iter().collect())
+        }
+        Verdict::TooLong(end) => return Err(too_long(end).into()),
+    };
+    let frame = visit.frame("Is the log whole?", "audit").await;
+    let pin = visit.app.keyring().thumbprint();
+    let offline = format!("argosy audit verify audit.ndjson --pin {pin}");
+    page(&VerifiedPage { frame, verdict, broken, facts, offline })
 }
 
 #[cfg(test)]

@@ -31,7 +31,8 @@ pub(super) struct Bar {
     pub(super) parts: Vec<(&'static str, u64)>,
 }
 
-fn escaped(text: &str) -> String {
+/// A text that stays text in a picture.
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

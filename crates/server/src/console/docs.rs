@@ -13,6 +13,7 @@ use rust_embed::RustEmbed;
 
 use super::{
     answer::{Refused, Shown, page},
+    diagram,
     frame::{Frame, Theme},
     visit::Visit,
 };
@@ -124,7 +125,17 @@ fn heading_text(events: &[Event<'_>], at: usize) -> String {
     texts.collect()
 }
 
-/// Diagrams are drawn by a script of others, which no page here loads.
+/// The text of the code block that begins at `at`.
+fn block_text(events: &[Event<'_>], at: usize) -> String {
+    let inside = events[at..].iter().take_while(|e| !matches!(e, Event::End(TagEnd::CodeBlock)));
+    let texts = inside.filter_map(|event| {
+        let Event::Text(text) = event else { return None };
+        Some(text.as_ref())
+    });
+    texts.collect()
+}
+
+/// What repository hosts draw from its text, and [`diagram`] here.
 fn is_diagram(kind: &CodeBlockKind<'_>) -> bool {
     matches!(kind, CodeBlockKind::Fenced(language) if language.as_ref() == "mermaid")
 }
@@ -164,7 +175,9 @@ fn placed<'a>(name: &str, events: &[Event<'a>], at: usize) -> Vec<Event<'a>> {
             vec![Event::Start(Tag::Image { link_type, dest_url, title, id })]
         }
         Event::Start(Tag::CodeBlock(ref kind)) if is_diagram(kind) => {
-            vec![raw("<details><summary>Diagram, as text</summary>\n"), event]
+            let drawn = diagram::drawn(&block_text(events, at)).unwrap_or_default();
+            let text = "<details><summary>The diagram as text</summary>";
+            vec![raw(format!("{drawn}\n{text}\n")), event]
         }
         Event::End(TagEnd::CodeBlock) if ends_diagram(events, at) => {
             vec![event, raw("</details>\n")]
@@ -209,9 +222,13 @@ pub(super) async fn index(State(app): State<App>, request: Request) -> Shown {
 }
 
 fn picture(name: &str) -> Option<Response> {
-    let file = Pages::get(name).filter(|_| name.ends_with(".png"))?;
-    let headers =
-        [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "public, max-age=3600")];
+    let kind = match name.rsplit_once('.')?.1 {
+        "png" => "image/png",
+        "svg" => "image/svg+xml",
+        _ => return None,
+    };
+    let file = Pages::get(name)?;
+    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "public, max-age=3600")];
     Some((headers, file.data.into_owned()).into_response())
 }
 
@@ -255,6 +272,24 @@ mod tests {
             assert!(html.contains("<h1 id="), "{name}");
             assert!(!html.contains("<script"), "{name}");
         }
+    }
+
+    #[test]
+    fn every_diagram_of_the_pages_is_drawn() {
+        let mut drawn = 0;
+        for entry in entries(false).into_iter().chain(entries(true)) {
+            let name = entry.path.trim_start_matches("/docs/").to_owned();
+            // What those who write one begin with shows how a diagram is written.
+            if name.ends_with("0000-template") {
+                continue;
+            }
+            let text = source(&name).unwrap();
+            let wanted = text.matches("```mermaid").count();
+            let found = rendered(&name, &text).matches("<svg class=\"diagram\"").count();
+            assert_eq!(found, wanted, "{name}");
+            drawn += found;
+        }
+        assert!(drawn > 5);
     }
 
     #[test]

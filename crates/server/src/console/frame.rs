@@ -103,6 +103,7 @@ const NAV: [(&str, &[NavEntry]); 4] = [
             ("agents", "Agents", "/console/agents", Some(Permission::AgentsRead)),
             ("approvals", "Approvals", "/console/approvals", Some(Permission::AgentsRead)),
             ("commands", "Commands", "/console/commands", Some(Permission::CommandsRead)),
+            ("packages", "Packages", "/console/packages", Some(Permission::UpdatesRead)),
         ],
     ),
     (
@@ -124,6 +125,12 @@ const NAV: [(&str, &[NavEntry]); 4] = [
         "Access",
         &[
             ("users", "Users", "/console/users", Some(Permission::UsersRead)),
+            (
+                "organisations",
+                "Organisations",
+                "/console/organisations",
+                Some(Permission::OrganisationsRead),
+            ),
             ("keys", "API keys", "/console/keys", Some(Permission::KeysRead)),
             ("sessions", "Your sessions", "/console/sessions", None),
             ("settings", "Settings", "/console/settings", Some(Permission::SettingsRead)),
@@ -164,8 +171,9 @@ impl Visit {
     fn nav(&self, here: &str, pending: u64) -> Vec<NavGroup> {
         let first = self.caller.org() == Some(&OrgId::default_org());
         let sees = |key: &str, needs: Option<Permission>| {
-            // The settings are those of the installation.
-            (first || key != "settings") && needs.is_none_or(|needs| self.may(needs))
+            // Settings and organisations are the installation's.
+            (first || !["settings", "organisations"].contains(&key))
+                && needs.is_none_or(|needs| self.may(needs))
         };
         let groups = NAV.iter().map(|(title, entries)| {
             let seen = entries.iter().filter(|(key, _, _, needs)| sees(key, *needs));

@@ -18,6 +18,7 @@ mod chart;
 mod commands;
 mod compose;
 mod confirm;
+mod diagram;
 mod docs;
 mod enrol;
 mod entry;
@@ -26,7 +27,9 @@ mod fields;
 mod frame;
 mod keys;
 mod notice;
+mod organisations;
 mod overview;
+mod packages;
 mod rulings;
 mod security;
 mod sessions;
@@ -132,6 +135,7 @@ routes! {
     get "/console/fan-outs/{id}" Scope(P::CommandsRead), fan_outs::show, "One command to many, with its progress and its agents";
     get "/console/fan-outs/{id}/cancel" Scope(P::CommandsCancel), fan_outs::cancel_form, "What follows from withdrawing a command to many";
     post "/console/fan-outs/{id}/cancel" Scope(P::CommandsCancel), fan_outs::cancel, "Withdraws a command to many";
+    get "/console/packages" Scope(P::UpdatesRead), packages::list, "Pending packages over the fleet";
     get "/console/enrol" Scope(P::TokensCreate), enrol::form, "What a new enrolment token shall be good for";
     post "/console/enrol" Scope(P::TokensCreate), enrol::create, "Makes a token, shows it once, and waits for the machine";
     get "/console/tokens" Scope(P::TokensRead), tokens::list, "Enrolment tokens";
@@ -144,6 +148,17 @@ routes! {
     get "/console/keys/{id}/revoke" Scope(P::KeysRevoke), keys::revoke_form, "What follows from revoking a key";
     post "/console/keys/{id}/revoke" Scope(P::KeysRevoke), keys::revoke, "Revokes a key, and what was made with it";
     get "/console/accounts" Scope(P::AccountsRead), accounts::list, "Accounts";
+    get "/console/accounts/new" Scope(P::AccountsCreate), accounts::form, "What a new account is called";
+    post "/console/accounts/new" Scope(P::AccountsCreate), accounts::create, "Makes an account";
+    get "/console/accounts/{id}" Scope(P::AccountsRead), accounts::show, "One account";
+    post "/console/accounts/{id}" Scope(P::AccountsUpdate), accounts::update, "Changes an account";
+    get "/console/accounts/{id}/delete" Scope(P::AccountsDelete), accounts::delete_form, "What follows from deleting an account";
+    post "/console/accounts/{id}/delete" Scope(P::AccountsDelete), accounts::delete, "Deletes an account that nothing belongs to";
+    get "/console/organisations" Scope(P::OrganisationsRead), organisations::list, "Organisations. Organisation `default` only";
+    get "/console/organisations/new" Scope(P::OrganisationsCreate), organisations::form, "Id, name and first administrator of a new organisation. Organisation `default` only";
+    post "/console/organisations/new" Scope(P::OrganisationsCreate), organisations::create, "Makes an organisation and shows the password of its administrator once. Organisation `default` only";
+    get "/console/organisations/{id}" Scope(P::OrganisationsRead), organisations::show, "One organisation. Organisation `default` only";
+    post "/console/organisations/{id}" Scope(P::OrganisationsUpdate), organisations::update, "Renames an organisation, shuts everybody of it out, or lets them in again. Organisation `default` only";
     get "/console/users" Scope(P::UsersRead), users::list, "Users";
     get "/console/users/new" Scope(P::UsersCreate), users::form, "Name and role of a new user";
     post "/console/users/new" Scope(P::UsersCreate), users::create, "Makes a user and shows the password once";
@@ -159,6 +174,7 @@ routes! {
     get "/docs/" Nothing, docs::index, "The documentation";
     get "/docs/{*page}" Nothing, docs::show, "A page of it";
     get "/console/audit" Scope(P::AuditRead), audit::list, "The audit log";
+    get "/console/audit/verify" Scope(P::AuditRead), audit::verify, "Verifies the audit log, and says in words what came of it";
 }
 
 /// An address below the console that is none.

@@ -21,6 +21,8 @@ const NOTICES: &[(&str, &str)] = &[
     ("token-revoked", "Revoked. No further machine can ask to join with it."),
     ("key-revoked", "Revoked. The key is refused from now on, and so is what was made with it."),
     ("user-deleted", "Deleted, with every session and key of the user."),
+    ("account-made", "Made. Tokens can be bound to it."),
+    ("account-deleted", "Deleted. The audit log stays."),
     ("ended", "The session has ended."),
 ];
 

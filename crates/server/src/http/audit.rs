@@ -2,17 +2,7 @@
 
 use std::io;
 
-use argosy_wire::{
-    bytes::{Bytes32, Fixed, encode},
-    rest::{
-        audit::{
-            EXPORT_FORMAT, EXPORT_MEDIA_TYPE, ExportEnd, ExportHeader, ExportLine,
-            ExportedCheckpoint, ExportedEntry,
-        },
-        enrolment::SignedJson,
-    },
-    succession::Cosigned,
-};
+use argosy_wire::rest::audit::{EXPORT_MEDIA_TYPE, ExportLine};
 use axum::{
     body::{Body, Bytes},
     extract::State,
@@ -25,12 +15,7 @@ use super::{
     answer::{Answer, Problems},
     extract::By,
 };
-use crate::app::{
-    App,
-    audit::{AuditExport, ExportPart},
-    error::AppError,
-    records::{CheckpointRecord, SealedRecord},
-};
+use crate::app::{App, audit::AuditExport, error::AppError};
 
 /// Exports the audit log.
 ///
@@ -47,7 +32,7 @@ use crate::app::{
 )]
 pub(super) async fn export(State(app): State<App>, By(caller): By) -> Answer<impl IntoResponse> {
     let export = app.export_audit(&caller).await?;
-    let header = text(&[header_line(&app, &export)]).map_err(AppError::internal)?;
+    let header = text(&[export.header()]).map_err(AppError::internal)?;
     let lines = stream::try_unfold(Step::Header(header, export), next);
     let headers = [
         (header::CONTENT_TYPE, EXPORT_MEDIA_TYPE),
@@ -70,11 +55,8 @@ async fn next(step: Step) -> io::Result<Option<(Bytes, Step)>> {
     match step {
         Step::Header(header, export) => Ok(Some((header, Step::Parts(export)))),
         Step::Parts(mut export) => match export.next().await.map_err(io::Error::other)? {
-            Some(part) => Ok(Some((text(&lines(part))?, Step::Parts(export)))),
-            None => {
-                let end = ExportLine::End(ExportEnd { position: export.end() });
-                Ok(Some((text(&[end])?, Step::Over)))
-            }
+            Some(part) => Ok(Some((text(&part.into_lines())?, Step::Parts(export)))),
+            None => Ok(Some((text(&[export.end_line()])?, Step::Over))),
         },
         Step::Over => Ok(None),
     }
@@ -87,47 +69,4 @@ fn text(lines: &[ExportLine]) -> io::Result<Bytes> {
         text.push(b'\n');
     }
     Ok(text.into())
-}
-
-fn header_line(app: &App, export: &AuditExport) -> ExportLine {
-    let keyring = app.keyring();
-    ExportLine::Header(ExportHeader {
-        format: EXPORT_FORMAT.to_owned(),
-        server: keyring.thumbprint(),
-        identity_key: keyring.identity_public(),
-        org: export.org().to_string(),
-        exported_at: app.now().to_string(),
-        successors: keyring.successors().iter().map(Cosigned::to_json).collect(),
-    })
-}
-
-/// Entries in order, each checkpoint after the entry that it names.
-fn lines(part: ExportPart) -> Vec<ExportLine> {
-    let mut checkpoints = part.checkpoints.into_iter().peekable();
-    let mut lines = Vec::new();
-    for sealed in part.entries {
-        let position = sealed.head.position;
-        lines.push(entry(&sealed));
-        while let Some(row) = checkpoints.next_if(|row| row.position <= position) {
-            lines.push(checkpoint(&row));
-        }
-    }
-    lines
-}
-
-fn entry(sealed: &SealedRecord) -> ExportLine {
-    let link: Bytes32 = Fixed(sealed.head.link.0);
-    let (position, entry) = (sealed.head.position, sealed.entry.chained());
-    ExportLine::Entry(ExportedEntry { position, link, entry })
-}
-
-fn checkpoint(row: &CheckpointRecord) -> ExportLine {
-    let signed = |payload: &[u8], signature: &[u8]| SignedJson {
-        payload: encode(payload),
-        signature: encode(signature),
-    };
-    ExportLine::Checkpoint(ExportedCheckpoint {
-        checkpoint: signed(&row.checkpoint.payload, &row.checkpoint.signature),
-        certificate: signed(&row.certificate.payload, &row.certificate.signature),
-    })
 }

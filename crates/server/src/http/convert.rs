@@ -17,9 +17,10 @@ use argosy_wire::{
     bytes::encode,
     rest::{
         Page,
+        accounts::Account as WireAccount,
         agents::{Agent, Review as WireReview, Sighting},
         commands::{Command as WireCommand, Receipt},
-        discovery::{Account as WireAccount, Resource},
+        discovery::Resource,
         enrolment::{ServerKeys, SignedJson},
         fan_outs::FanOut as WireFanOut,
         inventory::InventoryReport,

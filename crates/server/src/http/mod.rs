@@ -3,6 +3,7 @@
 //! *Invariant:* nothing is decided here and the store is not named here. Every route is in the
 //! OpenAPI document, because the document and the routes are made by the same call.
 
+mod accounts;
 mod agents;
 mod answer;
 mod audit;
@@ -147,7 +148,8 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(users::update, users::delete))
         .routes(routes!(auth::create_key, auth::list_keys))
         .routes(routes!(auth::revoke_key))
-        .routes(routes!(system::accounts))
+        .routes(routes!(accounts::list, accounts::create))
+        .routes(routes!(accounts::show, accounts::update, accounts::delete))
         .routes(routes!(system::audit))
         .routes(routes!(audit::export))
         .routes(routes!(events::stream))

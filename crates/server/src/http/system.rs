@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use argosy_wire::rest::{
     Page,
-    discovery::Account,
     system::{AuditEntry, FleetStatus, Health, Ready},
 };
 use axum::{Json as Answered, extract::State, http::StatusCode};
@@ -86,20 +85,6 @@ pub(super) async fn status(
         connected: fleet.connected,
         commands_open: fleet.commands_open,
     }))
-}
-
-/// Lists accounts.
-#[utoipa::path(
-    get, path = "/accounts", tag = "accounts", security(("api_key" = ["accounts:read"])),
-    responses((status = 200, body = Page<Account>), Problems)
-)]
-pub(super) async fn accounts(
-    State(app): State<App>,
-    By(caller): By,
-) -> Answer<Answered<Page<Account>>> {
-    let accounts = app.list_accounts(&caller).await?;
-    let items = accounts.into_iter().map(convert::account).collect();
-    Ok(Answered(Page { items, next_cursor: None }))
 }
 
 /// Which audit entries to list.

@@ -18,6 +18,7 @@ conformance!(
     the_default_organisation_is_made_once,
     organisations_are_renamed_and_shut_out,
     accounts_are_numbered_over_all_organisations,
+    accounts_change_and_go_when_nothing_belongs_to_them,
     keys_are_found_listed_and_revoked,
     uses_of_keys_are_noted_in_a_batch,
     tokens_survive_the_store,
@@ -70,6 +71,8 @@ async fn organisations_are_renamed_and_shut_out(db: Db) {
     assert_eq!(reader.orgs().disabled().await.unwrap(), std::slice::from_ref(&other));
     let page = PageRequest { limit: 10, after: None };
     assert_eq!(reader.orgs().list(&page).await.unwrap().items[0], expected);
+    assert_eq!(reader.orgs().get(&other).await.unwrap(), Some(expected));
+    assert_eq!(reader.orgs().get(&id("nobody")).await.unwrap(), None);
 }
 
 async fn accounts_are_numbered_over_all_organisations(db: Db) {
@@ -94,6 +97,41 @@ async fn accounts_are_numbered_over_all_organisations(db: Db) {
     let mut tx = db.store.write("test").await.unwrap();
     let twice = tx.accounts().create(&org(), "prod", None, None, &[], at(4)).await;
     assert!(matches!(twice, Err(StoreError::Conflict { what: "account_name" })), "{twice:?}");
+}
+
+async fn accounts_change_and_go_when_nothing_belongs_to_them(db: Db) {
+    let made = db
+        .write(async |tx| tx.accounts().create(&org(), "prod", None, None, &[], at(2)).await)
+        .await;
+    let changed = Account {
+        name: "live".into(),
+        provider: Some("gcp".into()),
+        external_id: Some("p-1".into()),
+        regions: vec!["europe-west3".into()],
+        ..made.clone()
+    };
+    db.write(async |tx| tx.accounts().save(&changed).await).await;
+    let get = async || {
+        let mut reader = db.store.read("test").await.unwrap();
+        reader.accounts().get(&org(), made.id).await.unwrap()
+    };
+    assert_eq!(get().await, Some(changed.clone()));
+    let other = Account { org: id("other"), name: "theirs".into(), ..changed.clone() };
+    db.write(async |tx| tx.accounts().save(&other).await).await;
+    assert_eq!(get().await, Some(changed.clone()), "nobody else's");
+    let mut tx = db.store.write("test").await.unwrap();
+    let taken = Account { name: "default".into(), ..changed };
+    let refused = tx.accounts().save(&taken).await;
+    assert!(matches!(refused, Err(StoreError::Conflict { what: "account_name" })), "{refused:?}");
+    drop(tx);
+    insert_agents(&db, &["a"]).await;
+    let mut tx = db.store.write("test").await.unwrap();
+    let refused = tx.accounts().delete(&org(), AccountId::DEFAULT).await;
+    assert!(matches!(refused, Err(StoreError::BrokenReference)), "{refused:?}");
+    drop(tx);
+    assert!(!db.write(async |tx| tx.accounts().delete(&id("other"), made.id).await).await);
+    assert!(db.write(async |tx| tx.accounts().delete(&org(), made.id).await).await);
+    assert_eq!(get().await, None);
 }
 
 fn new_key(name: &str, second: i64) -> NewApiKey {

@@ -94,21 +94,3 @@ pub struct Resource {
     /// Last seen, by the server's clock.
     pub last_seen_at: String,
 }
-
-/// An account.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Account {
-    /// Its number.
-    pub id: i64,
-    /// For people.
-    pub name: String,
-    /// Such as `aws`.
-    pub provider: Option<String>,
-    /// The provider's own id of it.
-    pub external_id: Option<String>,
-    /// Regions in use.
-    pub regions: Vec<String>,
-    /// When it was made.
-    pub created_at: String,
-}

@@ -4,6 +4,7 @@
 //! other people's agents) and checked by the use case, so that a bad value is answered field by
 //! field. Times are RFC 3339 in UTC, bytes base64url without padding, ids strings.
 
+pub mod accounts;
 pub mod agents;
 pub mod audit;
 pub mod check_in;

@@ -191,6 +191,10 @@ impl AuditExport {
         &self.org
     }
 
+    pub(super) fn app(&self) -> &App {
+        &self.app
+    }
+
     /// How far it goes.
     pub fn end(&self) -> ChainPosition {
         self.end

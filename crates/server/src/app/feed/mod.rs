@@ -1,7 +1,7 @@
 //! What changes, told to those who watch: security events, agents, commands.
 //!
-//! One reader per process looks at the store twice a second, for the organisations that somebody
-//! watches, and tells what is new. So nothing is written for watchers, what other servers change is
+//! One reader per process looks at the store twice a second, and at once when somebody decided about
+//! an agent, for the organisations that somebody watches, and tells what is new. So nothing is written for watchers, what other servers change is
 //! seen too, and nobody watching costs nothing. *Invariant:* a watcher who does not read costs a
 //! bounded amount of memory, and only until it is cut off.
 
@@ -38,6 +38,9 @@ const BEHIND_MAX: usize = 4_096;
 const AT_ONCE_MAX: usize = 2_000;
 /// How often the store is read.
 const READ_EVERY: Duration = Duration::from_millis(500);
+
+/// How long a decision about an agent waits for others that are told with it.
+const GATHER: Duration = Duration::from_millis(100);
 
 /// A kind of event, as watchers choose it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -168,6 +171,8 @@ pub struct Feed {
     items: broadcast::Sender<Said>,
     wanted: Notify,
     is_ready: Notify,
+    /// Somebody decided about an agent.
+    decided: Notify,
     closing: CancellationToken,
 }
 
@@ -178,6 +183,7 @@ impl Default for Feed {
             items: broadcast::Sender::new(BEHIND_MAX),
             wanted: Notify::new(),
             is_ready: Notify::new(),
+            decided: Notify::new(),
             closing: CancellationToken::new(),
         }
     }
@@ -226,6 +232,11 @@ impl Feed {
     }
 
     /// The reader knows the present state of an organisation.
+    /// An agent was decided about: it is looked at soon.
+    pub(super) fn agents_changed(&self) {
+        self.decided.notify_one();
+    }
+
     fn knows(&self, org: &OrgId) {
         if self.lock().ready.insert(org.clone()) {
             self.is_ready.notify_waiters();

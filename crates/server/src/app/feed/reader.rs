@@ -12,7 +12,7 @@ use argosy_domain::{
 use argosy_store::{AgentNow, PageRequest, SecurityFilter};
 use tokio::time::sleep;
 
-use super::{AgentChange, FeedEvent, FeedItem, News, READ_EVERY};
+use super::{AgentChange, FeedEvent, FeedItem, GATHER, News, READ_EVERY};
 use crate::app::{App, error::AppResult};
 
 /// How far back each reading looks: for what was committed late, and for clocks of other servers.
@@ -22,7 +22,7 @@ const ROWS_MAX: u32 = 5_000;
 /// Agents of an organisation that are watched.
 const AGENTS_MAX: u32 = 100_000;
 
-/// Agents are compared in each second pass: that reads every row of them.
+/// Agents are compared in each second pass, and when one was decided about: that reads every row.
 const AGENTS_EVERY: u64 = 2;
 
 /// What was told of an organisation.
@@ -85,22 +85,29 @@ impl App {
     /// Reads and tells, for as long as it is polled.
     pub(crate) async fn run_feed(&self) {
         let mut known = BTreeMap::<OrgId, Known>::new();
+        let mut decided = false;
         loop {
             let orgs = self.feed().begin_pass();
             known.retain(|org, _| orgs.contains(org));
             for org in &orgs {
                 let known = known.entry(org.clone()).or_default();
-                match self.read_changes(org, known).await {
+                let with_agents = decided || known.passes.is_multiple_of(AGENTS_EVERY);
+                match self.read_changes(org, known, with_agents).await {
                     Ok(news) => self.tell(org, known, news),
                     Err(error) => tracing::debug!(%error, "the feed could not be read"),
                 }
             }
+            decided = false;
             if orgs.is_empty() {
                 self.feed().wanted.notified().await;
-            } else {
-                tokio::select! {
-                    () = sleep(READ_EVERY) => {}
-                    () = self.feed().wanted.notified() => {}
+                continue;
+            }
+            tokio::select! {
+                () = sleep(READ_EVERY) => {}
+                () = self.feed().wanted.notified() => {}
+                () = self.feed().decided.notified() => {
+                    decided = true;
+                    sleep(GATHER).await;
                 }
             }
         }
@@ -115,14 +122,18 @@ impl App {
         self.feed().knows(org);
     }
 
-    async fn read_changes(&self, org: &OrgId, known: &mut Known) -> AppResult<News> {
+    async fn read_changes(
+        &self,
+        org: &OrgId,
+        known: &mut Known,
+        with_agents: bool,
+    ) -> AppResult<News> {
         let now = self.now();
         let since = now.minus(LOOK_BACK);
         let mut reader = self.store().read("feed").await?;
-        let agents = if known.passes.is_multiple_of(AGENTS_EVERY) {
-            Some(reader.feed().agents(org, since, AGENTS_MAX).await?)
-        } else {
-            None
+        let agents = match with_agents {
+            true => Some(reader.feed().agents(org, since, AGENTS_MAX).await?),
+            false => None,
         };
         let commands = reader.feed().commands(org, since, ROWS_MAX).await?;
         let filter = SecurityFilter { since: Some(since), ..SecurityFilter::default() };
