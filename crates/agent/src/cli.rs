@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::packages::settings::SETTINGS_FILE_DEFAULT;
+
 /// Enrols this machine with an Argosy server, reports how it is, and carries out what the server
 /// signs and this host's policy allows.
 #[derive(Debug, Parser)]
@@ -84,6 +86,9 @@ pub enum Command {
     /// Look at this host's policy.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Carry out one signed package command, as root, for an agent that is not root. Started by
+    /// systemd, with the agent's connection as standard input. Reads no settings of the agent.
+    PackageHelper(PackageHelperArgs),
 }
 
 /// Arguments of `enroll`.
@@ -125,6 +130,14 @@ pub struct RepinArgs {
     /// Trust whatever the server shows, without a question. Prefer --server-pin.
     #[arg(long)]
     pub yes: bool,
+}
+
+/// Arguments of `package-helper`.
+#[derive(Debug, Args)]
+pub struct PackageHelperArgs {
+    /// The helper's settings.
+    #[arg(long, value_name = "FILE", default_value = SETTINGS_FILE_DEFAULT)]
+    pub settings: PathBuf,
 }
 
 /// Arguments of `status`.

@@ -20,6 +20,7 @@ use serde::Deserialize;
 use crate::{
     credentials::SecretText,
     host,
+    packages::{client::SOCKET_DEFAULT, settings::SETTINGS_FILE_DEFAULT},
     server_url::{InvalidServerUrl, ServerUrl},
 };
 
@@ -68,6 +69,10 @@ pub struct AgentSettings {
     pub policy_file: PathBuf,
     /// Memory that the agent may hold while subsystems run, in MiB; 0 for no limit.
     pub memory_max_mib: u32,
+    /// Where the package helper is reached.
+    pub package_helper_socket: PathBuf,
+    /// The package helper's own settings.
+    pub package_helper_file: PathBuf,
     /// `error`, `warn`, `info`, `debug`, `trace`.
     pub log_level: String,
     /// `text` or `json`.
@@ -91,6 +96,8 @@ impl Default for AgentSettings {
             allow_insecure_transport: false,
             policy_file: POLICY_FILE_DEFAULT.into(),
             memory_max_mib: MEMORY_MAX_MIB,
+            package_helper_socket: SOCKET_DEFAULT.into(),
+            package_helper_file: SETTINGS_FILE_DEFAULT.into(),
             log_level: "info".into(),
             log_format: "text".into(),
         }
@@ -113,6 +120,8 @@ impl Settings for AgentSettings {
         "allow_insecure_transport",
         "policy_file",
         "memory_max_mib",
+        "package_helper_socket",
+        "package_helper_file",
         "log_level",
         "log_format",
     ];
@@ -207,6 +216,10 @@ pub struct AgentConfig {
     pub policy_file: PathBuf,
     /// Memory that the agent may hold while subsystems run, in MiB; 0 for no limit.
     pub memory_max_mib: u32,
+    /// Where the package helper is reached.
+    pub package_helper_socket: PathBuf,
+    /// The package helper's own settings.
+    pub package_helper_file: PathBuf,
 }
 
 impl AgentSettings {
@@ -248,6 +261,8 @@ impl AgentSettings {
             ca_file: self.ca_file.clone(),
             policy_file: self.policy_file.clone(),
             memory_max_mib: self.memory()?,
+            package_helper_socket: self.package_helper_socket.clone(),
+            package_helper_file: self.package_helper_file.clone(),
         })
     }
 

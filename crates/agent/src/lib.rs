@@ -6,7 +6,7 @@
 //! | what the host says | [`config`], [`policy_file`], [`host`], [`server_url`] |
 //! | the way to the server | [`transport`], [`trust`], [`enrol`], [`session`], [`stream`] |
 //! | what survives a restart | [`state_dir`], [`keys`], [`credentials`], [`journal`] |
-//! | what is done here | [`engine`], [`scheduler`], [`subsystem`] |
+//! | what is done here | [`engine`], [`scheduler`], [`subsystem`], [`packages`] |
 //! | all of it together | [`run`], [`status`], [`cli`] |
 //!
 //! *Invariant:* the agent opens no listening port. It believes only the server that it pinned,
@@ -35,6 +35,7 @@ pub mod journal;
 pub mod key_rotation;
 pub mod keys;
 pub mod own;
+pub mod packages;
 pub mod policy_file;
 pub mod recorder;
 pub mod repin;

@@ -1,4 +1,5 @@
-//! Commands that concern the agent itself: a restart, a new identity key, a configuration.
+//! Commands that concern the agent itself (a restart, a new identity key, a configuration), and those
+//! that others on this host carry out.
 //!
 //! *Invariant:* what such a command does is marked on disk with the command's id before it happens,
 //! so that it is looked for after a crash and never done twice.
@@ -6,7 +7,11 @@
 use std::{sync::Arc, time::Duration};
 
 use argosy_config::failpoint::failpoint;
-use argosy_domain::{command::CommandParams, configuration::Generation, id::CommandId};
+use argosy_domain::{
+    command::{CommandKind, CommandParams},
+    configuration::Generation,
+    id::CommandId,
+};
 use argosy_wire::bytes::Bytes32;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -18,6 +23,10 @@ use crate::{
     engine::{CommandRunner, Probed, RunOutcome},
     key_rotation,
     keys::Keys,
+    packages::{
+        Request,
+        client::{INSTALL_TIMEOUT, PackageHelper},
+    },
     scheduler::SubsystemRunner,
     state_dir::{StateDir, StateDirError},
 };
@@ -55,6 +64,8 @@ pub struct AgentRunner {
     pub keys: Arc<Keys>,
     /// Takes configurations.
     pub configurator: Arc<Configurator>,
+    /// Who installs packages.
+    pub packages: Arc<PackageHelper>,
     /// Ends the agent, which is then started again.
     pub restart: CancellationToken,
 }
@@ -124,6 +135,18 @@ impl AgentRunner {
         Ok(before)
     }
 
+    /// Has packages installed, by whoever may. What was begun before is asked for, not repeated.
+    async fn install(&self, request: Option<Request>) -> RunOutcome {
+        let Some(Request { order, params }) = request else {
+            let error = "the command as it was signed was not kept".to_owned();
+            return RunOutcome::Failed { code: "interrupted", error };
+        };
+        failpoint("install", "asking");
+        let answer = self.packages.ask(order, params).await;
+        failpoint("install", "answered");
+        answer.into()
+    }
+
     async fn configure(&self, generation: Generation, document: Vec<u8>) -> RunOutcome {
         let part = Arc::clone(&self.configurator);
         match blocking(&part, move |part| part.apply(generation, &document)).await {
@@ -143,7 +166,12 @@ fn failed(code: &'static str, error: &dyn std::error::Error) -> RunOutcome {
 }
 
 impl CommandRunner for AgentRunner {
-    fn run<'a>(&'a self, id: &'a CommandId, params: CommandParams) -> BoxFuture<'a, RunOutcome> {
+    fn run<'a>(
+        &'a self,
+        id: &'a CommandId,
+        params: CommandParams,
+        request: Option<Request>,
+    ) -> BoxFuture<'a, RunOutcome> {
         Box::pin(async move {
             match params {
                 CommandParams::SubsystemRun { subsystem } => self.subsystems.run(subsystem).await,
@@ -152,6 +180,7 @@ impl CommandRunner for AgentRunner {
                 CommandParams::ConfigApply { generation, document } => {
                     self.configure(generation, document).await
                 }
+                CommandParams::UpdatesInstall { .. } => self.install(request).await,
             }
         })
     }
@@ -162,10 +191,15 @@ impl CommandRunner for AgentRunner {
             CommandParams::AgentRestart => RESTART_TIMEOUT,
             CommandParams::KeyRotate => ROTATION_TIMEOUT,
             CommandParams::ConfigApply { .. } => CONFIGURE_TIMEOUT,
+            CommandParams::UpdatesInstall { .. } => INSTALL_TIMEOUT,
         }
     }
 
-    fn probe(&self, id: &CommandId) -> Probed {
+    fn probe(&self, id: &CommandId, kind: CommandKind) -> Probed {
+        if kind == CommandKind::UpdatesInstall {
+            // Its mark is the helper's: asked again, it tells what came of it and begins nothing twice.
+            return Probed::Again;
+        }
         let marked = |file| self.mark(file).is_some_and(|mark| mark.command_id == *id);
         if marked(RESTART_FILE) {
             let report = b"{\"restarted\":true}".to_vec();

@@ -16,7 +16,7 @@ use argosy_domain::{
     command::CommandParams,
     digest::Sha256,
     limits::POLICY_BYTES_MAX,
-    policy::{InvalidPolicy, Policy, Refused},
+    policy::{InvalidPolicy, Policy, Refused, Updates},
     subsystem::Subsystem,
 };
 use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
@@ -108,6 +108,11 @@ impl LoadedPolicy {
     /// Whether a subsystem may run.
     pub fn allows_subsystem(&self, subsystem: Subsystem) -> Result<(), Refused> {
         self.policy()?.allows_subsystem(subsystem)
+    }
+
+    /// The rules about packages.
+    pub fn updates(&self) -> Result<&Updates, Refused> {
+        Ok(&self.policy()?.updates)
     }
 
     /// Why the file cannot be used, where it cannot.

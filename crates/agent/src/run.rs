@@ -26,6 +26,7 @@ use crate::{
     journal::Journal,
     keys::Keys,
     own::AgentRunner,
+    packages::client::PackageHelper,
     policy_file::PolicyFile,
     recorder::{Clerk, Recorder},
     scheduler::{Scheduler, SchedulerParts, SubsystemRunner},
@@ -290,6 +291,13 @@ async fn work(
         dir: Arc::clone(&home.dir),
         keys: Arc::clone(&home.keys),
         configurator: Arc::clone(&configurator),
+        packages: Arc::new(PackageHelper {
+            socket: config.package_helper_socket.clone(),
+            settings: config.package_helper_file.clone(),
+            policy: PolicyFile::at(&config.policy_file),
+            clock: Arc::clone(&deps.clock),
+            turn: tokio::sync::Mutex::default(),
+        }),
         restart: stop.clone(),
     };
     let (engine, events) = tasks::start_engine(config, home, deps, &registered, runner, journal)?;

@@ -24,12 +24,13 @@ use argosy_agent::{
     },
     journal::{Journal, RecordState},
     keys::Keys,
+    packages::Request,
     policy_file::PolicyFile,
     state_dir::StateDir,
 };
 use argosy_config::host::{OsEntropy, SystemClock};
 use argosy_domain::{
-    command::{CommandParams, CommandSeq, Outcome},
+    command::{CommandKind, CommandParams, CommandSeq, Outcome},
     digest::Sha256,
     id::{CommandId, IdSource, OrgId},
     time::{Clock as _, Timestamp},
@@ -49,7 +50,12 @@ const PARAMS: &[u8] = b"{\"subsystem\":\"system\"}";
 struct Effect(PathBuf);
 
 impl CommandRunner for Effect {
-    fn run<'a>(&'a self, id: &'a CommandId, _params: CommandParams) -> BoxFuture<'a, RunOutcome> {
+    fn run<'a>(
+        &'a self,
+        id: &'a CommandId,
+        _params: CommandParams,
+        _request: Option<Request>,
+    ) -> BoxFuture<'a, RunOutcome> {
         Box::pin(async move {
             let mut file = fs::OpenOptions::new().create(true).append(true).open(&self.0).unwrap();
             writeln!(file, "{id}").unwrap();
@@ -61,7 +67,7 @@ impl CommandRunner for Effect {
         Duration::from_secs(60)
     }
 
-    fn probe(&self, _id: &CommandId) -> Probed {
+    fn probe(&self, _id: &CommandId, _kind: CommandKind) -> Probed {
         Probed::Unknown
     }
 }

@@ -21,7 +21,7 @@ pub use agent::{Agent, AgentList, LabelChange, OneAgent, Revoke, Schedule, Succe
 pub use instruction::{FanOutOrder, Instruction, Selected, Send};
 pub use people::{Login, OrganisationCommand, Passwd, SettingsCommand, UserCommand};
 pub use telemetry::{AgentEvents, Telemetry};
-pub use updates::{Updates, UpdatesList};
+pub use updates::{Updates, UpdatesApprove, UpdatesInstall, UpdatesList};
 
 /// Most items of a list unless `--limit` says otherwise.
 const LIMIT: &str = "500";

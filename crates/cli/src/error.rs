@@ -297,6 +297,10 @@ fn next_step(code: Code, problem: &Problem, retry_after_s: Option<u64>) -> Optio
         ),
         Code::NotFound => Some("check the name or id with the matching `list` command".into()),
         Code::WrongState => Some("see where it stands with the matching `show` command".into()),
+        Code::NothingApproved => Some(
+            "see what is pending with `argosy updates list`, then `argosy updates approve`".into(),
+        ),
+        Code::DryRunFirst => Some("try it first: `argosy updates install --dry-run --wait`".into()),
         Code::DuplicateName => Some("choose another name".into()),
         Code::DuplicateKey => Some("revoke the agent that has the key first".into()),
         Code::FingerprintMismatch => Some(

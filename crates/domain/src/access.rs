@@ -82,8 +82,12 @@ pub enum Permission {
     TokensCreate,
     /// Revoke an enrolment token.
     TokensRevoke,
-    /// See pending packages of operating systems.
+    /// See pending packages of operating systems, and what is approved of them.
     UpdatesRead,
+    /// Approve packages of operating systems, and take that back.
+    UpdatesApprove,
+    /// Let agents install what is approved, or try it.
+    UpdatesInstall,
     /// See users.
     UsersRead,
     /// Make a user.
@@ -96,7 +100,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 40] = [
         Self::AccountsRead,
         Self::AccountsCreate,
         Self::AccountsUpdate,
@@ -131,6 +135,8 @@ impl Permission {
         Self::TokensCreate,
         Self::TokensRevoke,
         Self::UpdatesRead,
+        Self::UpdatesApprove,
+        Self::UpdatesInstall,
         Self::UsersRead,
         Self::UsersCreate,
         Self::UsersUpdate,
@@ -174,6 +180,8 @@ impl Permission {
             Self::TokensCreate => "tokens:create",
             Self::TokensRevoke => "tokens:revoke",
             Self::UpdatesRead => "updates:read",
+            Self::UpdatesApprove => "updates:approve",
+            Self::UpdatesInstall => "updates:install",
             Self::UsersRead => "users:read",
             Self::UsersCreate => "users:create",
             Self::UsersUpdate => "users:update",
@@ -241,6 +249,8 @@ impl Role {
             "commands:cancel",
             "subsystems:update",
             "tokens:read",
+            "updates:approve",
+            "updates:install",
         ];
         let names: Vec<&str> = match self {
             Self::Admin => vec!["*"],

@@ -63,6 +63,10 @@ pub enum AuditAction {
     FanOutCreated,
     /// An order to many agents was withdrawn.
     FanOutCancelled,
+    /// Packages of operating systems were approved.
+    UpdatesApproved,
+    /// An approval of packages was taken back.
+    UpdatesApprovalRevoked,
     /// A receipt was refused.
     ReceiptRefused,
     /// An API key was minted.
@@ -141,6 +145,8 @@ impl AuditAction {
             Self::CommandCancelled => "command.cancelled",
             Self::FanOutCreated => "fan_out.created",
             Self::FanOutCancelled => "fan_out.cancelled",
+            Self::UpdatesApproved => "updates.approved",
+            Self::UpdatesApprovalRevoked => "updates.approval_revoked",
             Self::ReceiptRefused => "command.receipt_refused",
             Self::KeyCreated => "key.created",
             Self::KeyRevoked => "key.revoked",

@@ -4,7 +4,7 @@
 
 mod state;
 
-use std::{fmt, num::ParseIntError, str::FromStr};
+use std::{collections::BTreeSet, fmt, num::ParseIntError, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,8 @@ use crate::{
     configuration::Generation,
     digest::Sha256,
     id::{AgentId, CommandId, OrgId},
+    limits::PACKAGES_PER_COMMAND_MAX,
+    package::PackageStep,
     subsystem::Subsystem,
     time::Timestamp,
 };
@@ -50,6 +52,8 @@ pub enum CommandKind {
     AgentRestart,
     /// Put a new identity key in the place of the present one.
     KeyRotate,
+    /// Install versions of operating system packages, or try what that would do.
+    UpdatesInstall,
 }
 
 /// How a kind that was started before a crash is treated after it.
@@ -66,15 +70,20 @@ pub enum Recovery {
 /// A name that is no command kind of this version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "is no command kind of this version; there are subsystem.run, config.apply, agent.restart and \
-     key.rotate"
+    "is no command kind of this version; there are subsystem.run, config.apply, agent.restart, \
+     key.rotate and updates.install"
 )]
 pub struct UnknownKind;
 
 impl CommandKind {
     /// Every kind.
-    pub const ALL: [Self; 4] =
-        [Self::SubsystemRun, Self::ConfigApply, Self::AgentRestart, Self::KeyRotate];
+    pub const ALL: [Self; 5] = [
+        Self::SubsystemRun,
+        Self::ConfigApply,
+        Self::AgentRestart,
+        Self::KeyRotate,
+        Self::UpdatesInstall,
+    ];
 
     /// The public name.
     pub fn as_str(self) -> &'static str {
@@ -83,6 +92,16 @@ impl CommandKind {
             Self::ConfigApply => "config.apply",
             Self::AgentRestart => "agent.restart",
             Self::KeyRotate => "key.rotate",
+            Self::UpdatesInstall => "updates.install",
+        }
+    }
+
+    /// Whether it changes the host, and not only looks at it or at the agent: then a host's owner must
+    /// allow it by name.
+    pub fn changes_host(self) -> bool {
+        match self {
+            Self::UpdatesInstall => true,
+            Self::SubsystemRun | Self::ConfigApply | Self::AgentRestart | Self::KeyRotate => false,
         }
     }
 
@@ -96,7 +115,9 @@ impl CommandKind {
     pub fn stoppable(self) -> bool {
         match self {
             Self::SubsystemRun => true,
-            Self::ConfigApply | Self::AgentRestart | Self::KeyRotate => false,
+            Self::ConfigApply | Self::AgentRestart | Self::KeyRotate | Self::UpdatesInstall => {
+                false
+            }
         }
     }
 
@@ -104,7 +125,7 @@ impl CommandKind {
     pub fn recovery(self) -> Recovery {
         match self {
             Self::SubsystemRun | Self::ConfigApply => Recovery::Repeat,
-            Self::AgentRestart | Self::KeyRotate => Recovery::Probe,
+            Self::AgentRestart | Self::KeyRotate | Self::UpdatesInstall => Recovery::Probe,
         }
     }
 }
@@ -128,6 +149,13 @@ pub enum CommandParams {
     AgentRestart,
     /// Of `key.rotate`: none.
     KeyRotate,
+    /// Of `updates.install`. The server fills them in with what is approved for the agent.
+    UpdatesInstall {
+        /// Only say what would happen.
+        dry_run: bool,
+        /// What to install; each name and architecture once.
+        packages: Vec<PackageStep>,
+    },
 }
 
 /// Parameters that do not fit their kind. Displays as what follows the field's name.
@@ -148,6 +176,7 @@ impl CommandParams {
             Self::ConfigApply { .. } => CommandKind::ConfigApply,
             Self::AgentRestart => CommandKind::AgentRestart,
             Self::KeyRotate => CommandKind::KeyRotate,
+            Self::UpdatesInstall { .. } => CommandKind::UpdatesInstall,
         }
     }
 
@@ -167,7 +196,14 @@ impl CommandParams {
         }
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
+        struct UpdatesInstall {
+            dry_run: bool,
+            packages: Vec<PackageStep>,
+        }
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
         struct Nothing {}
+        let unfit = |reason: String| InvalidParams { kind: kind.as_str(), reason };
         let read = match kind {
             CommandKind::SubsystemRun => serde_json::from_slice::<SubsystemRun>(json)
                 .map(|params| Self::SubsystemRun { subsystem: params.subsystem }),
@@ -181,8 +217,30 @@ impl CommandParams {
             CommandKind::KeyRotate => {
                 serde_json::from_slice::<Nothing>(json).map(|Nothing {}| Self::KeyRotate)
             }
+            CommandKind::UpdatesInstall => serde_json::from_slice::<UpdatesInstall>(json).map(
+                |UpdatesInstall { dry_run, packages }| Self::UpdatesInstall { dry_run, packages },
+            ),
         };
-        read.map_err(|error| InvalidParams { kind: kind.as_str(), reason: error.to_string() })
+        let params = read.map_err(|error| unfit(error.to_string()))?;
+        match &params {
+            Self::UpdatesInstall { packages, .. } => check_steps(packages).map_err(unfit)?,
+            Self::SubsystemRun { .. }
+            | Self::ConfigApply { .. }
+            | Self::AgentRestart
+            | Self::KeyRotate => {}
+        }
+        Ok(params)
+    }
+}
+
+fn check_steps(steps: &[PackageStep]) -> Result<(), String> {
+    if steps.is_empty() || steps.len() > PACKAGES_PER_COMMAND_MAX {
+        return Err(format!("packages must be 1 to {PACKAGES_PER_COMMAND_MAX}"));
+    }
+    let mut named = BTreeSet::new();
+    match steps.iter().find(|step| !named.insert((&step.name, &step.architecture))) {
+        Some(twice) => Err(format!("packages names {}:{} twice", twice.name, twice.architecture)),
+        None => Ok(()),
     }
 }
 
@@ -258,5 +316,33 @@ mod tests {
         assert!(parse(r#"{"subsystem":"system","x":1}"#).is_err());
         assert!(parse(r#"{"subsystem":"shell"}"#).is_err());
         assert!(parse("[]").is_err());
+    }
+
+    #[test]
+    fn packages_are_named_once_and_with_their_versions() {
+        let parse = |json: &str| CommandParams::parse(CommandKind::UpdatesInstall, json.as_bytes());
+        let step = r#"{"name":"bash","architecture":"amd64","version":"5.2-1"}"#;
+        let Ok(CommandParams::UpdatesInstall { dry_run: true, packages }) =
+            parse(&format!(r#"{{"dry_run":true,"packages":[{step}]}}"#))
+        else {
+            panic!("not read")
+        };
+        assert_eq!(packages[0].to_string(), "bash:amd64 5.2-1");
+        for bad in [
+            r#"{"dry_run":true,"packages":[]}"#.to_owned(),
+            format!(r#"{{"packages":[{step}]}}"#),
+            format!(r#"{{"dry_run":false,"packages":[{step},{step}]}}"#),
+            format!(r#"{{"dry_run":false,"packages":[{step}],"force":true}}"#),
+            r#"{"dry_run":false,"packages":[{"name":"-y","architecture":"a","version":"1"}]}"#
+                .to_owned(),
+            r#"{"dry_run":false,"packages":[{"name":"a","architecture":"a","version":"1-"}]}"#
+                .to_owned(),
+        ] {
+            assert!(parse(&bad).is_err(), "{bad}");
+        }
+        let many: Vec<String> = (0..=PACKAGES_PER_COMMAND_MAX)
+            .map(|n| format!(r#"{{"name":"p{n}","architecture":"all","version":"1"}}"#))
+            .collect();
+        assert!(parse(&format!(r#"{{"dry_run":true,"packages":[{}]}}"#, many.join(","))).is_err());
     }
 }

@@ -79,6 +79,10 @@ pub const CHECK_IN_ITEMS_MAX: usize = 256;
 pub const CHECK_IN_WAIT_S: u32 = 30;
 /// Check-ins that wait at once on one server, unless it is set otherwise.
 pub const CHECK_INS_WAITING_MAX: u32 = 20_000;
+/// Packages that one command installs.
+pub const PACKAGES_PER_COMMAND_MAX: usize = 1_000;
+/// Packages that one approval names.
+pub const PACKAGES_APPROVED_MAX: usize = 100;
 /// How long an agent remembers the id of a command.
 pub const COMMAND_MEMORY: Duration = Duration::from_secs(90 * 24 * 3600);
 /// Shortest interval of a subsystem.

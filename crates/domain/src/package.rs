@@ -94,6 +94,24 @@ package_text!(
     |text| fits(text, "_-") && text.ends_with(|c: char| c.is_ascii_alphanumeric())
 );
 
+/// One package of one host, and the version that it is to have.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackageStep {
+    /// Its name.
+    pub name: PackageName,
+    /// What it is built for.
+    pub architecture: Architecture,
+    /// The version, exactly.
+    pub version: PackageVersion,
+}
+
+impl fmt::Display for PackageStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{} {}", self.name, self.architecture, self.version)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::{
     command::{CommandKind, CommandParams},
     limits::POLICY_BYTES_MAX,
+    package::PackageName,
     subsystem::Subsystem,
 };
 
@@ -20,6 +21,8 @@ pub struct Policy {
     pub commands: Commands,
     /// Which subsystems may run.
     pub subsystems: Subsystems,
+    /// Which packages may be installed, where `updates.install` is allowed at all.
+    pub updates: Updates,
 }
 
 /// Section `[commands]`.
@@ -39,10 +42,39 @@ pub struct Subsystems {
     pub allow: Vec<String>,
 }
 
+/// Section `[updates]`. Patterns are names in which `*` stands for any characters.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Updates {
+    /// Packages that may be installed; all of them, unless said otherwise.
+    pub allow: Vec<String>,
+    /// Packages that may not, whatever `allow` says.
+    pub deny: Vec<String>,
+    /// Only what closes a security hole, as the host's own package lists have it.
+    pub security_only: bool,
+    /// Packages that are not installed yet may come along where an upgrade depends on them.
+    pub new_packages: bool,
+    /// An agent that runs as root installs by itself and needs no helper.
+    pub in_process: bool,
+}
+
+impl Default for Updates {
+    fn default() -> Self {
+        Self {
+            allow: vec!["*".to_owned()],
+            deny: Vec::new(),
+            security_only: false,
+            new_packages: false,
+            in_process: false,
+        }
+    }
+}
+
 impl Default for Commands {
     fn default() -> Self {
         // What looks, and what changes nothing but the agent itself.
-        Self { allow: CommandKind::ALL.map(|kind| kind.as_str().to_owned()).to_vec() }
+        let harmless = CommandKind::ALL.into_iter().filter(|kind| !kind.changes_host());
+        Self { allow: harmless.map(|kind| kind.as_str().to_owned()).collect() }
     }
 }
 
@@ -86,6 +118,9 @@ impl Policy {
         self.allows_kind(params.kind().as_str())?;
         match params {
             CommandParams::SubsystemRun { subsystem } => self.allows_subsystem(*subsystem),
+            CommandParams::UpdatesInstall { packages, .. } => {
+                packages.iter().try_for_each(|step| self.updates.allows(&step.name))
+            }
             CommandParams::ConfigApply { .. }
             | CommandParams::AgentRestart
             | CommandParams::KeyRotate => Ok(()),
@@ -109,6 +144,36 @@ impl Policy {
             Err(Refused { rule: format!("commands.allow does not list {kind}") })
         }
     }
+}
+
+impl Updates {
+    /// Whether this package may be installed.
+    pub fn allows(&self, name: &PackageName) -> Result<(), Refused> {
+        let matched = |pattern: &&String| matches(pattern, name.as_str());
+        if let Some(pattern) = self.deny.iter().find(matched) {
+            return Err(Refused { rule: format!("updates.deny lists {pattern}: {name}") });
+        }
+        match self.allow.iter().find(matched) {
+            Some(_) => Ok(()),
+            None => Err(Refused { rule: format!("updates.allow does not list {name}") }),
+        }
+    }
+}
+
+/// Whether a name fits a pattern, in which `*` stands for any characters.
+fn matches(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else { return rest.is_empty() };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
 }
 
 #[cfg(test)]
@@ -142,6 +207,50 @@ mod tests {
         assert!(Policy::parse("[command]\nallow = []").is_err());
         assert!(Policy::parse("[commands]\nalow = []").is_err());
         assert!(Policy::parse("[commands]\nallow = \"all\"").is_err());
+    }
+
+    fn install(names: &[&str]) -> CommandParams {
+        let step = |name: &&str| crate::package::PackageStep {
+            name: name.parse().unwrap(),
+            architecture: "amd64".parse().unwrap(),
+            version: "1".parse().unwrap(),
+        };
+        let packages = names.iter().map(step).collect();
+        CommandParams::UpdatesInstall { dry_run: true, packages }
+    }
+
+    #[test]
+    fn packages_are_installed_only_where_the_owner_says_so_by_name() {
+        let refused = Policy::default().allows(&install(&["bash"])).unwrap_err();
+        assert_eq!(refused.rule, "commands.allow does not list updates.install");
+        let allowed = "[commands]\nallow = [\"updates.install\"]\n";
+        assert_eq!(Policy::parse(allowed).unwrap().allows(&install(&["bash"])), Ok(()));
+        let some = format!("{allowed}[updates]\nallow = [\"lib*\", \"bash\"]\ndeny = [\"*ssl*\"]");
+        let some = Policy::parse(&some).unwrap();
+        assert_eq!(some.allows(&install(&["bash", "libc6"])), Ok(()));
+        let refused = some.allows(&install(&["bash", "libssl3"])).unwrap_err();
+        assert_eq!(refused.rule, "updates.deny lists *ssl*: libssl3");
+        let refused = some.allows(&install(&["bash-completion"])).unwrap_err();
+        assert_eq!(refused.rule, "updates.allow does not list bash-completion");
+        assert!(Policy::parse("[updates]\nsecurity = true").is_err());
+    }
+
+    #[test]
+    fn a_pattern_fits_whole_names() {
+        for (pattern, name, fits) in [
+            ("bash", "bash", true),
+            ("bash", "bash-doc", false),
+            ("*", "bash", true),
+            ("lib*", "libc6", true),
+            ("lib*", "alib", false),
+            ("*-dev", "libc6-dev", true),
+            ("l*c*6", "libc6", true),
+            ("a*a", "a", false),
+            ("linux-*-amd64", "linux-image-6.1-amd64", true),
+            ("", "bash", false),
+        ] {
+            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+        }
     }
 
     proptest! {

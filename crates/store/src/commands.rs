@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use argosy_domain::{
     command::{Command, CommandResult, CommandSeq, CommandState, End, Withdrawal},
-    id::{AgentId, CommandId, JournalId, OrgId},
+    id::{AgentId, CommandId, FanOutId, JournalId, OrgId},
     time::Timestamp,
 };
 
@@ -22,6 +22,7 @@ use crate::{
 
 const TABLE: &str = "commands";
 const JOURNALS: &str = "agent_journals";
+const GIVEN_BY: &str = "id IN (SELECT command_id FROM fan_out_targets WHERE fan_out_id = ?)";
 const ORDER: (&str, &str) = ("created_at", "id");
 
 selection! {
@@ -45,6 +46,8 @@ pub struct CommandFilter {
     pub states: Vec<String>,
     /// Given then or later.
     pub since: Option<Timestamp>,
+    /// The fan-out that gave it.
+    pub fan_out: Option<FanOutId>,
 }
 
 /// Commands of one span of time that are in one state.
@@ -187,6 +190,7 @@ impl<A> Commands<'_, A> {
             .and_if("agent_id = ?", filter.agent.as_ref())
             .and_if("created_at >= ?", filter.since)
             .and_any("state", filter.states.iter().map(|state| state.as_str().into()))
+            .and_if(GIVEN_BY, filter.fan_out.as_ref())
             .page(ORDER, page);
         let rows = self.conn.select(TABLE, select).fetch_all().await?;
         page_of(rows, page, ORDER, command)

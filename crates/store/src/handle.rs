@@ -10,6 +10,7 @@ use crate::{
     agent_keys::AgentKeys,
     agents::Agents,
     api_keys::ApiKeys,
+    approvals::UpdateApprovals,
     audit::Audit,
     authorities::{self, Authorities, Heard},
     commands::Commands,
@@ -107,6 +108,8 @@ aggregate_accessors! {
     inventory: Inventory,
     /// Packages that agents have pending.
     pending_packages: PendingPackages,
+    /// Approvals of packages.
+    update_approvals: UpdateApprovals,
     /// Schedules and breakers of subsystems.
     subsystems: Subsystems,
     /// Which batches of agents are here already.

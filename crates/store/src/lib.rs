@@ -12,6 +12,7 @@ mod agent_events;
 mod agent_keys;
 mod agents;
 mod api_keys;
+mod approvals;
 mod audit;
 mod authorities;
 mod commands;
@@ -56,6 +57,9 @@ pub use agent_events::{AgentEventFilter, AgentEventRow, AgentEvents};
 pub use agent_keys::{AgentKeys, KeyRotationRow};
 pub use agents::{AgentFilter, AgentView, Agents, HealthCounts, SILENCE_BOUNDS};
 pub use api_keys::{ApiKey, ApiKeys, KeyOwner, NewApiKey};
+pub use approvals::{
+    ApprovalRow, ApprovedAgents, ApprovedPackages, ApprovedVersion, UpdateApprovals,
+};
 pub use audit::{Audit, AuditEntry, AuditFilter, AuditRow, CheckpointRow, OrgChain, SealedRow};
 pub use authorities::{AUTHORITY_CHANGES_KEPT, Authorities, AuthorityChange, Seen};
 pub use commands::{CommandCount, CommandFilter, Commands};

@@ -88,6 +88,10 @@ codes! {
     MethodNotAllowed = "method_not_allowed", 405, Unimplemented, "The method is not allowed here";
     /// Not possible in the present state.
     WrongState = "wrong_state", 409, FailedPrecondition, "Not possible in the present state";
+    /// No package is approved for any of the agents.
+    NothingApproved = "nothing_approved", 409, FailedPrecondition, "Nothing is approved to be installed there";
+    /// What is to be installed was not tried on some agent.
+    DryRunFirst = "dry_run_first", 409, FailedPrecondition, "Try it first, with a dry run";
     /// A live agent has this name.
     DuplicateName = "duplicate_name", 409, FailedPrecondition, "The name is taken by a live agent";
     /// A live agent has this identity key.

@@ -137,6 +137,11 @@ impl Route {
                 Some(json!({ "current_password": "x", "new_password": "a longer one" }))
             }
             ("PATCH", "/settings") => Some(json!({})),
+            // Which names nothing that is pending, so that nothing is approved.
+            ("POST", "/updates/approve") => {
+                Some(json!({ "selector": { "all": true }, "packages": [{ "name": name }] }))
+            }
+            ("POST", "/updates/install") => Some(json!({ "selector": { "all": true } })),
             ("POST", "/agents/{id}/replace") => Some(json!({ "agent_id": "nobody" })),
             ("PATCH", "/agents/{id}/subsystems/{subsystem}") => Some(json!({ "auto_run": true })),
             ("PATCH", "/agents/{id}") => Some(json!({ "labels": {} })),

@@ -9,7 +9,7 @@ use argosy_domain::{
     time::Clock as _,
 };
 use argosy_e2e::{agent::TestAgent, server::TestServer, user::TestUser};
-use argosy_store::{InventoryRow, Store};
+use argosy_store::{InventoryRow, ReportedPackage, Store};
 use serde_json::json;
 
 use crate::callers::key_with;
@@ -19,6 +19,7 @@ use crate::callers::key_with;
 pub(crate) enum Noun {
     Account,
     Agent,
+    Approval,
     Command,
     FanOut,
     Key,
@@ -31,9 +32,10 @@ pub(crate) enum Noun {
 
 impl Noun {
     /// Every noun.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Account,
         Self::Agent,
+        Self::Approval,
         Self::Command,
         Self::FanOut,
         Self::Key,
@@ -57,6 +59,7 @@ impl Noun {
             "/commands" => Self::Command,
             "/organisations" => Self::Organisation,
             "/fan-outs" => Self::FanOut,
+            "/updates/approvals" => Self::Approval,
             "/resources" => Self::Resource,
             "/users" => Self::User,
             other => panic!("teach the tests to make a thing of {other}"),
@@ -101,6 +104,7 @@ impl Targets {
                 made.expect(201)["id"].to_string()
             }
             Noun::Agent => self.agent(server).await.agent_id,
+            Noun::Approval => self.approval(server).await,
             Noun::Command => self.command(server).await,
             Noun::FanOut => {
                 self.agent(server).await;
@@ -171,6 +175,25 @@ impl Targets {
     }
 
     /// A command that is over and has a receipt.
+    /// An approval of a package that some agent has pending.
+    async fn approval(&mut self, server: &TestServer) -> String {
+        let agent = self.agent(server).await;
+        let package = ReportedPackage {
+            name: "bash".parse().unwrap(),
+            architecture: "amd64".parse().unwrap(),
+            installed: "5.1".parse().unwrap(),
+            available: "5.2".parse().unwrap(),
+            security: false,
+            repository: "stable".to_owned(),
+        };
+        let mut tx = self.store.write("test").await.unwrap();
+        let (org, pending) = (OrgId::default_org(), [package]);
+        tx.pending_packages().replace(&org, &agent.id(), &pending).await.unwrap();
+        tx.commit().await.unwrap();
+        let body = json!({ "selector": { "all": true }, "packages": [{ "name": "bash" }] });
+        server.client.post("/api/v1/updates/approve", &server.admin_key, &body).await.text("id")
+    }
+
     async fn command(&mut self, server: &TestServer) -> String {
         let agent = self.agent(server).await;
         let path = format!("/api/v1/agents/{}/commands", agent.agent_id);

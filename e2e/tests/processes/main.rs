@@ -12,6 +12,7 @@ mod long_poll;
 mod network;
 mod outage;
 mod own;
+mod packages;
 mod power;
 mod python;
 mod recovery;

@@ -10,10 +10,11 @@ use argosy_agent::{
     engine::{CommandRunner, Engine, EngineParts, Offered, Probed, RunOutcome},
     journal::Journal,
     keys::Keys,
+    packages::Request,
     policy_file::PolicyFile,
 };
 use argosy_domain::{
-    command::{CommandParams, CommandSeq},
+    command::{CommandKind, CommandParams, CommandSeq},
     digest::Sha256,
     entropy::Entropy,
     id::{CommandId, IdSource},
@@ -48,6 +49,7 @@ impl CommandRunner for Idle {
         &'a self,
         _: &'a CommandId,
         _: CommandParams,
+        _: Option<Request>,
     ) -> std::pin::Pin<Box<dyn Future<Output = RunOutcome> + Send + 'a>> {
         Box::pin(std::future::pending())
     }
@@ -56,7 +58,7 @@ impl CommandRunner for Idle {
         Duration::from_secs(1)
     }
 
-    fn probe(&self, _: &CommandId) -> Probed {
+    fn probe(&self, _: &CommandId, _: CommandKind) -> Probed {
         Probed::Unknown
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, sync::OnceLock};
 
+use argosy_agent::packages::Request as PackageRequest;
 use argosy_wire::{
     audit::AuditVerifier,
     bytes::Bytes32,
@@ -17,6 +18,7 @@ use argosy_wire::{
         keys::CreateKey,
         server_keys::RotateKeys,
         tokens::CreateToken,
+        updates::{ApproveUpdates, InstallUpdates},
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -54,6 +56,9 @@ const SHAPES: &[fn(&[u8])] = &[
     stable::<ServerKeys>,
     stable::<Receipt>,
     stable::<HeartbeatAnswer>,
+    stable::<ApproveUpdates>,
+    stable::<InstallUpdates>,
+    stable::<PackageRequest>,
 ];
 
 /// One body of each shape, and JSON as deep as a decoder must survive.

@@ -34,6 +34,7 @@ use crate::{
     config::{AgentSettings, CONFIG_FILE_DEFAULT},
     deps::Deps,
     error::AgentError,
+    packages::helper,
     run::{Ended, chain, run_and_tell},
     status::report::StatusReport,
 };
@@ -60,7 +61,12 @@ pub fn execute(cli: &Cli) -> ExitCode {
 }
 
 fn dispatch(cli: &Cli) -> Result<ExitCode, AgentError> {
-    let (settings, unknown) = settings_of(cli)?;
+    // The helper is root, and the agent's settings may be somebody else's.
+    let (settings, unknown) = if matches!(cli.command, Command::PackageHelper(_)) {
+        (AgentSettings::default(), Vec::new())
+    } else {
+        settings_of(cli)?
+    };
     let deps = Deps { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
     match &cli.command {
         Command::Run => {
@@ -106,6 +112,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, AgentError> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::PackageHelper(arguments) => Ok(helper::serve(&arguments.settings)),
         Command::Policy(PolicyCommand::Check { file }) => {
             policy::check(file.as_deref(), &settings.policy_file)
         }

@@ -2,7 +2,10 @@
 
 use std::{path::Path, process::ExitCode};
 
-use argosy_domain::policy::Policy;
+use argosy_domain::{
+    command::CommandKind,
+    policy::{Policy, Updates},
+};
 
 use super::say;
 use crate::{
@@ -47,11 +50,25 @@ fn allowed(policy: &Policy) -> String {
     let list = |names: &[String]| {
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     };
-    format!(
+    let mut text = format!(
         "commands    {}\nsubsystems  {}",
         list(&policy.commands.allow),
         list(&policy.subsystems.allow)
-    )
+    );
+    let install = CommandKind::UpdatesInstall.as_str();
+    if policy.commands.allow.iter().any(|kind| kind == install) {
+        let Updates { allow, deny, security_only, new_packages, in_process } = &policy.updates;
+        text.push_str(&format!("\npackages    {}, but {}", list(allow), list(deny)));
+        let rules = [
+            (*security_only, "only what closes a security hole"),
+            (*new_packages, "with new packages that upgrades depend on"),
+            (*in_process, "by the agent itself where it is root"),
+        ];
+        for (_, rule) in rules.into_iter().filter(|(holds, _)| *holds) {
+            text.push_str(&format!("\n            {rule}"));
+        }
+    }
+    text
 }
 
 #[cfg(test)]
@@ -70,6 +87,18 @@ mod tests {
         let text = described("[commands]\nallow = []\n").unwrap();
         assert!(text.contains("commands    none"), "{text}");
         assert!(text.contains("subsystems  system, storage, updates, containers"), "{text}");
+    }
+
+    #[test]
+    fn packages_are_told_of_where_they_may_be_installed() {
+        assert!(!described("").unwrap().contains("packages"));
+        let policy = "[commands]\nallow = [\"updates.install\"]\n[updates]\ndeny = [\"linux-*\"]\n\
+                      security_only = true\n";
+        let text = described(policy).unwrap();
+        assert!(
+            text.contains("packages    *, but linux-*\n            only what closes"),
+            "{text}"
+        );
     }
 
     #[test]

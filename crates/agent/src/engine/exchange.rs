@@ -3,25 +3,34 @@
 use std::time::Duration;
 
 use argosy_domain::{
-    command::{CommandParams, Outcome},
+    command::{CommandKind, CommandParams, Outcome},
     id::CommandId,
 };
 use argosy_wire::sign::Signed;
 use futures::future::BoxFuture;
 
 use super::{RunOutcome, Untrusted};
-use crate::journal::{Finished, JournalError, NotAcknowledged};
+use crate::{
+    journal::{Finished, JournalError, NotAcknowledged},
+    packages::Request,
+};
 
 /// Carries out commands whose parameters are read and whose policy is checked.
 pub trait CommandRunner: Send + Sync {
-    /// Does the work. Dropping the future stops it; a panic ends the command as failed.
-    fn run<'a>(&'a self, id: &'a CommandId, params: CommandParams) -> BoxFuture<'a, RunOutcome>;
+    /// Does the work. Dropping the future stops it; a panic ends the command as failed. `request` is
+    /// the command as the server signed it, for kinds that change the host.
+    fn run<'a>(
+        &'a self,
+        id: &'a CommandId,
+        params: CommandParams,
+        request: Option<Request>,
+    ) -> BoxFuture<'a, RunOutcome>;
 
     /// How long the work may take; afterwards it is stopped and the command ends as timed out.
     fn timeout(&self, params: &CommandParams) -> Duration;
 
     /// What became of a command that was under way when the process ended, as far as its mark tells.
-    fn probe(&self, id: &CommandId) -> Probed;
+    fn probe(&self, id: &CommandId, kind: CommandKind) -> Probed;
 }
 
 /// What the mark of a command tells after a crash.

@@ -25,7 +25,8 @@ use super::{
 };
 use crate::{
     blocking::blocking,
-    journal::{CommandRecord, JournalError, Received, RecordState},
+    journal::{CommandRecord, JournalError, Received, RecordState, Started},
+    packages::Request,
     policy_file::LoadedPolicy,
 };
 
@@ -91,7 +92,7 @@ async fn carry_out(
     };
     if let Some(Turn { record, params, started_at, policy_sha256 }) = turn {
         inner.emit(EngineEvent::Started(id.clone()));
-        let ending = work(&inner, &id, params, &stop).await;
+        let ending = work(&inner, &record, params, &stop).await;
         blocking(&inner, move |inner| {
             let finished = inner.finished(record.of(), Some(started_at), policy_sha256, ending);
             let state = RecordState::Finished(finished);
@@ -107,13 +108,14 @@ async fn carry_out(
 /// The runner, contained.
 async fn work(
     inner: &Inner,
-    id: &CommandId,
+    record: &CommandRecord,
     params: CommandParams,
     stop: &CancellationToken,
 ) -> Ending {
-    let runner = &inner.parts.runner;
+    let (runner, id) = (&inner.parts.runner, &record.id);
     let (timeout, stoppable) = (runner.timeout(&params), params.kind().stoppable());
-    let run = AssertUnwindSafe(async { runner.run(id, params).await }).catch_unwind();
+    let request = request_of(&record.state);
+    let run = AssertUnwindSafe(async { runner.run(id, params, request).await }).catch_unwind();
     let run = tokio::time::timeout(timeout, run);
     let ended = tokio::select! {
         ended = run => ended,
@@ -130,6 +132,14 @@ async fn work(
             RunOutcome::TimedOut { error }.into()
         }
     }
+}
+
+/// The command as the server signed it, where that was kept.
+fn request_of(state: &RecordState) -> Option<Request> {
+    let RecordState::Started(Started { params, order: Some(order), .. }) = state else {
+        return None;
+    };
+    Some(Request { order: order.clone(), params: String::from_utf8(params.clone()).ok()? })
 }
 
 /// A command that is marked as started and is to be done now.

@@ -24,6 +24,13 @@ pub enum RunOutcome {
         /// Why, in one sentence.
         error: String,
     },
+    /// Not begun, because somebody on this host does not allow it.
+    Rejected {
+        /// A stable name for it.
+        code: &'static str,
+        /// The rule, in one sentence.
+        error: String,
+    },
     /// Stopped because it took too long.
     TimedOut {
         /// What took too long, in one sentence.
@@ -70,6 +77,7 @@ impl From<RunOutcome> for Ending {
         match run {
             RunOutcome::Succeeded { report } => Self::report(&report),
             RunOutcome::Failed { code, error } => Self::error(Outcome::Failed, code, &error),
+            RunOutcome::Rejected { code, error } => Self::error(Outcome::Rejected, code, &error),
             RunOutcome::TimedOut { error } => Self::error(Outcome::TimedOut, "timed_out", &error),
         }
     }

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     journal::{CommandRecord, JournalError, Received, RecordState, Window},
+    packages::SignedOrder,
     policy_file::LoadedPolicy,
 };
 
@@ -32,6 +33,7 @@ struct Fresh {
     statement: CommandStatement,
     params: Vec<u8>,
     window: Window,
+    order: Option<SignedOrder>,
 }
 
 /// What is kept of a command in every state.
@@ -87,7 +89,13 @@ impl Inner {
             Err((id, why)) => return Offered::Invalid { id, why },
         };
         let (id, sequence) = (statement.command_id.clone(), statement.sequence);
-        self.unless_broken(id, sequence, self.decide(statement, params))
+        let changes_host = CommandKind::parse(&statement.kind).is_ok_and(CommandKind::changes_host);
+        let order = changes_host.then(|| SignedOrder {
+            envelope: envelope.clone(),
+            certificate: certificate.clone(),
+            server_key: *self.server().key(),
+        });
+        self.unless_broken(id, sequence, self.decide(statement, params, order))
     }
 
     /// What was decided; where the journal failed, nothing was.
@@ -178,6 +186,7 @@ impl Inner {
         &self,
         statement: CommandStatement,
         params: Vec<u8>,
+        order: Option<SignedOrder>,
     ) -> Result<Offered, JournalError> {
         let journal = &self.parts.journal;
         let (id, sequence) = (statement.command_id.clone(), statement.sequence);
@@ -188,7 +197,7 @@ impl Inner {
             return Ok(offered);
         }
         let policy = self.parts.policy.load();
-        let fresh = self.fresh(statement, params);
+        let fresh = self.fresh(statement, params, order);
         match self.judge(&fresh, &policy) {
             Verdict::Busy => Ok(self.hold_back(id, sequence, "the agent is at capacity")),
             Verdict::Take => self.take(fresh),
@@ -196,10 +205,15 @@ impl Inner {
         }
     }
 
-    fn fresh(&self, statement: CommandStatement, params: Vec<u8>) -> Fresh {
+    fn fresh(
+        &self,
+        statement: CommandStatement,
+        params: Vec<u8>,
+        order: Option<SignedOrder>,
+    ) -> Fresh {
         let CommandStatement { server_time, not_before, expires_at, .. } = statement;
         let window = self.at_this_moment(|now| window(now, server_time, not_before, expires_at));
-        Fresh { statement, params, window }
+        Fresh { statement, params, window, order }
     }
 
     /// Policy, parameters, time, capacity: in this order.
@@ -224,8 +238,8 @@ impl Inner {
     }
 
     fn take(&self, fresh: Fresh) -> Result<Offered, JournalError> {
-        let Fresh { statement, params, window } = fresh;
-        let received = Received { params, window: window.clone() };
+        let Fresh { statement, params, window, order } = fresh;
+        let received = Received { params, window: window.clone(), order };
         let record = Names::from(statement).with(RecordState::Received(received));
         self.parts.journal.take(&record)?;
         let mut books = self.books();

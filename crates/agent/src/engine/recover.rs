@@ -50,7 +50,7 @@ impl Inner {
         }
         match kind.recovery() {
             Recovery::Repeat => None,
-            Recovery::Probe => match self.parts.runner.probe(&record.id) {
+            Recovery::Probe => match self.parts.runner.probe(&record.id, kind) {
                 Probed::Ended(outcome) => Some(outcome.into()),
                 Probed::Again => None,
                 Probed::Unknown => Some(interrupted()),

@@ -18,7 +18,7 @@ use argosy_wire::{bytes::Bytes32, sign::Signed};
 use serde::{Deserialize, Serialize};
 
 use super::encoding::{base64, micros, outcome};
-use crate::{boot::BootId, credentials::signed};
+use crate::{boot::BootId, credentials::signed, packages::SignedOrder};
 
 /// One command in the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +68,9 @@ pub struct Received {
     pub params: Vec<u8>,
     /// When it may be started.
     pub window: Window,
+    /// As the server signed it, where somebody else on this host verifies it anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<SignedOrder>,
 }
 
 /// When a command may be started.
@@ -99,6 +102,9 @@ pub struct Started {
     pub at: Timestamp,
     /// How often it was started; more than once only for kinds that repeat.
     pub runs: u32,
+    /// As the server signed it, where somebody else on this host verifies it anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<SignedOrder>,
 }
 
 /// A command that is over.
@@ -154,8 +160,8 @@ impl RecordState {
     /// Its effect begins.
     pub fn start(self, at: Timestamp) -> Result<Self, InvalidStep> {
         match self {
-            Self::Received(Received { params, .. }) => {
-                Ok(Self::Started(Started { params, at, runs: 1 }))
+            Self::Received(Received { params, order, .. }) => {
+                Ok(Self::Started(Started { params, at, runs: 1, order }))
             }
             Self::Started(_) | Self::Finished(_) | Self::Acknowledged(_) => self.refuse("started"),
         }
@@ -231,6 +237,7 @@ mod tests {
                 not_before: Timestamp::from_seconds(1),
                 expires_at: Timestamp::from_seconds(2),
             },
+            order: None,
         })
     }
 

@@ -16,7 +16,7 @@ mod exclusive;
 mod reboot;
 pub mod storage;
 pub mod system;
-mod tool;
+pub(crate) mod tool;
 pub mod updates;
 
 use argosy_domain::{subsystem::Subsystem, text::clip};

@@ -1,4 +1,4 @@
-//! Runs the host's own programs for a collector.
+//! Runs the host's own programs for a collector, or for the package helper.
 //!
 //! *Invariant:* no shell, no inherited environment, no input, nothing read beyond a named limit; a
 //! program has less claim to the processor than anything else on the host, a limit of memory, and does
@@ -19,7 +19,7 @@ use tokio::{
 use super::CollectError;
 
 /// What a program may write to its standard output. A hundred thousand packages fit.
-pub(super) const STDOUT_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub(crate) const STDOUT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// What is kept of a program's complaints.
 const STDERR_BYTES_MAX: usize = 2 * 1024;
 /// Memory that a program may ask for. Package managers of large hosts need a third of it.
@@ -31,34 +31,47 @@ const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A program and its arguments.
 #[derive(Debug)]
-pub(super) struct Tool<'a> {
+pub(crate) struct Tool<'a> {
     program: &'a Path,
     args: Vec<&'a str>,
     home: Option<&'a Path>,
+    variable: Option<(&'a str, &'a str)>,
     stdout_bytes_max: usize,
 }
 
 /// How a program ended and what it wrote.
 #[derive(Debug)]
-pub(super) struct ToolOutput {
+pub(crate) struct ToolOutput {
     tool: PathBuf,
-    pub(super) status: ExitStatus,
-    pub(super) stdout: String,
-    pub(super) stderr: String,
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl<'a> Tool<'a> {
-    pub(super) fn new(program: &'a Path) -> Self {
-        Self { program, args: Vec::new(), home: None, stdout_bytes_max: STDOUT_BYTES_MAX }
+    pub(crate) fn new(program: &'a Path) -> Self {
+        Self {
+            program,
+            args: Vec::new(),
+            home: None,
+            variable: None,
+            stdout_bytes_max: STDOUT_BYTES_MAX,
+        }
     }
 
-    pub(super) fn args(mut self, args: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn args(mut self, args: impl IntoIterator<Item = &'a str>) -> Self {
         self.args.extend(args);
         self
     }
 
-    pub(super) fn home(mut self, home: Option<&'a Path>) -> Self {
+    pub(crate) fn home(mut self, home: Option<&'a Path>) -> Self {
         self.home = home;
+        self
+    }
+
+    /// One variable of the environment.
+    pub(crate) fn env(mut self, name: &'a str, value: &'a str) -> Self {
+        self.variable = Some((name, value));
         self
     }
 
@@ -77,11 +90,14 @@ impl<'a> Tool<'a> {
         if let Some(home) = self.home {
             command.env("HOME", home);
         }
+        if let Some((name, value)) = self.variable {
+            command.env(name, value);
+        }
         command
     }
 
     /// Runs the program to its end. Any exit status is an answer here.
-    pub(super) async fn run(self) -> Result<ToolOutput, CollectError> {
+    pub(crate) async fn run(self) -> Result<ToolOutput, CollectError> {
         let tool = self.program.to_owned();
         let not_run = |source: io::Error| match source.kind() == io::ErrorKind::NotFound {
             true => CollectError::ToolNotFound { tool: self.program.to_owned() },
@@ -120,12 +136,12 @@ fn bound(id: Option<u32>) {
 
 impl ToolOutput {
     /// The standard output of a program that succeeded.
-    pub(super) fn succeeded(self) -> Result<String, CollectError> {
+    pub(crate) fn succeeded(self) -> Result<String, CollectError> {
         if self.status.success() { Ok(self.stdout) } else { Err(self.failed()) }
     }
 
     /// The error that says how the program failed.
-    pub(super) fn failed(self) -> CollectError {
+    pub(crate) fn failed(self) -> CollectError {
         let stderr = self.stderr.trim().to_owned();
         CollectError::ToolFailed { tool: self.tool, status: self.status, stderr }
     }

@@ -61,6 +61,8 @@ async fn begin_at(
         bootstrap_token: Some(SecretText::new(token.reveal())),
         state_dir: Some(home.path().join("state")),
         policy_file: home.path().join("policy.toml"),
+        package_helper_socket: home.path().join("package-helper.sock"),
+        package_helper_file: home.path().join("package-helper.toml"),
         ..AgentSettings::default()
     };
     let deps = Deps { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };

@@ -195,6 +195,8 @@ async fn a_first_contact_is_trusted_once() {
     let settings = AgentSettings {
         state_dir: Some(state.clone()),
         policy_file: home.path().join("policy.toml"),
+        package_helper_socket: home.path().join("package-helper.sock"),
+        package_helper_file: home.path().join("package-helper.toml"),
         ..AgentSettings::default()
     };
     let deps = Deps { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };

@@ -1,14 +1,80 @@
 //! `argosy updates …` as it is written.
 
+use argosy_domain::id::ApprovalId;
 use clap::{Args as Group, Subcommand};
 
-use super::Limit;
+use super::{Limit, Selected};
 
 /// `argosy updates …`
 #[derive(Debug, Subcommand)]
 pub enum Updates {
     /// Packages that are pending in the fleet, security first
     List(UpdatesList),
+    /// Approve packages in the versions that are pending now
+    Approve(UpdatesApprove),
+    /// What was approved, by whom, and how much of it waits
+    Approvals {
+        /// See [`Limit`].
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Take an approval back
+    Revoke {
+        /// The approval's id
+        id: ApprovalId,
+    },
+    /// Let agents install what is approved, or try it
+    Install(UpdatesInstall),
+}
+
+/// `argosy updates approve`
+#[derive(Debug, Group)]
+pub struct UpdatesApprove {
+    /// Packages, as NAME or NAME=VERSION; a version that is named is approved and no other
+    #[arg(
+        value_name = "PACKAGE",
+        required_unless_present = "security",
+        conflicts_with = "security"
+    )]
+    pub packages: Vec<String>,
+    /// Everything that closes a security hole and is pending now
+    #[arg(long)]
+    pub security: bool,
+    /// For whom.
+    #[command(flatten)]
+    pub selector: Selected,
+}
+
+/// `argosy updates install`
+#[derive(Debug, Group)]
+pub struct UpdatesInstall {
+    /// Only these of what is approved, by name
+    #[arg(value_name = "PACKAGE")]
+    pub packages: Vec<String>,
+    /// Only say what would happen
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Install although no dry run of it succeeded before
+    #[arg(long, conflicts_with = "dry_run")]
+    pub without_dry_run: bool,
+    /// On which agents; those without anything approved are left out.
+    #[command(flatten)]
+    pub selector: Selected,
+    /// Not to be started after, such as `1h`
+    #[arg(long, value_name = "SPAN")]
+    pub expires_in: Option<String>,
+    /// Agents at once; 100 unless said otherwise
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<u32>,
+    /// Agents on which it may go wrong; with one more nothing further is begun
+    #[arg(long, value_name = "N")]
+    pub max_errors: Option<u32>,
+    /// The same key returns the same fan-out
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+    /// Follow it to its end, and show what was changed; exit code 3 if not all succeeded
+    #[arg(long, short)]
+    pub wait: bool,
 }
 
 /// `argosy updates list`

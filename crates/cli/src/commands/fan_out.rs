@@ -16,7 +16,8 @@ use crate::{
 /// Between two looks at a fan-out that is followed.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-async fn selector(context: &Context<'_>, wanted: Selected) -> Result<Selector, CliError> {
+/// The selector of the flags; some flag must have been given.
+pub async fn selector(context: &Context<'_>, wanted: Selected) -> Result<Selector, CliError> {
     let Selected { all, agents, account, labels, health, q } = wanted;
     let mut ids = Vec::new();
     for name in &agents {
@@ -57,6 +58,11 @@ pub async fn begin(context: &Context<'_>, options: FanOutOrder) -> Result<(), Cl
     }
     let ended = follow(context, begun).await?;
     context.printer.show(&ended, |view| fan_outs::fan_out(view, &ended))?;
+    verdict(ended)
+}
+
+/// Whether all commands of a fan-out that is over succeeded.
+pub fn verdict(ended: FanOut) -> Result<(), CliError> {
     let succeeded = ended.agents.get("succeeded").copied().unwrap_or_default();
     if ended.state == "completed" && succeeded == ended.total {
         return Ok(());
@@ -66,7 +72,7 @@ pub async fn begin(context: &Context<'_>, options: FanOutOrder) -> Result<(), Cl
 }
 
 /// Looks until it has ended, and says on standard error how far it is.
-async fn follow(context: &Context<'_>, mut fan_out: FanOut) -> Result<FanOut, CliError> {
+pub async fn follow(context: &Context<'_>, mut fan_out: FanOut) -> Result<FanOut, CliError> {
     let mut told = String::new();
     while fan_out.state == "running" {
         let line = fan_outs::counts(&fan_out);

@@ -145,7 +145,7 @@ async fn list(
 }
 
 /// Names by id, for people. Without them, ids are shown; programs get ids anyway.
-async fn agent_names(context: &Context<'_>) -> BTreeMap<String, String> {
+pub async fn agent_names(context: &Context<'_>) -> BTreeMap<String, String> {
     if context.printer.format != crate::args::Format::Table {
         return BTreeMap::new();
     }

@@ -82,6 +82,8 @@ impl App {
             CommandKind::ConfigApply => {
                 return Err(AppError::field("params", "must be {}: the server fills them in"));
             }
+            // Checked by whoever fills them in for each agent.
+            CommandKind::UpdatesInstall => {}
             CommandKind::SubsystemRun | CommandKind::AgentRestart | CommandKind::KeyRotate => {
                 CommandParams::parse(kind, &params)
                     .map_err(|error| AppError::field("params", error))?;
@@ -111,6 +113,7 @@ impl App {
         request: &CreateCommand,
     ) -> AppResult<Command> {
         let org = Self::own_org(caller, Permission::CommandsCreate)?;
+        check_given_kind(&request.kind)?;
         let order = self.order(
             (&request.kind, &request.params),
             request.expires_in.as_deref(),
@@ -180,9 +183,10 @@ impl App {
         let sequence = tx.commands().next_sequence(&agent.id).await?;
         let params = match order.kind {
             CommandKind::ConfigApply => configuration_of(tx, agent).await?,
-            CommandKind::SubsystemRun | CommandKind::AgentRestart | CommandKind::KeyRotate => {
-                order.params
-            }
+            CommandKind::SubsystemRun
+            | CommandKind::AgentRestart
+            | CommandKind::KeyRotate
+            | CommandKind::UpdatesInstall => order.params,
         };
         let command = Command {
             id: self.ids().fresh(),
@@ -224,7 +228,7 @@ impl App {
         if states.len() > STATES_NAMED_MAX {
             return Err(AppError::field("state", "names too many states"));
         }
-        let filter = CommandFilter { agent, states, since };
+        let filter = CommandFilter { agent, states, since, fan_out: None };
         let mut reader = self.store().read("commands.list").await?;
         Ok(reader.commands().list(org, &filter, &page.request()?).await?)
     }
@@ -337,12 +341,22 @@ fn queue_full() -> AppError {
     AppError { retry_after_s: Some(30), ..AppError::because(Code::QueueFull, detail) }
 }
 
+/// Refuses kinds that are not given as they are: packages are installed where they are approved.
+pub(super) fn check_given_kind(kind: &str) -> AppResult<()> {
+    if CommandKind::parse(kind) == Ok(CommandKind::UpdatesInstall) {
+        let why = "is given by POST /api/v1/updates/install, which looks at what is approved";
+        return Err(AppError::field("kind", why));
+    }
+    Ok(())
+}
+
 fn same_order(earlier: Command, agent: &AgentId, order: &Order) -> AppResult<Command> {
     let same_params = match order.kind {
         CommandKind::ConfigApply => true,
-        CommandKind::SubsystemRun | CommandKind::AgentRestart | CommandKind::KeyRotate => {
-            earlier.params == order.params
-        }
+        CommandKind::SubsystemRun
+        | CommandKind::AgentRestart
+        | CommandKind::KeyRotate
+        | CommandKind::UpdatesInstall => earlier.params == order.params,
     };
     if earlier.agent == *agent && earlier.kind == order.kind && same_params {
         Ok(earlier)
@@ -370,7 +384,10 @@ pub(super) fn check_recipient(agent: &Agent, kind: CommandKind) -> AppResult<()>
         }
         (
             Assurance::ApiKey,
-            CommandKind::ConfigApply | CommandKind::AgentRestart | CommandKind::KeyRotate,
+            CommandKind::ConfigApply
+            | CommandKind::AgentRestart
+            | CommandKind::KeyRotate
+            | CommandKind::UpdatesInstall,
         ) => {
             Err(AppError::wrong_state("the agent has no keys: it can be given subsystem.run only"))
         }

@@ -9,14 +9,14 @@ use argosy_domain::{
     access::{Caller, Permission},
     agent::{AgentStatus, Health},
     audit::AuditAction,
-    command::Withdrawal,
+    command::{Command, CommandKind, Withdrawal},
     fan_out::{FanOut, FanOutEnd, FanOutState, Step, Tally},
     id::{AccountId, AgentId, FanOutId, OrgId},
     limits::{
         FAN_OUT_AGENTS_NAMED_MAX, FAN_OUT_CONCURRENCY_DEFAULT, FAN_OUT_CONCURRENCY_MAX, LABELS_MAX,
     },
 };
-use argosy_store::{AgentFilter, FanOutTarget, Page, PageRequest, StoreError, Tx};
+use argosy_store::{AgentFilter, CommandFilter, FanOutTarget, Page, PageRequest, StoreError, Tx};
 use argosy_wire::{
     problem::Code,
     rest::fan_outs::{CreateFanOut, Selector},
@@ -27,7 +27,7 @@ use super::{
     App, Origin,
     agents::AgentSnapshot,
     audit::Event,
-    commands::{Order, check_recipient, key_in_use},
+    commands::{Order, check_given_kind, check_recipient, key_in_use},
     error::{AppError, AppResult},
     paging::PageQuery,
 };
@@ -66,25 +66,56 @@ impl App {
         request: &CreateFanOut,
     ) -> AppResult<Progress> {
         let org = Self::own_org(caller, Permission::CommandsCreate)?;
+        check_given_kind(&request.kind)?;
+        let fan_out = self.planned_fan_out(caller, org, request)?;
+        let filter = self.selected(&request.selector)?;
+        let mut tx = self.store().write("fan_outs.create").await?;
+        if let Some(earlier) = Self::earlier_fan_out(&mut tx, &fan_out).await? {
+            tx.commit().await?;
+            return Ok(earlier);
+        }
+        self.give_fan_out(tx, (caller, origin), fan_out, &filter).await
+    }
+
+    /// What is asked for, checked.
+    pub(super) fn planned_fan_out(
+        &self,
+        caller: &Caller,
+        org: &OrgId,
+        request: &CreateFanOut,
+    ) -> AppResult<FanOut> {
         let order = self.order(
             (&request.kind, &request.params),
             request.expires_in.as_deref(),
             request.idempotency_key.clone(),
         )?;
-        let filter = self.selected(&request.selector)?;
-        let fan_out = self.fan_out(caller, org, order, request)?;
-        let mut tx = self.store().write("fan_outs.create").await?;
-        if let Some(key) = &fan_out.idempotency_key
-            && let Some(earlier) = tx.fan_outs().find_by_idempotency_key(org, key).await?
-        {
-            if !same_order(&earlier, &fan_out) {
-                return Err(AppError::new(Code::IdempotencyConflict));
-            }
-            let tally = tx.fan_outs().tally(&earlier.id).await?;
-            tx.commit().await?;
-            return Ok(Progress { fan_out: earlier, tally });
+        self.fan_out(caller, org, order, request)
+    }
+
+    /// The fan-out that was asked for with the same key before.
+    pub(super) async fn earlier_fan_out(
+        tx: &mut Tx,
+        fan_out: &FanOut,
+    ) -> AppResult<Option<Progress>> {
+        let Some(key) = &fan_out.idempotency_key else { return Ok(None) };
+        let earlier = tx.fan_outs().find_by_idempotency_key(&fan_out.org, key).await?;
+        let Some(earlier) = earlier else { return Ok(None) };
+        if !same_order(&earlier, fan_out) {
+            return Err(AppError::new(Code::IdempotencyConflict));
         }
-        let agents = match tx.fan_outs().insert(&fan_out, &filter).await {
+        let tally = tx.fan_outs().tally(&earlier.id).await?;
+        Ok(Some(Progress { fan_out: earlier, tally }))
+    }
+
+    /// Keeps a fan-out for the approved agents that the filter lets through, and begins it.
+    pub(super) async fn give_fan_out(
+        &self,
+        mut tx: Tx,
+        (caller, origin): (&Caller, &Origin),
+        fan_out: FanOut,
+        filter: &AgentFilter,
+    ) -> AppResult<Progress> {
+        let agents = match tx.fan_outs().insert(&fan_out, filter).await {
             Ok(agents) => agents,
             Err(StoreError::Conflict { what: "fan_out_idempotency_key" }) => {
                 return Err(key_in_use());
@@ -94,12 +125,14 @@ impl App {
         if agents == 0 {
             return Err(AppError::field("selector", "names no approved agent"));
         }
+        let selector: serde_json::Value =
+            serde_json::from_str(&fan_out.selector).unwrap_or_default();
         let event = Event {
             action: AuditAction::FanOutCreated,
-            org,
+            org: &fan_out.org,
             target: Some(format!("fan_out:{}", fan_out.id)),
             detail: json!({
-                "agents": agents, "kind": fan_out.kind.as_str(), "selector": request.selector,
+                "agents": agents, "kind": fan_out.kind.as_str(), "selector": selector,
                 "concurrency": fan_out.concurrency, "max_errors": fan_out.errors_max,
             }),
         };
@@ -137,7 +170,7 @@ impl App {
         })
     }
 
-    fn selected(&self, selector: &Selector) -> AppResult<AgentFilter> {
+    pub(super) fn selected(&self, selector: &Selector) -> AppResult<AgentFilter> {
         let Selector { all, agents, account_id, labels, health, .. } = selector;
         let narrowed = Selector { all: false, ..selector.clone() } != Selector::default();
         if !all && !narrowed {
@@ -220,6 +253,22 @@ impl App {
             items.push(Progress { fan_out, tally });
         }
         Ok(Page { items, next: page.next })
+    }
+
+    /// The commands that a fan-out gave, newest first.
+    pub async fn list_fan_out_commands(
+        &self,
+        caller: &Caller,
+        id: &FanOutId,
+        page: &PageQuery,
+    ) -> AppResult<Page<Command>> {
+        let org = Self::own_org(caller, Permission::CommandsRead)?;
+        let mut reader = self.store().read("fan_outs.commands").await?;
+        if reader.fan_outs().get(org, id).await?.is_none() {
+            return Err(AppError::not_found("fan-out"));
+        }
+        let filter = CommandFilter { fan_out: Some(id.clone()), ..CommandFilter::default() };
+        Ok(reader.commands().list(org, &filter, &page.request()?).await?)
     }
 
     /// Withdraws a fan-out: nothing more is begun, and its commands that have not ended are
@@ -331,9 +380,23 @@ impl App {
             tx.fan_outs().skip(&fan_out.id, target.position, &why).await?;
             return Ok(false);
         };
+        let params = match fan_out.kind {
+            CommandKind::UpdatesInstall => Self::install_params(tx, fan_out, agent).await?,
+            CommandKind::SubsystemRun
+            | CommandKind::ConfigApply
+            | CommandKind::AgentRestart
+            | CommandKind::KeyRotate => Ok(fan_out.params.clone()),
+        };
+        let params = match params {
+            Ok(params) => params,
+            Err(why) => {
+                tx.fan_outs().skip(&fan_out.id, target.position, &why).await?;
+                return Ok(false);
+            }
+        };
         let order = Order {
             kind: fan_out.kind,
-            params: fan_out.params.clone(),
+            params,
             expires_at: fan_out.expires_at,
             idempotency_key: None,
         };

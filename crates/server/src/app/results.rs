@@ -124,6 +124,7 @@ impl App {
         let before = command.state.as_str();
         // An end stands: a result that comes twice or late changes nothing.
         if let Ok(CommandState::Ended(end)) = command.state.clone().ended(end) {
+            self.note_dry_run(tx, &command, end.outcome).await?;
             let kept = CommandResult {
                 payload: result.payload.clone(),
                 receipt: result.receipt.as_ref().map(|receipt| receipt.payload.clone()),

@@ -141,18 +141,26 @@ fn consequences(kind: CommandKind) -> &'static [&'static str] {
             "Each makes a new identity key; its fingerprint changes.",
             "The old key signs for the new one, so nobody has to compare again.",
         ],
+        CommandKind::UpdatesInstall => &["Packages are installed where they are approved."],
     }
 }
 
 fn kind_of(fields: &Fields) -> AppResult<CommandKind> {
     let kind = fields.given("kind").unwrap_or(CommandKind::SubsystemRun.as_str());
-    CommandKind::parse(kind).map_err(|error| AppError::field("kind", error))
+    let kind = CommandKind::parse(kind).map_err(|error| AppError::field("kind", error))?;
+    if kind.changes_host() {
+        return Err(AppError::field("kind", "is given where packages are approved"));
+    }
+    Ok(kind)
 }
 
 fn params(kind: CommandKind, fields: &Fields) -> Value {
     match kind {
         CommandKind::SubsystemRun => json!({ "subsystem": fields.text("subsystem") }),
-        CommandKind::ConfigApply | CommandKind::AgentRestart | CommandKind::KeyRotate => json!({}),
+        CommandKind::ConfigApply
+        | CommandKind::AgentRestart
+        | CommandKind::KeyRotate
+        | CommandKind::UpdatesInstall => json!({}),
     }
 }
 
@@ -231,7 +239,8 @@ async fn compose_page(
 ) -> Shown {
     visit.must(Permission::CommandsCreate)?;
     let kind = kind_of(fields).unwrap_or(CommandKind::SubsystemRun);
-    let kinds = CommandKind::ALL.map(|one| Kind {
+    let given = CommandKind::ALL.into_iter().filter(|one| !one.changes_host());
+    let kinds = given.map(|one| Kind {
         name: one.as_str(),
         path: address(fields, &[("kind", one.as_str())]),
         chosen: one == kind,
@@ -241,7 +250,7 @@ async fn compose_page(
     let concurrency = fields.given("concurrency");
     let page = ComposePage {
         frame: visit.frame("A command to many", "commands").await,
-        kinds: kinds.into(),
+        kinds: kinds.collect(),
         kind: kind.as_str(),
         consequences: consequences(kind),
         takes_subsystem: kind == CommandKind::SubsystemRun,

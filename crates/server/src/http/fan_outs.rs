@@ -3,6 +3,7 @@
 use argosy_domain::id::FanOutId;
 use argosy_wire::rest::{
     Page,
+    commands::Command,
     fan_outs::{CreateFanOut, FanOut},
 };
 use axum::{Json as Answered, extract::State, http::StatusCode};
@@ -34,7 +35,7 @@ pub(super) async fn create(
     Ok((StatusCode::ACCEPTED, Answered(convert::fan_out(&progress))))
 }
 
-/// Which page of fan-outs.
+/// Which page of fan-outs, or of the commands of one.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
@@ -74,6 +75,23 @@ pub(super) async fn show(
     Id(id): Id<FanOutId>,
 ) -> Answer<Answered<FanOut>> {
     Ok(Answered(convert::fan_out(&app.show_fan_out(&caller, &id).await?)))
+}
+
+/// Lists the commands that a fan-out gave, newest first.
+#[utoipa::path(
+    get, path = "/fan-outs/{id}/commands", tag = "commands", operation_id = "list_fan_out_commands",
+    params(("id" = String, Path), Wanted), security(("api_key" = ["commands:read"])),
+    responses((status = 200, body = Page<Command>), Problems)
+)]
+pub(super) async fn commands(
+    State(app): State<App>,
+    By(caller): By,
+    Id(id): Id<FanOutId>,
+    Params(wanted): Params<Wanted>,
+) -> Answer<Answered<Page<Command>>> {
+    let paging = PageQuery { limit: wanted.limit, cursor: wanted.cursor };
+    let page = app.list_fan_out_commands(&caller, &id, &paging).await?;
+    Ok(Answered(convert::page(page, |command| convert::command(&command))))
 }
 
 /// Withdraws a fan-out: nothing more is begun, and its commands that have not ended are withdrawn.

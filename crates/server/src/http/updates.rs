@@ -1,22 +1,26 @@
 //! Operating system packages over the fleet.
 
+use argosy_domain::id::ApprovalId;
 use argosy_wire::rest::{
     Page,
-    updates::{FleetPackage, OfferedVersion, PendingPackage},
+    fan_outs::FanOut,
+    updates::{
+        Approval, ApproveUpdates, FleetPackage, InstallUpdates, OfferedVersion, PendingPackage,
+    },
 };
-use axum::{Json as Answered, extract::State};
+use axum::{Json as Answered, extract::State, http::StatusCode};
 use serde::{Deserialize, Deserializer, de};
 use utoipa::IntoParams;
 
 use super::{
     answer::{Answer, Problems},
     convert,
-    extract::{By, Params},
+    extract::{By, From, Id, IdempotencyKey, Json, Paging, Params},
 };
 use crate::app::{
     App,
     paging::PageQuery,
-    records::{FleetPackageRecord, PendingRecord},
+    records::{ApprovalRecord, FleetPackageRecord, PendingRecord},
     updates::UpdatesQuery,
 };
 
@@ -84,6 +88,86 @@ pub(super) async fn pending(
     let (query, paging) = wanted.parts();
     let page = app.list_pending_updates(&caller, &query, &paging).await?;
     Ok(Answered(convert::page(page, pending_package)))
+}
+
+/// Approves packages for agents, in the versions that are pending now.
+#[utoipa::path(
+    post, path = "/updates/approve", tag = "updates", operation_id = "approve_updates",
+    request_body = ApproveUpdates, security(("api_key" = ["updates:approve"])),
+    responses((status = 201, body = Approval), Problems)
+)]
+pub(super) async fn approve(
+    State(app): State<App>,
+    From(origin): From,
+    By(caller): By,
+    Json(request): Json<ApproveUpdates>,
+) -> Answer<(StatusCode, Answered<Approval>)> {
+    let row = app.approve_updates(&caller, &origin, &request).await?;
+    Ok((StatusCode::CREATED, Answered(approval(row))))
+}
+
+/// Lists approvals of packages, newest first.
+#[utoipa::path(
+    get, path = "/updates/approvals", tag = "updates", operation_id = "list_approvals",
+    params(Paging), security(("api_key" = ["updates:read"])),
+    responses((status = 200, body = Page<Approval>), Problems)
+)]
+pub(super) async fn approvals(
+    State(app): State<App>,
+    By(caller): By,
+    Params(paging): Params<Paging>,
+) -> Answer<Answered<Page<Approval>>> {
+    let page = app.list_approvals(&caller, &paging.into()).await?;
+    Ok(Answered(convert::page(page, approval)))
+}
+
+/// Takes an approval back. What agents were already told to install goes on.
+#[utoipa::path(
+    delete, path = "/updates/approvals/{id}", tag = "updates", operation_id = "revoke_approval",
+    params(("id" = String, Path)), security(("api_key" = ["updates:approve"])),
+    responses((status = 200, body = Approval), Problems)
+)]
+pub(super) async fn revoke(
+    State(app): State<App>,
+    From(origin): From,
+    By(caller): By,
+    Id(id): Id<ApprovalId>,
+) -> Answer<Answered<Approval>> {
+    Ok(Answered(approval(app.revoke_approval(&caller, &origin, &id).await?)))
+}
+
+/// Lets agents install what is approved for them, or try it, a few agents at a time.
+#[utoipa::path(
+    post, path = "/updates/install", tag = "updates", operation_id = "install_updates",
+    request_body = InstallUpdates, security(("api_key" = ["updates:install"])),
+    responses((status = 202, body = FanOut), Problems)
+)]
+pub(super) async fn install(
+    State(app): State<App>,
+    From(origin): From,
+    By(caller): By,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(mut request): Json<InstallUpdates>,
+) -> Answer<(StatusCode, Answered<FanOut>)> {
+    request.idempotency_key = request.idempotency_key.or(key);
+    let progress = app.install_updates(&caller, &origin, &request).await?;
+    Ok((StatusCode::ACCEPTED, Answered(convert::fan_out(&progress))))
+}
+
+fn approval(row: ApprovalRecord) -> Approval {
+    let (revoked_by, revoked_at) =
+        row.revoked.map(|revoked| (revoked.by, convert::text(revoked.at))).unzip();
+    Approval {
+        id: row.id.to_string(),
+        selector: serde_json::from_str(&row.selector).unwrap_or_default(),
+        packages: serde_json::from_str(&row.packages).unwrap_or_default(),
+        agents: row.agents,
+        waiting: row.waiting,
+        approved_by: row.approved_by,
+        approved_at: convert::text(row.approved_at),
+        revoked_by,
+        revoked_at,
+    }
 }
 
 fn fleet_package(package: FleetPackageRecord) -> FleetPackage {

@@ -6,6 +6,7 @@
 mod access;
 mod agent_keys;
 mod agents;
+mod approvals;
 mod chain;
 mod commands;
 mod common;

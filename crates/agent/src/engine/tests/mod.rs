@@ -14,7 +14,7 @@ use std::{
 
 use argosy_config::host::OsEntropy;
 use argosy_domain::{
-    command::{CommandParams, CommandSeq, Outcome},
+    command::{CommandKind, CommandParams, CommandSeq, Outcome},
     id::IdSource,
     subsystem::Subsystem,
 };
@@ -26,7 +26,7 @@ use ed25519_dalek::SigningKey;
 use futures::future::BoxFuture;
 
 use super::*;
-use crate::state_dir::StateDir;
+use crate::{packages::Request, state_dir::StateDir};
 
 /// A clock that somebody turns.
 struct HandClock(Mutex<(Timestamp, Duration)>);
@@ -57,7 +57,12 @@ struct Pretender {
 }
 
 impl CommandRunner for Pretender {
-    fn run<'a>(&'a self, _id: &'a CommandId, params: CommandParams) -> BoxFuture<'a, RunOutcome> {
+    fn run<'a>(
+        &'a self,
+        _id: &'a CommandId,
+        params: CommandParams,
+        _request: Option<Request>,
+    ) -> BoxFuture<'a, RunOutcome> {
         Box::pin(async move {
             self.runs.fetch_add(1, Ordering::SeqCst);
             let CommandParams::SubsystemRun { subsystem } = params else {
@@ -76,7 +81,7 @@ impl CommandRunner for Pretender {
     }
 
     /// What the tests put here.
-    fn probe(&self, _id: &CommandId) -> Probed {
+    fn probe(&self, _id: &CommandId, _kind: CommandKind) -> Probed {
         self.mark.lock().unwrap().clone().unwrap_or(Probed::Unknown)
     }
 }

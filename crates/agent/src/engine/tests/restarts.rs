@@ -10,7 +10,7 @@ fn id(text: &str) -> CommandId {
 /// Puts a command into the journal as if it had been started before a crash.
 fn started(rig: &Rig, kind: &str, runs: u32) {
     let journal = rig.journal();
-    let state = Started { params: params("system"), at: at(900), runs };
+    let state = Started { params: params("system"), at: at(900), runs, order: None };
     let record = CommandRecord {
         id: id("c1"),
         org: OrgId::default_org(),

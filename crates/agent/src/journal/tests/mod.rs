@@ -38,7 +38,7 @@ fn received(id: &str, sequence: i64) -> CommandRecord {
         sequence: CommandSeq(sequence),
         kind: "subsystem.run".into(),
         params_sha256: Fixed([3; 32]),
-        state: RecordState::Received(Received { params: b"{}".to_vec(), window }),
+        state: RecordState::Received(Received { params: b"{}".to_vec(), window, order: None }),
     }
 }
 

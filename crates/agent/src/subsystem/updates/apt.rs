@@ -48,7 +48,7 @@ impl Default for Apt {
 }
 
 impl Apt {
-    pub(super) async fn collect(&self) -> Result<UpdatesReport, CollectError> {
+    pub(crate) async fn collect(&self) -> Result<UpdatesReport, CollectError> {
         let args = self.extra_args.iter().map(String::as_str);
         let tool = Tool::new(&self.apt).args(args).args(["list", "-qq", "--upgradable"]);
         let upgradable = parse_upgradable(&tool.run().await?.succeeded()?)?;

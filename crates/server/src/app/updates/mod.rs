@@ -1,4 +1,8 @@
-//! Operating system packages over the fleet: what agents report as pending.
+//! Operating system packages over the fleet: what agents report as pending, what operators approve of
+//! it, and what is installed.
+
+mod approvals;
+mod install;
 
 use argosy_domain::{
     access::{Caller, Permission},
