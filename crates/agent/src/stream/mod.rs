@@ -93,6 +93,12 @@ fn next(end: &End) -> Next {
     }
 }
 
+/// Whether the server is older than check-ins.
+fn knows_no_check_ins(end: &End) -> bool {
+    let End::Failed(error) = end else { return false };
+    matches!(error.code(), Some(Code::NotFound | Code::MethodNotAllowed))
+}
+
 fn after_failure(error: &CallError) -> Next {
     match error.code() {
         Some(Code::InvalidSession | Code::InvalidProof | Code::Unauthenticated) => Next::NewSession,
@@ -105,6 +111,8 @@ fn after_failure(error: &CallError) -> Next {
 struct Course {
     choice: Choice,
     poller: Poller,
+    /// When to look again whether a stream gets through, while the agent polls.
+    probe_at: Option<Instant>,
     asked_for_nonce: bool,
 }
 
@@ -113,7 +121,8 @@ impl StreamParts {
     pub async fn keep(&self, events: &mut mpsc::Receiver<EngineEvent>, stop: &CancellationToken) {
         let mut backoff = Backoff::new(Arc::clone(&self.deps.entropy));
         let choice = Choice::new(Arc::clone(&self.deps.entropy));
-        let mut course = Course { choice, poller: Poller::new(), asked_for_nonce: false };
+        let mut course =
+            Course { choice, poller: Poller::new(), probe_at: None, asked_for_nonce: false };
         loop {
             let session = tokio::select! {
                 session = self.sessions.wait() => session,
@@ -171,13 +180,21 @@ impl StreamParts {
             let (end, _) = self.stream(course, events, &session, stop, ACCEPT_TIMEOUT).await;
             return (end, session);
         }
-        let until = Instant::now() + course.choice.probe_after();
+        let until = match course.probe_at {
+            Some(at) => at,
+            None => Instant::now() + course.choice.probe_after(),
+        };
+        course.probe_at = Some(until);
         let (end, session) = course.poller.run(self, events, session, stop, until).await;
+        if knows_no_check_ins(&end) {
+            self.link.take(Channel::Stream);
+        }
         let probe_due = matches!(end, End::ProbeDue);
         // Where calls do not get through either, a stream may.
         if !probe_due && !end.is_on_the_way() {
             return (end, session);
         }
+        course.probe_at = None;
         let streamed = self.stream(course, events, &session, stop, PROBE_TIMEOUT).await;
         match streamed {
             (end, false) if probe_due && end.is_on_the_way() => (End::ProbeDue, session),
@@ -283,6 +300,14 @@ mod tests {
         assert_eq!(next(&failed(Code::Quarantined)), Next::Rest);
         assert_eq!(next(&failed(Code::Unavailable)), Next::After(None));
         assert_eq!(next(&End::Closed), Next::After(None));
+    }
+
+    #[test]
+    fn an_older_server_is_known_by_what_it_does_not_know() {
+        assert!(knows_no_check_ins(&failed(Code::NotFound)));
+        assert!(knows_no_check_ins(&failed(Code::MethodNotAllowed)));
+        assert!(!knows_no_check_ins(&failed(Code::InvalidSession)));
+        assert!(!knows_no_check_ins(&End::ProbeDue));
     }
 
     #[test]

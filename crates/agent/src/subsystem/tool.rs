@@ -25,7 +25,7 @@ const STDERR_BYTES_MAX: usize = 2 * 1024;
 /// Memory that a program may ask for. Package managers of large hosts need a third of it.
 const MEMORY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// How far a program stands back for others, as nice(1) has it.
-const NICENESS: i32 = 10;
+const NICENESS: i32 = 5;
 /// Where the host's own programs find each other.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -183,7 +183,7 @@ mod tests {
     #[tokio::test]
     async fn a_program_stands_back_and_cannot_take_all_memory() {
         // Bounded a moment after its start: it waits for that.
-        let bounded = "until [ \"$(nice)\" -ge 10 ]; do :; done; ";
+        let bounded = "until [ \"$(nice)\" -ge 5 ]; do :; done; ";
         let limit = format!("{bounded} ulimit -d");
         let shown = sh(&limit).run().await.unwrap().succeeded().unwrap();
         assert_eq!(shown.trim(), "1048576");
