@@ -54,6 +54,13 @@ impl Process {
         self.child.kill().await.unwrap();
     }
 
+    /// Asks it to end (`SIGTERM`), and gives its exit code.
+    pub async fn stop(&mut self) -> Option<i32> {
+        let id = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+        self.ended().await
+    }
+
     /// Its id.
     pub fn id(&self) -> Option<u32> {
         self.child.id()

@@ -90,6 +90,11 @@ impl TestServer {
         Self::start_with(settings, self.clock.clone()).await
     }
 
+    /// Begins to shut down.
+    pub fn leave(&self) {
+        self.shutdown.cancel();
+    }
+
     /// Stops it and starts it again on the same state and the same port.
     pub async fn restart(self) -> Self {
         self.restart_with(|_| {}).await

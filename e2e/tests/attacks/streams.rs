@@ -1,6 +1,6 @@
 //! Attacks 6 and 9 on what is open for long: a control stream, an upload of reports.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use argosy_domain::limits::SESSION_LIFE;
 use argosy_e2e::{agent::TestAgent, database::Place, on_both, process::until, server::TestServer};
@@ -9,6 +9,9 @@ use futures::SinkExt as _;
 use serde_json::json;
 
 use crate::gateway::{self, Down};
+
+/// Agents whose server leaves.
+const LEFT_BEHIND: usize = 6;
 
 /// How often the server has asked who stands behind a session.
 fn sessions_looked_up(server: &TestServer) -> u64 {
@@ -28,6 +31,29 @@ async fn a_revoked_agents_open_stream_ends_at_once(place: Place) {
     };
     assert_eq!(goaway.reason, "revoked");
     assert!(!matches!(gateway::next(&mut stream).await, Ok(Some(_))));
+}
+
+/// A server that shuts down tells each agent when to come back, each another time.
+async fn a_server_that_leaves_spreads_who_comes_back(place: Place) {
+    let server = TestServer::start(&place).await;
+    let mut streams = Vec::new();
+    for n in 0..LEFT_BEHIND {
+        let agent = TestAgent::in_session(&server, &format!("web-{n}")).await;
+        let options = gateway::session(&agent, &server, gateway::STREAM);
+        let hello = gateway::hello(&agent);
+        streams.push(gateway::open(&gateway::rpc(&server), options, hello).await.unwrap());
+    }
+    server.leave();
+    let mut delays = BTreeSet::new();
+    for stream in &mut streams {
+        let Some(Down::Goaway(goaway)) = gateway::next(stream).await.unwrap() else {
+            panic!("the stream went on");
+        };
+        assert_eq!(goaway.reason, "draining");
+        assert!((500..1_500).contains(&goaway.delay_ms), "{goaway:?}");
+        delays.insert(goaway.delay_ms);
+    }
+    assert!(delays.len() > 1, "all at once: {delays:?}");
 }
 
 /// A machine that lost its credentials enrols again: what its earlier self still holds is over.
@@ -195,6 +221,7 @@ async fn a_stream_is_renewed_by_a_new_handshake(place: Place) {
 
 on_both!(
     a_revoked_agents_open_stream_ends_at_once,
+    a_server_that_leaves_spreads_who_comes_back,
     a_machine_that_enrols_again_ends_its_earlier_stream,
     a_hello_after_the_revocation_opens_nothing,
     an_upload_ends_with_the_agents_standing,

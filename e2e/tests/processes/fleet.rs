@@ -152,6 +152,11 @@ impl Fleet {
         self.server.take().unwrap().kill().await;
     }
 
+    /// Asks the server process to end, and waits until it has done what was left to do.
+    pub(crate) async fn stop_server(&mut self) {
+        assert_eq!(self.server.take().unwrap().stop().await, Some(0));
+    }
+
     /// The server's process id.
     pub(crate) fn server_id(&self) -> u32 {
         self.server.as_ref().and_then(Process::id).unwrap()

@@ -144,7 +144,10 @@ pub fn ends_channel(error: &AppError, heartbeat: bool) -> bool {
 pub fn return_after_ms(app: &App, reason: CloseReason) -> u32 {
     let (least, spread) = match reason {
         CloseReason::SessionEnded => (0, 2_000),
-        CloseReason::Draining => (1_000, 14_000),
+        // A millisecond for each stream that was open: a small fleet is soon back, a large one spreads.
+        CloseReason::Draining => {
+            (500, u32::try_from(app.hub().drained()).unwrap_or(u32::MAX).clamp(1_000, 30_000))
+        }
         // Two bearers of one identity must not chase each other.
         CloseReason::Replaced => (10_000, 20_000),
         CloseReason::Revoked => (30_000, 30_000),

@@ -66,6 +66,8 @@ pub struct Ticket {
 #[derive(Default)]
 struct Streams {
     draining: bool,
+    /// How many were open when the server began to shut down.
+    drained: usize,
     last_number: u64,
     open: HashMap<AgentId, Entry>,
 }
@@ -175,9 +177,15 @@ impl Hub {
     pub fn drain(&self) {
         let mut streams = self.lock();
         streams.draining = true;
+        streams.drained = streams.open.len();
         for (_, entry) in streams.open.drain() {
             let _ = entry.close.send(CloseReason::Draining);
         }
+    }
+
+    /// How many streams were open when the server began to shut down.
+    pub fn drained(&self) -> usize {
+        self.lock().drained
     }
 
     /// Whether a stream of the agent is open.
