@@ -3,6 +3,8 @@
 //! *Invariant:* every figure is printed beside a calibration of the same run; ratios count,
 //! absolute times do not travel from one machine to another.
 
+mod agent_idle;
+mod programs;
 mod store_commit;
 
 use std::{error::Error, process::ExitCode};
@@ -19,6 +21,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Scenario {
+    /// What an agent costs its host while nobody asks it for anything.
+    AgentIdle(agent_idle::Arguments),
     /// Durable writes to SQLite: one transaction each, against group commit.
     StoreCommit(store_commit::Arguments),
 }
@@ -26,6 +30,7 @@ enum Scenario {
 #[tokio::main]
 async fn main() -> ExitCode {
     let outcome = match Arguments::parse().scenario {
+        Scenario::AgentIdle(arguments) => Box::pin(agent_idle::run(&arguments)).await,
         Scenario::StoreCommit(arguments) => Box::pin(store_commit::run(&arguments)).await,
     };
     match outcome {
