@@ -65,7 +65,7 @@ async fn a_change_reaches_the_agent_and_its_answer_is_shown(place: Place) {
     quiet(&mut stream).await;
     let before = show(&server, &agent).await;
     assert_eq!(
-        (before["generation"].as_i64(), before["items"][1]["name"].as_str()),
+        (before["generation"].as_i64(), before["items"][2]["name"].as_str()),
         (Some(0), Some("system"))
     );
     let changed =

@@ -126,7 +126,7 @@ async fn a_key_is_one_requests_and_one_callers(place: Place) {
     let accounts = (Method::POST, "/api/v1/auth/keys");
     let mint = json!({ "name": "k", "scopes": ["users:*", "agents:read", "audit:read", "accounts:read",
         "commands:read", "discovery:read", "events:read", "inventory:read", "organisations:read",
-        "security:read", "server:read", "settings:read"] });
+        "security:read", "server:read", "settings:read", "updates:read"] });
     send(&server, accounts.clone(), &server.admin_key, KEY, Some(&mint))
         .await
         .refused(422, "idempotency_key_reused");
