@@ -56,7 +56,7 @@ struct EnrollingPage {
     approves: bool,
     enrol: String,
     run: String,
-    unit: String,
+    unit: &'static str,
     config: String,
     arrivals: Vec<Arrival>,
 }
@@ -111,13 +111,7 @@ fn wanted(form: &Fields) -> AppResult<CreateToken> {
 }
 
 /// A unit for systemd with which the agent starts when the machine does.
-fn unit() -> String {
-    "[Unit]\nDescription=Argosy agent\nWants=network-online.target\nAfter=network-online.target\n\n\
-     [Service]\nExecStart=/usr/local/bin/argosy-agent run --state-dir /var/lib/argosy-agent\n\
-     StateDirectory=argosy-agent\nStateDirectoryMode=0700\nRestart=always\nRestartSec=5\n\n\
-     [Install]\nWantedBy=multi-user.target\n"
-        .to_owned()
-}
+const UNIT: &str = include_str!("../../../../deploy/systemd/argosy-agent.service");
 
 async fn enrolling(visit: &Visit, minted: MintedToken) -> Shown {
     let MintedToken { token, secret } = minted;
@@ -133,7 +127,7 @@ async fn enrolling(visit: &Visit, minted: MintedToken) -> Shown {
         approves: token.auto_approve,
         enrol: format!("ARGOSY_BOOTSTRAP_TOKEN='{text}' argosy-agent enroll --server {url}"),
         run: "argosy-agent run".to_owned(),
-        unit: unit(),
+        unit: UNIT,
         config: config.replace(TOKEN_PLACEHOLDER, &text),
         arrivals: arrivals(visit, &token.id).await?,
         name: token.name,
