@@ -59,7 +59,7 @@ impl Noun {
             "/commands" => Self::Command,
             "/organisations" => Self::Organisation,
             "/fan-outs" => Self::FanOut,
-            "/updates/approvals" => Self::Approval,
+            "/updates/approvals" | "/packages/approvals" => Self::Approval,
             "/resources" => Self::Resource,
             "/users" => Self::User,
             other => panic!("teach the tests to make a thing of {other}"),

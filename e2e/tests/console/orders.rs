@@ -100,7 +100,7 @@ async fn a_command_to_many_is_previewed_started_once_and_followed(place: Place) 
     .await;
     assert!(page.contains("0 of 10 agents") && page.contains("6 waiting"), "{page}");
     let queued = ada.page(&server, &link_with(&page, "state=queued")).await.page;
-    assert_eq!(queued.matches("Result and receipt").count(), 4, "{queued}");
+    assert_eq!(queued.matches(">The command<").count(), 4, "{queued}");
     let answer = ada.submit(&server, &format!("{progress}/cancel"), &[]).await;
     assert_eq!(answer.location(), format!("{progress}?done=withdrawn"));
     let page = ada.page(&server, &progress).await.page;

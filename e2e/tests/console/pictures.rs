@@ -28,7 +28,7 @@ const IN_DOCS: [(&str, &str, u32, bool); 6] = [
     ("enrol", "/console/enrol", 1280, true),
 ];
 
-const PATHS: [&str; 35] = [
+const PATHS: [&str; 38] = [
     "/console",
     "/console/agents",
     "/console/agents?q=nobody",
@@ -46,6 +46,9 @@ const PATHS: [&str; 35] = [
     "/console/fan-outs/{order}",
     "/console/packages",
     "/console/packages?view=agents",
+    "/console/packages/approve",
+    "/console/packages/approvals",
+    "/console/packages/install",
     "/console/enrol",
     "/console/tokens",
     "/console/accounts",

@@ -164,7 +164,8 @@ fn params(kind: CommandKind, fields: &Fields) -> Value {
     }
 }
 
-fn whole(fields: &Fields, name: &'static str) -> AppResult<Option<u32>> {
+/// A whole number that was typed, if one was.
+pub(super) fn whole(fields: &Fields, name: &'static str) -> AppResult<Option<u32>> {
     let parsed = fields.given(name).map(str::parse).transpose();
     parsed.map_err(|_| AppError::field(name, "must be a whole number"))
 }

@@ -136,6 +136,12 @@ routes! {
     get "/console/fan-outs/{id}/cancel" Scope(P::CommandsCancel), fan_outs::cancel_form, "What follows from withdrawing a command to many";
     post "/console/fan-outs/{id}/cancel" Scope(P::CommandsCancel), fan_outs::cancel, "Withdraws a command to many";
     get "/console/packages" Scope(P::UpdatesRead), packages::list, "Pending packages over the fleet";
+    get "/console/packages/approve" Scope(P::UpdatesApprove), packages::approve_form, "Which pending packages shall be approved, and for whom";
+    post "/console/packages/approve" Scope(P::UpdatesApprove), packages::approve, "Approves packages in the versions that are pending";
+    get "/console/packages/approvals" Scope(P::UpdatesRead), packages::approvals, "Approvals of packages";
+    post "/console/packages/approvals/{id}/revoke" Scope(P::UpdatesApprove), packages::take_back, "Takes an approval back";
+    get "/console/packages/install" Scope(P::UpdatesInstall), packages::install_form, "On which hosts approved packages shall be tried or installed";
+    post "/console/packages/install" Scope(P::UpdatesInstall), packages::install, "Tries or installs what is approved";
     get "/console/enrol" Scope(P::TokensCreate), enrol::form, "What a new enrolment token shall be good for";
     post "/console/enrol" Scope(P::TokensCreate), enrol::create, "Makes a token, shows it once, and waits for the machine";
     get "/console/tokens" Scope(P::TokensRead), tokens::list, "Enrolment tokens";

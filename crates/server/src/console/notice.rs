@@ -23,6 +23,8 @@ const NOTICES: &[(&str, &str)] = &[
     ("user-deleted", "Deleted, with every session and key of the user."),
     ("account-made", "Made. Tokens can be bound to it."),
     ("account-deleted", "Deleted. The audit log stays."),
+    ("packages-approved", "Approved. Nothing is installed yet: try it, then install it."),
+    ("packages-taken-back", "Taken back. What hosts were already told to install goes on."),
     ("ended", "The session has ended."),
 ];
 

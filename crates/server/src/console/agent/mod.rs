@@ -6,7 +6,7 @@ mod schedule;
 
 use argosy_domain::{
     access::Permission,
-    agent::{AgentState, AgentStatus, Assurance},
+    agent::{AgentState, AgentStatus},
     id::AgentId,
     review::machine_digest,
     telemetry::Severity,
@@ -99,6 +99,8 @@ struct AgentPage {
     pending: bool,
     may_approve: bool,
     may_command: bool,
+    may_approve_packages: bool,
+    may_install: bool,
     may_rename: bool,
     may_delete: bool,
     charts: Vec<Chart>,
@@ -280,7 +282,6 @@ pub(super) async fn show(visit: Visit, Id(id): Id<AgentId>) -> Shown {
         .map_or(account, |(_, name)| name);
     let works = [AgentStatus::Approved, AgentStatus::Quarantined].contains(&status);
     let (subsystems, standing) = subsystems(&visit, &id).await?;
-    let keys = agent.assurance() == Assurance::ProofOfPossession;
     page(&AgentPage {
         frame: visit.frame(&agent.name, "agents").await,
         id: id.to_string(),
@@ -298,9 +299,9 @@ pub(super) async fn show(visit: Visit, Id(id): Id<AgentId>) -> Shown {
         offers: offers(&visit, &snapshot),
         pending: status == AgentStatus::Pending,
         may_approve: visit.may(Permission::AgentsApprove),
-        may_command: status == AgentStatus::Approved
-            && keys
-            && visit.may(Permission::CommandsCreate),
+        may_command: status == AgentStatus::Approved && visit.may(Permission::CommandsCreate),
+        may_approve_packages: works && visit.may(Permission::UpdatesApprove),
+        may_install: works && visit.may(Permission::UpdatesInstall),
         may_rename: visit.may(Permission::AgentsUpdate),
         may_delete: visit.may(Permission::AgentsDelete),
         charts: if works { charts::all(&visit, &id).await? } else { Vec::new() },

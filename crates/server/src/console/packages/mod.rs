@@ -1,9 +1,19 @@
 //! Pending packages of operating systems over the fleet: by package, or agent by agent. What closes a
 //! security hole comes first.
 
+mod approvals;
+mod install;
+
+use argosy_domain::{access::Permission, id::AgentId};
+use argosy_wire::rest::fan_outs::Selector;
 use askama::Template;
 
+pub(super) use self::{
+    approvals::{approvals, approve, approve_form, take_back},
+    install::{install, install_form},
+};
 use super::{
+    agent::typed_labels,
     answer::{Shown, page},
     fields::{Fields, link},
     frame::Frame,
@@ -11,6 +21,7 @@ use super::{
     visit::Visit,
 };
 use crate::app::{
+    error::{AppError, AppResult},
     paging::{PageQuery, cursor_text},
     records::{FleetPackageRecord, PendingRecord},
     updates::UpdatesQuery,
@@ -19,6 +30,33 @@ use crate::app::{
 const LIST: &str = "/console/packages";
 /// What the address may hold beside the cursor.
 const FILTERS: [&str; 4] = ["view", "package", "security", "agent"];
+
+/// For which hosts packages are approved, tried or installed: one, those with some labels, or all.
+pub(super) struct Whom {
+    agent: String,
+    name: String,
+    labels: String,
+}
+
+impl Whom {
+    async fn of(visit: &Visit, fields: &Fields) -> AppResult<Self> {
+        let agent = fields.given("agent").unwrap_or_default().to_owned();
+        let name = if agent.is_empty() {
+            String::new()
+        } else {
+            let id: AgentId = agent.parse().map_err(|_| AppError::not_found("agent"))?;
+            visit.app.show_agent(&visit.caller, &id).await?.view.agent.name
+        };
+        Ok(Self { agent, name, labels: fields.text("labels").to_owned() })
+    }
+
+    fn selector(fields: &Fields) -> AppResult<Selector> {
+        let labels = typed_labels(fields.text("labels"))?;
+        let agents: Vec<_> = fields.owned("agent").into_iter().collect();
+        let all = labels.is_empty() && agents.is_empty();
+        Ok(Selector { all, agents, labels, ..Selector::default() })
+    }
+}
 
 /// A version that is available somewhere.
 struct Version {
@@ -62,6 +100,10 @@ struct Listing {
     shown: String,
     next: String,
     first: String,
+    /// Where what is shown is approved; nowhere for those who may not.
+    approve: String,
+    /// Where it is tried and installed.
+    install: String,
 }
 
 #[derive(Template)]
@@ -120,7 +162,11 @@ fn with<'a>(query: &'a Fields, other: &[(&'a str, Option<&'a str>)]) -> String {
     link(LIST, pairs.chain(cursor))
 }
 
-fn listing(query: &Fields, cursor: Option<&str>, shown: String) -> Listing {
+fn listing(visit: &Visit, cursor: Option<&str>, shown: String) -> Listing {
+    let query = &visit.query;
+    let to = |permission, path: fn(&Fields) -> String| {
+        if visit.may(permission) { path(query) } else { String::new() }
+    };
     let text = |name: &str| query.given(name).unwrap_or_default().to_owned();
     let chip = |name: &'static str| {
         let value = query.given(name)?;
@@ -141,6 +187,8 @@ fn listing(query: &Fields, cursor: Option<&str>, shown: String) -> Listing {
         shown,
         next: cursor.map(|at| with(query, &[("cursor", Some(at))])).unwrap_or_default(),
         first: if query.has("cursor") { with(query, &[]) } else { String::new() },
+        approve: to(Permission::UpdatesApprove, approvals::approve_path),
+        install: to(Permission::UpdatesInstall, install::install_path),
     }
 }
 
@@ -159,13 +207,13 @@ pub(super) async fn list(visit: Visit) -> Shown {
         let cursor = listed.next.as_ref().map(cursor_text);
         let pending: Vec<_> = listed.items.iter().map(|record| pending(&visit, record)).collect();
         let shown = show::several(pending.len() as u64, "row", "rows");
-        let listing = listing(query, cursor.as_deref(), shown);
+        let listing = listing(&visit, cursor.as_deref(), shown);
         return page(&PackagesPage { frame, listing, packages: Vec::new(), pending });
     }
     let listed = visit.app.list_updates(&visit.caller, &wanted, &paging).await?;
     let cursor = listed.next.as_ref().map(cursor_text);
     let packages: Vec<_> = listed.items.iter().map(|record| package(query, record)).collect();
     let shown = show::several(packages.len() as u64, "package", "packages");
-    let listing = listing(query, cursor.as_deref(), shown);
+    let listing = listing(&visit, cursor.as_deref(), shown);
     page(&PackagesPage { frame, listing, packages, pending: Vec::new() })
 }
