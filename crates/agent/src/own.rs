@@ -4,7 +4,10 @@
 //! *Invariant:* what such a command does is marked on disk with the command's id before it happens,
 //! so that it is looked for after a crash and never done twice.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use argosy_config::failpoint::failpoint;
 use argosy_domain::{
@@ -31,8 +34,10 @@ use crate::{
     state_dir::{StateDir, StateDirError},
 };
 
-/// Says which command restarted the agent.
+/// Says which commands restarted the agent.
 const RESTART_FILE: &str = "restart.json";
+/// Restarts that are remembered: more than can wait for their results at once.
+const RESTARTS_KEPT: usize = 64;
 /// Says which command asked for a new identity key, and what the key was before.
 const ROTATION_FILE: &str = "rotate-command.json";
 /// How often a rotation that was asked for is looked at.
@@ -53,6 +58,12 @@ struct Mark {
     identity_key: Option<Bytes32>,
 }
 
+/// Commands that restarted the agent, the newest last. Several that run at once are served by one restart.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Restarts {
+    command_ids: Vec<CommandId>,
+}
+
 /// Carries out every kind of command.
 #[derive(Clone)]
 pub struct AgentRunner {
@@ -68,6 +79,8 @@ pub struct AgentRunner {
     pub packages: Arc<PackageHelper>,
     /// Ends the agent, which is then started again.
     pub restart: CancellationToken,
+    /// Held while a mark is written: commands run side by side.
+    pub marking: Arc<Mutex<()>>,
 }
 
 impl AgentRunner {
@@ -75,15 +88,32 @@ impl AgentRunner {
         serde_json::from_slice(&self.dir.read(file).ok()??).ok()
     }
 
-    fn put(&self, file: &str, mark: &Mark) -> Result<(), StateDirError> {
+    fn put(&self, file: &str, mark: &impl Serialize) -> Result<(), StateDirError> {
         // Plain values always serialise.
         self.dir.write(file, &serde_json::to_vec(mark).unwrap_or_default())
     }
 
+    fn restarts(&self) -> Restarts {
+        let text = self.dir.read(RESTART_FILE).ok().flatten();
+        text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    }
+
+    fn mark_restart(&self, id: CommandId) -> Result<(), StateDirError> {
+        let _alone = self.marking.lock().unwrap_or_else(PoisonError::into_inner);
+        let Restarts { mut command_ids } = self.restarts();
+        command_ids.push(id);
+        let old = command_ids.len().saturating_sub(RESTARTS_KEPT);
+        command_ids.drain(..old);
+        self.put(RESTART_FILE, &Restarts { command_ids })
+    }
+
     async fn restart(&self, id: &CommandId) -> RunOutcome {
-        let mark = Mark { command_id: id.clone(), identity_key: None };
         let part = Arc::new(self.clone());
-        if let Err(error) = blocking(&part, move |part| part.put(RESTART_FILE, &mark)).await {
+        let marked = {
+            let id = id.clone();
+            blocking(&part, move |part| part.mark_restart(id)).await
+        };
+        if let Err(error) = marked {
             return failed("state_dir", &error);
         }
         failpoint("restart", "marked");
@@ -122,6 +152,7 @@ impl AgentRunner {
 
     /// Asks once for each command; answers the key before.
     fn ask_for_key(&self, id: CommandId) -> Result<Bytes32, StateDirError> {
+        let _alone = self.marking.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Mark { command_id, identity_key: Some(before) }) = self.mark(ROTATION_FILE)
             && command_id == id
         {
@@ -200,11 +231,10 @@ impl CommandRunner for AgentRunner {
             // Its mark is the helper's: asked again, it tells what came of it and begins nothing twice.
             return Probed::Again;
         }
-        let marked = |file| self.mark(file).is_some_and(|mark| mark.command_id == *id);
-        if marked(RESTART_FILE) {
+        if self.restarts().command_ids.contains(id) {
             let report = b"{\"restarted\":true}".to_vec();
             Probed::Ended(RunOutcome::Succeeded { report })
-        } else if marked(ROTATION_FILE) {
+        } else if self.mark(ROTATION_FILE).is_some_and(|mark| mark.command_id == *id) {
             Probed::Again
         } else {
             Probed::Unknown

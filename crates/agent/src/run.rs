@@ -299,6 +299,7 @@ async fn work(
             turn: tokio::sync::Mutex::default(),
         }),
         restart: stop.clone(),
+        marking: Arc::default(),
     };
     let (engine, events) = tasks::start_engine(config, home, deps, &registered, runner, journal)?;
     writer.observe(engine.clone(), Arc::clone(&spool));

@@ -12,6 +12,7 @@ use std::{
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use rustix::{
@@ -225,6 +226,8 @@ fn create(path: &Path) -> Result<(), StateDirError> {
 struct Files {
     path: PathBuf,
     dir: File,
+    /// Held while a file is replaced: two that replace the same one share a name until then.
+    replacing: Mutex<()>,
 }
 
 impl Files {
@@ -240,7 +243,7 @@ impl Files {
                 return Err(StateDirError::Io { action: "opened", path, source });
             }
         };
-        let files = Self { path: path.to_owned(), dir };
+        let files = Self { path: path.to_owned(), dir, replacing: Mutex::default() };
         files.private(&files.dir, path)?;
         Ok(files)
     }
@@ -349,6 +352,7 @@ impl Files {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StateDirError> {
+        let _alone = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let tmp = format!("{TMP_PREFIX}{name}");
         // A failed write before this one may have left it.
         let _ = unlinkat(&self.dir, &tmp, AtFlags::empty());

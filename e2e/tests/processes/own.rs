@@ -67,6 +67,26 @@ async fn a_restart_that_was_cut_short_happened_once(place: Place) {
     assert_eq!(over["result"]["report"], json!({ "restarted": true }), "{over}");
 }
 
+/// Several at once: whoever is marked when the agent goes has restarted it, and who is not has not.
+async fn restarts_that_meet_all_end(place: Place) {
+    let scene = Scene::new(&place).await;
+    let mut given = Vec::new();
+    for _ in 0..4 {
+        given.push(scene.give("agent.restart").await);
+    }
+    let mut restarted = 0;
+    for command in &given {
+        let over = scene.over(command).await;
+        if over["state"] == "succeeded" {
+            assert_eq!(over["result"]["report"], json!({ "restarted": true }), "{over}");
+            restarted += 1;
+        } else {
+            assert_eq!(over["result"]["code"], "interrupted", "{over}");
+        }
+    }
+    assert!(restarted > 0);
+}
+
 async fn a_new_identity_key_by_command_survives_every_death(place: Place) {
     let mut scene = Scene::new(&place).await;
     let mut keys = Vec::new();
@@ -107,6 +127,7 @@ async fn a_configuration_by_command_has_a_receipt(place: Place) {
 on_both!(
     an_agent_begins_anew_in_the_same_process,
     a_restart_that_was_cut_short_happened_once,
+    restarts_that_meet_all_end,
     a_new_identity_key_by_command_survives_every_death,
     a_configuration_by_command_has_a_receipt,
 );
