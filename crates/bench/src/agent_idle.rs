@@ -44,7 +44,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome<()> {
     let mut resident = Vec::new();
     while began.elapsed() < Duration::from_secs(arguments.seconds) {
         tokio::time::sleep(LOOK_EVERY).await;
-        resident.push(agent.memory_kib("VmRSS:")?);
+        resident.push(agent.status("VmRSS:")?);
     }
     let cpu_percent = (agent.cpu()? - cpu).as_secs_f64() / began.elapsed().as_secs_f64() * 100.0;
     resident.sort_unstable();
@@ -54,8 +54,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome<()> {
         "seconds": began.elapsed().as_secs(),
         "cpu_percent": cpu_percent,
         "resident_kib": { "median": resident[resident.len() / 2], "largest": largest },
-        "private_kib": agent.memory_kib("RssAnon:")?,
-        "threads": agent.memory_kib("Threads:")?,
+        "private_kib": agent.status("RssAnon:")?,
+        "threads": agent.status("Threads:")?,
         "debug_build": cfg!(debug_assertions),
     });
     let text = if arguments.json { format!("{summary:#}\n") } else { table(&summary) };

@@ -55,8 +55,8 @@ impl Program {
         Ok(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
     }
 
-    /// A line of its `status` in `/proc`: KiB, where it is memory.
-    pub(crate) fn memory_kib(&self, line: &str) -> Outcome<u64> {
+    /// A number of its `status` in `/proc`: KiB, where it is memory.
+    pub(crate) fn status(&self, line: &str) -> Outcome<u64> {
         let status = self.read("status")?;
         let found = status.lines().find_map(|text| text.strip_prefix(line));
         let found = found.ok_or_else(|| format!("no {line} in /proc"))?;

@@ -18,7 +18,7 @@ pub use admin::{
     Accounts, ApiKeys, Audit, ResourceList, Resources, Role, Security, Token, TokenCreate, Verify,
 };
 pub use agent::{Agent, AgentList, LabelChange, OneAgent, Revoke, Schedule, Successor, WithReason};
-pub use instruction::{FanOutOrder, Instruction, Selected, Send};
+pub use instruction::{FanOutOrder, Instruction, Pace, Selected, Send};
 pub use people::{Login, OrganisationCommand, Passwd, SettingsCommand, UserCommand};
 pub use telemetry::{AgentEvents, Telemetry};
 pub use updates::{Updates, UpdatesApprove, UpdatesInstall, UpdatesList};

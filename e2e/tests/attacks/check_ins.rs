@@ -3,24 +3,25 @@
 
 use std::time::Duration;
 
-use argosy_domain::{command::CommandSeq, digest::Sha256};
+use argosy_domain::command::CommandSeq;
 use argosy_e2e::{
     agent::TestAgent, database::Place, http::Answer, on_both, process::until, server::TestServer,
 };
 use argosy_wire::{
-    bytes::{Fixed, decode, encode},
+    bytes::{decode, encode},
     sign::Signed,
-    statement::{CommandStatement, HelloStatement, ReceiptStatement, ResultAckStatement},
+    statement::{CommandStatement, HelloStatement, ResultAckStatement},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::gateway::{self, Down};
+use crate::{
+    commands::{PARAMS, RESULT, give, receipt, show},
+    gateway::{self, Down},
+};
 
 const PATH: &str = "/api/v1/agents/metrics";
-const RESULT: &[u8] = br#"{"report":{"by":"hand"}}"#;
-const PARAMS: &[u8] = br#"{"subsystem":"system"}"#;
 /// A second is promised; the machine of a test may be busy.
 const SOON: Duration = Duration::from_secs(4);
 
@@ -46,17 +47,6 @@ async fn bearer(server: &TestServer, key: &str, body: &Value) -> Answer {
     server.client.post(PATH, key, body).await
 }
 
-async fn give(server: &TestServer, agent: &TestAgent) -> String {
-    let path = format!("/api/v1/agents/{}/commands", agent.agent_id);
-    let order = json!({ "kind": "subsystem.run", "params": { "subsystem": "system" } });
-    let command = server.client.post(&path, &server.admin_key, &order).await.expect(202);
-    command["id"].as_str().unwrap().to_owned()
-}
-
-async fn command(server: &TestServer, id: &str) -> Value {
-    server.client.get(&format!("/api/v1/commands/{id}"), &server.admin_key).await.expect(200)
-}
-
 fn signed(value: &Value) -> Signed {
     Signed {
         payload: decode(value["payload"].as_str().unwrap()).unwrap(),
@@ -72,18 +62,7 @@ fn certified<S: argosy_wire::sign::Statement>(server: &TestServer, value: &Value
 
 /// A result, with the receipt of any key.
 fn result(by: &TestAgent, agent: &TestAgent, id: &str) -> Value {
-    let receipt = ReceiptStatement {
-        agent: agent.id(),
-        command_id: id.parse().unwrap(),
-        params_sha256: Fixed(Sha256::of(PARAMS).0),
-        outcome: "succeeded".to_owned(),
-        result_sha256: Fixed(Sha256::of(RESULT).0),
-        policy_sha256: Fixed(Sha256::of(b"").0),
-        started_at: None,
-        ended_at: "2026-11-22T08:00:00Z".parse().unwrap(),
-        boot_id: "boot-1".to_owned(),
-        journal_id: "journal-1".parse().unwrap(),
-    };
+    let receipt = receipt(agent, id, "succeeded");
     json!({
         "command_id": id, "outcome": "succeeded", "payload": encode(RESULT),
         "receipt": json_of(&Signed::new(&by.key, &receipt)),
@@ -148,7 +127,7 @@ async fn a_check_in_hands_out_commands_and_takes_the_agents_own_word(place: Plac
     let more = json!({ "high_water": 1, "pending_acknowledgments": [ack], "started": [id] });
     let none = check_in(&server, &mut agent, more).await.expect(200);
     assert_eq!(none["commands"], json!([]));
-    assert_eq!(command(&server, &id).await["state"], "running");
+    assert_eq!(show(&server, &id).await["state"], "running");
 
     // A receipt by another key, and the result of another agent, change nothing.
     let forged = json!({ "high_water": 1, "results": [result(&other, &agent, &id)] });
@@ -157,7 +136,7 @@ async fn a_check_in_hands_out_commands_and_takes_the_agents_own_word(place: Plac
     let foreign = json!({ "results": [result(&other, &other, &id)] });
     let answer = check_in(&server, &mut other, foreign).await.expect(200);
     assert_eq!(answer["acknowledged_ids"], json!([]));
-    assert_eq!(command(&server, &id).await["state"], "running");
+    assert_eq!(show(&server, &id).await["state"], "running");
     assert_eq!(server.audit("command.receipt_refused").await.len(), 2);
 
     let mut honest = result(&agent, &agent, &id);
@@ -167,7 +146,7 @@ async fn a_check_in_hands_out_commands_and_takes_the_agents_own_word(place: Plac
     assert_eq!(answer["acknowledged_ids"], json!([id]));
     let ack: ResultAckStatement = certified(&server, &answer["result_acks"][0]);
     assert_eq!(ack.command_id.as_str(), id);
-    let over = command(&server, &id).await;
+    let over = show(&server, &id).await;
     assert_eq!((&over["state"], &over["unsigned"]), (&json!("succeeded"), &json!(false)));
     // Once more, and without its receipt.
     honest = result(&agent, &agent, &id);
@@ -299,7 +278,7 @@ async fn an_agent_without_keys_gives_its_bare_word_about_what_reads(place: Place
     result.as_object_mut().unwrap().remove("receipt");
     let answer = bearer(&server, &key, &json!({ "results": [result] })).await.expect(200);
     assert_eq!(answer["acknowledged_ids"], json!([id]));
-    let over = command(&server, &id).await;
+    let over = show(&server, &id).await;
     assert_eq!((&over["state"], &over["unsigned"]), (&json!("succeeded"), &json!(true)));
     assert_eq!(over["receipt_available"], false);
     // Somebody else's hello makes it nobody else.

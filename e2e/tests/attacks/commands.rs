@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use argosy_domain::{command::CommandSeq, digest::Sha256, limits::COMMAND_LOST_AFTER};
-use argosy_e2e::{agent::TestAgent, database::Place, on_both, process::until, server::TestServer};
+use argosy_e2e::{
+    agent::TestAgent, database::Place, http::Answer, on_both, process::until, server::TestServer,
+};
 use argosy_wire::{
     bytes::Fixed,
     rpc::gateway::{Ack, AckCode, CommandResult, ControlStreamRequest, State},
@@ -15,17 +17,27 @@ use serde_json::{Value, json};
 
 use crate::gateway::{self, Down, Stream};
 
+/// Parameters of a run of `system`, as they are signed.
+pub(crate) const PARAMS: &[u8] = br#"{"subsystem":"system"}"#;
 /// What agents of these tests answer.
 pub(crate) const RESULT: &[u8] = br#"{"report":{"by":"hand"}}"#;
 
-async fn give(server: &TestServer, agent: &TestAgent) -> String {
+/// Asks for a run of `system`; `more` of the order as it is given.
+pub(crate) async fn order(server: &TestServer, agent: &TestAgent, more: Value) -> Answer {
     let path = format!("/api/v1/agents/{}/commands", agent.agent_id);
-    let order = json!({ "kind": "subsystem.run", "params": { "subsystem": "system" } });
-    let command = server.client.post(&path, &server.admin_key, &order).await.expect(202);
+    let mut order = json!({ "kind": "subsystem.run", "params": { "subsystem": "system" } });
+    order.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    server.client.post(&path, &server.admin_key, &order).await
+}
+
+/// Gives an agent a run of `system`.
+pub(crate) async fn give(server: &TestServer, agent: &TestAgent) -> String {
+    let command = order(server, agent, json!({})).await.expect(202);
     command["id"].as_str().unwrap().to_owned()
 }
 
-async fn show(server: &TestServer, id: &str) -> Value {
+/// A command as the server shows it.
+pub(crate) async fn show(server: &TestServer, id: &str) -> Value {
     server.client.get(&format!("/api/v1/commands/{id}"), &server.admin_key).await.expect(200)
 }
 
@@ -95,7 +107,7 @@ pub(crate) fn receipt(agent: &TestAgent, id: &str, outcome: &str) -> ReceiptStat
     ReceiptStatement {
         agent: agent.id(),
         command_id: id.parse().unwrap(),
-        params_sha256: Fixed(Sha256::of(br#"{"subsystem":"system"}"#).0),
+        params_sha256: Fixed(Sha256::of(PARAMS).0),
         outcome: outcome.to_owned(),
         result_sha256: Fixed(Sha256::of(RESULT).0),
         policy_sha256: Fixed(Sha256::of(b"").0),

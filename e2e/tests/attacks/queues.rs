@@ -6,7 +6,6 @@ use argosy_domain::{command::CommandSeq, limits::COMMANDS_OPEN_MAX, time::Clock 
 use argosy_e2e::{
     agent::TestAgent,
     database::{Place, on_postgres, on_sqlite},
-    http::Answer,
     on_both,
     process::until,
     server::TestServer,
@@ -20,7 +19,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    commands::{self, state},
+    commands::{self, order, state},
     gateway::{self, Down, Stream},
 };
 
@@ -30,13 +29,6 @@ const WINDOW: usize = 32;
 /// same time as another (SQLite has one writer, and so nobody who does).
 const FLOOD: usize = 10_000;
 const RACE: usize = 2_000;
-
-async fn order(server: &TestServer, agent: &TestAgent, more: Value) -> Answer {
-    let path = format!("/api/v1/agents/{}/commands", agent.agent_id);
-    let mut body = json!({ "kind": "subsystem.run", "params": { "subsystem": "system" } });
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    server.client.post(&path, &server.admin_key, &body).await
-}
 
 async fn given(server: &TestServer, agent: &TestAgent, more: Value) -> String {
     let answer = order(server, agent, more).await;

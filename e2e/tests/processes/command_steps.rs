@@ -3,12 +3,13 @@
 //!
 //! A new failpoint on this way gets a line in [`SERVER`] or [`AGENT`].
 
-use std::collections::BTreeSet;
-
 use argosy_e2e::{database::Place, on_both, process::root};
 use serde_json::{Value, json};
 
-use crate::fleet::{AgentProcess, Fleet};
+use crate::{
+    commands::sequences,
+    fleet::{AgentProcess, Fleet},
+};
 
 /// What the server makes durable of a command, in that order.
 const SERVER: [&str; 5] =
@@ -19,39 +20,10 @@ const SERVER_MOMENTS: [&str; 2] = ["before_commit", "after_commit"];
 const AGENT: [&str; 4] = ["received", "started", "finished", "acknowledged"];
 const AGENT_MOMENTS: [&str; 3] = ["before", "before_commit", "after"];
 
-/// Every command has succeeded, with a receipt and a place of its own in the order.
-async fn ended(fleet: &Fleet, ids: &[String]) -> Vec<Value> {
-    let ends = ["succeeded", "failed", "timed_out", "rejected", "cancelled", "expired", "lost"];
-    let mut ended = Vec::new();
-    for id in ids {
-        let command = fleet.command_in(id, &ends).await;
-        assert_eq!(command["state"], "succeeded", "{command}");
-        assert_eq!(command["receipt_available"], true, "{command}");
-        ended.push(command);
-    }
-    ended
-}
-
-/// The record has these commands, as they ended, and no other.
-async fn stand(fleet: &Fleet, ended: &[Value]) {
-    for command in ended {
-        let path = format!("/api/v1/commands/{}", command["id"].as_str().unwrap());
-        assert_eq!(&fleet.get(&path).await, command);
-    }
-    let page = fleet.get("/api/v1/commands?limit=500").await;
-    assert_eq!(page["items"].as_array().unwrap().len(), ended.len(), "{page}");
-    let refused = fleet.get("/api/v1/audit?action=command.receipt_refused").await;
-    assert_eq!(refused["items"], json!([]));
-}
-
 /// Each start of the server ends at the next step. Commands that an earlier death left behind are on
 /// their way too, so a step may end the life of the server on behalf of any of them.
 async fn a_command_ends_once_wherever_the_server_dies(place: Place) {
-    let mut fleet = Fleet::start(&place, "server").await;
-    let token = fleet.token(json!({ "auto_approve": true })).await;
-    let mut agent = AgentProcess::start(&fleet, &token);
-    let shown = fleet.agent("the agent to be connected", |a| a["connected"] == true).await;
-    let id = shown["agent_id"].as_str().unwrap().to_owned();
+    let (mut fleet, mut agent, id) = Fleet::with_agent(&place).await;
     fleet.kill_server().await;
     let mut given = Vec::new();
     for step in SERVER {
@@ -69,18 +41,16 @@ async fn a_command_ends_once_wherever_the_server_dies(place: Place) {
     for command in given {
         ids.push(command.await.unwrap());
     }
-    let ended = ended(&fleet, &ids).await;
-    let sequences: BTreeSet<i64> =
-        ended.iter().map(|command| command["sequence"].as_i64().unwrap()).collect();
-    assert_eq!(sequences.len(), ended.len());
+    let ended = fleet.all_succeeded(&ids).await;
+    assert_eq!(sequences(&ended), ended.len());
     // A restart of both sends nothing again and changes nothing.
     agent.kill().await;
     fleet.kill_server().await;
     fleet.start_server().await;
     agent.start_again();
-    let after = vec![fleet.command(&id, "system").await];
-    let last = self::ended(&fleet, &after).await;
-    stand(&fleet, &[ended, last].concat()).await;
+    let last = fleet.succeeded(&fleet.command(&id, "system").await).await;
+    fleet.stands(&[ended, vec![last]].concat()).await;
+    fleet.every_receipt_counted().await;
 }
 
 /// One agent for each step, all at once.
@@ -105,14 +75,15 @@ async fn a_command_ends_once_wherever_an_agent_dies(place: Place) {
         agent.ended().await;
         agent.start_again();
     }
-    let first = ended(&fleet, &given).await;
+    let first = fleet.all_succeeded(&given).await;
     // The agent goes on, and what ended stays as it ended.
     let mut more = Vec::new();
     for command in &first {
         more.push(fleet.command(command["agent_id"].as_str().unwrap(), "system").await);
     }
-    let second = ended(&fleet, &more).await;
-    stand(&fleet, &[first, second].concat()).await;
+    let second = fleet.all_succeeded(&more).await;
+    fleet.stands(&[first, second].concat()).await;
+    fleet.every_receipt_counted().await;
 }
 
 /// The tables name every failpoint on the way of a command.

@@ -1,9 +1,9 @@
 //! `kill -9` of server, agent and both in the middle of a command: it ends once.
 
 use argosy_e2e::{database::Place, on_both};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::fleet::{AgentProcess, Fleet};
+use crate::{commands::sequences, fleet::Fleet};
 
 const ROUNDS: usize = 20;
 
@@ -17,11 +17,7 @@ const MOMENTS: [&[&str]; 4] = [
 ];
 
 async fn a_command_ends_once_whoever_is_killed(place: Place) {
-    let mut fleet = Fleet::start(&place, "server").await;
-    let token = fleet.token(json!({ "auto_approve": true })).await;
-    let mut agent = AgentProcess::start(&fleet, &token);
-    let shown = fleet.agent("the agent to be connected", |a| a["connected"] == true).await;
-    let id = shown["agent_id"].as_str().unwrap().to_owned();
+    let (mut fleet, mut agent, id) = Fleet::with_agent(&place).await;
     let mut ended = Vec::<Value>::new();
     for round in 0..ROUNDS {
         let subsystem = if round % 2 == 0 { "updates" } else { "system" };
@@ -38,26 +34,11 @@ async fn a_command_ends_once_whoever_is_killed(place: Place) {
         if agent_dies {
             agent.start_again();
         }
-        let over = fleet
-            .command_in(&command, &["succeeded", "failed", "timed_out", "rejected", "lost"])
-            .await;
-        assert_eq!(over["state"], "succeeded", "round {round}: {over}");
-        assert_eq!(over["receipt_available"], true, "round {round}: {over}");
-        ended.push(over);
+        ended.push(fleet.succeeded(&command).await);
     }
-    // What ended stays as it ended: no later delivery, result or restart has touched it.
-    for before in &ended {
-        let path = format!("/api/v1/commands/{}", before["id"].as_str().unwrap());
-        assert_eq!(&fleet.get(&path).await, before);
-    }
-    let page = fleet.get("/api/v1/commands?limit=500").await;
-    assert_eq!(page["items"].as_array().unwrap().len(), ROUNDS);
-    let mut sequences: Vec<i64> =
-        ended.iter().map(|command| command["sequence"].as_i64().unwrap()).collect();
-    sequences.dedup();
-    assert_eq!(sequences.len(), ROUNDS);
-    let refused = fleet.get("/api/v1/audit?action=command.receipt_refused").await;
-    assert_eq!(refused["items"], json!([]));
+    fleet.stands(&ended).await;
+    assert_eq!((ended.len(), sequences(&ended)), (ROUNDS, ROUNDS));
+    fleet.every_receipt_counted().await;
 }
 
 on_both!(a_command_ends_once_whoever_is_killed);

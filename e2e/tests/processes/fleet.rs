@@ -1,17 +1,13 @@
 //! A server process and what a test does with it.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use argosy_e2e::{
     database::Place,
-    http::{Client, plain},
+    http::Client,
     process::{Process, free_port, ready, until},
 };
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
 
 /// Variables of a process beside the usual ones.
 type Variables = &'static [(&'static str, &'static str)];
@@ -202,55 +198,26 @@ impl Fleet {
         answer.text("token")
     }
 
+    /// A server with one agent, which is connected; its id too.
+    pub(crate) async fn with_agent(place: &Place) -> (Self, AgentProcess, String) {
+        let fleet = Self::start(place, "server").await;
+        let token = fleet.token(json!({ "auto_approve": true })).await;
+        let agent = AgentProcess::start(&fleet, &token);
+        let id = fleet.connected().await;
+        (fleet, agent, id)
+    }
+
+    /// The id of the one agent, once it is connected.
+    pub(crate) async fn connected(&self) -> String {
+        let shown = self.agent("the agent to be connected", |a| a["connected"] == true).await;
+        shown["agent_id"].as_str().unwrap().to_owned()
+    }
+
     /// The one agent that satisfies a condition, once there is one.
     pub(crate) async fn agent(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         until(what, || async {
             let page = self.get("/api/v1/agents").await;
             page["items"].as_array().unwrap().iter().find(|agent| fits(agent)).cloned()
-        })
-        .await
-    }
-
-    /// Gives a command.
-    pub(crate) async fn command(&self, agent: &str, subsystem: &str) -> String {
-        let path = format!("/api/v1/agents/{agent}/commands");
-        let body = json!({ "kind": "subsystem.run", "params": { "subsystem": subsystem } });
-        let answer = self.client.post(&path, &self.admin_key(), &body).await;
-        assert_eq!(answer.status, 202, "{answer:?}");
-        answer.text("id")
-    }
-
-    /// Gives a command under an idempotency key, again and again until a server has answered: there may
-    /// be none just now, and one may die of it. Answers the command's id.
-    pub(crate) fn insist(&self, agent: &str, kind: &str, key: String) -> JoinHandle<String> {
-        let url = format!("{}/api/v1/agents/{agent}/commands", self.url);
-        let params = match kind {
-            "subsystem.run" => json!({ "subsystem": "system" }),
-            _ => json!({}),
-        };
-        let body = json!({ "kind": kind, "params": params, "idempotency_key": key });
-        let (http, admin_key) = (plain(), self.admin_key());
-        tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(Duration::from_millis(50));
-            loop {
-                ticks.tick().await;
-                let request = http.post(&url).bearer_auth(&admin_key).body(body.to_string());
-                let Ok(answer) = request.send().await else { continue };
-                if answer.status() != 202 {
-                    continue;
-                }
-                let Ok(text) = answer.text().await else { continue };
-                let command: Value = serde_json::from_str(&text).unwrap();
-                return command["id"].as_str().unwrap().to_owned();
-            }
-        })
-    }
-
-    /// The command once its state is one of those named.
-    pub(crate) async fn command_in(&self, id: &str, states: &[&str]) -> Value {
-        until(&format!("command {id} to be one of {states:?}"), || async {
-            let command = self.get(&format!("/api/v1/commands/{id}")).await;
-            states.contains(&command["state"].as_str().unwrap()).then_some(command)
         })
         .await
     }

@@ -4,17 +4,17 @@
 //! `ARGOSY_KILLS` says how many kills, `ARGOSY_KILLS_SEED` which; both are printed with what happened.
 //! `make kills` asks for two hundred.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use argosy_config::host::OsEntropy;
 use argosy_domain::entropy::random_bytes;
 use argosy_e2e::{database::Place, on_both};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::fleet::{AgentProcess, Fleet};
+use crate::{
+    commands::sequences,
+    fleet::{AgentProcess, Fleet},
+};
 
 /// Kills of an ordinary run of the tests.
 const KILLS: usize = 24;
@@ -26,9 +26,6 @@ const RESTARTING: &str = "restarting, as commanded";
 const MOMENT_MAX: Duration = Duration::from_millis(300);
 /// Kills between two looks at how all commands ended.
 const KILLS_PER_LOOK: usize = 4;
-
-const ENDS: [&str; 7] =
-    ["succeeded", "failed", "timed_out", "rejected", "cancelled", "expired", "lost"];
 
 fn asked<T: std::str::FromStr>(variable: &str) -> Option<T> {
     let text = std::env::var(variable).ok()?;
@@ -70,11 +67,7 @@ struct Run {
 
 impl Run {
     async fn start(place: &Place, seed: u64) -> Self {
-        let fleet = Fleet::start(place, "server").await;
-        let token = fleet.token(json!({ "auto_approve": true })).await;
-        let agent = AgentProcess::start(&fleet, &token);
-        let shown = fleet.agent("the agent to be connected", |a| a["connected"] == true).await;
-        let id = shown["agent_id"].as_str().unwrap().to_owned();
+        let (fleet, agent, id) = Fleet::with_agent(place).await;
         Self { fleet, agent, id, dice: Dice(seed), counts: Counts::default() }
     }
 
@@ -115,7 +108,7 @@ impl Run {
     async fn ended(&mut self, ids: &[String]) -> Vec<Value> {
         let mut ended = Vec::new();
         for id in ids {
-            let command = self.fleet.command_in(id, &ENDS).await;
+            let command = self.fleet.over(id).await;
             assert_eq!(command["receipt_available"], true, "{command}");
             if command["state"] == "failed" {
                 assert_eq!(command["kind"], "agent.restart", "{command}");
@@ -152,19 +145,9 @@ async fn commands_end_once_whenever_somebody_is_killed(place: Place) {
             open.clear();
         }
     }
-    // What ended stays as it ended: no later delivery, result or restart has touched it.
-    for command in &ended {
-        let path = format!("/api/v1/commands/{}", command["id"].as_str().unwrap());
-        assert_eq!(&run.fleet.get(&path).await, command, "seed {seed}");
-    }
-    let sequences: BTreeSet<i64> =
-        ended.iter().map(|command| command["sequence"].as_i64().unwrap()).collect();
-    assert_eq!(sequences.len(), kills * GIVEN.len(), "seed {seed}");
-    let page = run.fleet.get("/api/v1/commands?limit=500").await;
-    let listed = page["items"].as_array().unwrap().len();
-    assert_eq!(listed, ended.len().min(500), "seed {seed}");
-    let refused = run.fleet.get("/api/v1/audit?action=command.receipt_refused").await;
-    assert_eq!(refused["items"], json!([]), "seed {seed}");
+    run.fleet.stands(&ended).await;
+    assert_eq!(sequences(&ended), kills * GIVEN.len());
+    run.fleet.every_receipt_counted().await;
     println!("kills: seed {seed}, {} commands ended once, {:?}", ended.len(), run.counts);
 }
 

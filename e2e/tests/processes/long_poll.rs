@@ -9,13 +9,12 @@ use argosy_e2e::{
     process::until,
     proxy::{Http2, Proxy},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::fleet::{AgentProcess, Fleet};
 
 /// A command over a call that waits; the best of several, because a test's machine may be busy.
 const DONE_WITHIN: Duration = Duration::from_secs(2);
-const ENDED: [&str; 5] = ["succeeded", "failed", "rejected", "lost", "expired"];
 
 async fn behind_proxy(place: &Place) -> (Fleet, Proxy) {
     let mut fleet = Fleet::prepare(place, "server");
@@ -29,8 +28,7 @@ async fn behind_proxy(place: &Place) -> (Fleet, Proxy) {
 async fn enrolled(fleet: &Fleet, proxy: &Proxy) -> (AgentProcess, String) {
     let token = fleet.token(json!({ "auto_approve": true })).await;
     let agent = AgentProcess::through(fleet, &format!("http://{}", proxy.address), &token);
-    let shown = fleet.agent("the agent to be connected", |a| a["connected"] == true).await;
-    (agent, shown["agent_id"].as_str().unwrap().to_owned())
+    (agent, fleet.connected().await)
 }
 
 async fn travels_by(agent: &AgentProcess, channel: &str) {
@@ -38,12 +36,6 @@ async fn travels_by(agent: &AgentProcess, channel: &str) {
         (agent.status().await["process"]["channel"] == channel).then_some(())
     })
     .await;
-}
-
-async fn succeeded(fleet: &Fleet, command: &str) -> Value {
-    let over = fleet.command_in(command, &ENDED).await;
-    assert_eq!(over["state"], "succeeded", "{over}");
-    over
 }
 
 async fn an_agent_behind_a_proxy_without_http_2_polls(place: Place) {
@@ -55,9 +47,8 @@ async fn an_agent_behind_a_proxy_without_http_2_polls(place: Place) {
     let mut fastest = Duration::MAX;
     for _ in 0..5 {
         let began = Instant::now();
-        let over = succeeded(&fleet, &fleet.command(&id, "storage").await).await;
+        let over = fleet.succeeded(&fleet.command(&id, "storage").await).await;
         fastest = fastest.min(began.elapsed());
-        assert_eq!(over["receipt_available"], true);
         assert_eq!(over["unsigned"], false);
     }
     assert!(fastest < DONE_WITHIN, "{fastest:?}");
@@ -78,11 +69,11 @@ async fn an_agent_behind_a_proxy_without_http_2_polls(place: Place) {
         let command = fleet.command(&id, "storage").await;
         fleet.kill_server().await;
         fleet.start_server().await;
-        succeeded(&fleet, &command).await;
+        fleet.succeeded(&command).await;
         let command = fleet.command(&id, "storage").await;
         agent.kill().await;
         agent.start_again();
-        succeeded(&fleet, &command).await;
+        fleet.succeeded(&command).await;
     }
     fleet.agent("the agent to be connected again", |a| a["connected"] == true).await;
     travels_by(&agent, "long_poll").await;
@@ -98,11 +89,11 @@ async fn streams_that_are_cut_give_way_to_polls_until_they_last(place: Place) {
     // Those that are open end; the next ones fare as the rule says.
     proxy.cut();
     travels_by(&agent, "long_poll").await;
-    succeeded(&fleet, &fleet.command(&id, "storage").await).await;
+    fleet.succeeded(&fleet.command(&id, "storage").await).await;
 
     proxy.http2(Http2::Passes);
     travels_by(&agent, "stream").await;
-    succeeded(&fleet, &fleet.command(&id, "storage").await).await;
+    fleet.succeeded(&fleet.command(&id, "storage").await).await;
     fleet.agent("the agent to be connected", |a| a["connected"] == true).await;
 }
 

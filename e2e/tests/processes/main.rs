@@ -4,6 +4,7 @@
 mod by_hand;
 mod combined;
 mod command_steps;
+mod commands;
 mod crashes;
 mod fleet;
 mod keys;

@@ -10,12 +10,12 @@ use argosy_e2e::{
 };
 use serde_json::{Value, json};
 
-use crate::fleet::{AgentProcess, Fleet};
+use crate::{
+    commands::LIFE,
+    fleet::{AgentProcess, Fleet},
+};
 
 const CUTS: usize = 6;
-const ENDS: [&str; 7] =
-    ["succeeded", "failed", "timed_out", "rejected", "cancelled", "expired", "lost"];
-const LIFE: [&str; 5] = ["queued", "sent", "received", "running", "succeeded"];
 
 /// A fleet whose agent speaks with the server through a proxy.
 struct Faulty {
@@ -36,8 +36,7 @@ impl Faulty {
         fleet.start_server().await;
         let token = fleet.token(json!({ "auto_approve": true })).await;
         let agent = AgentProcess::through(&fleet, &url, &token);
-        let shown = fleet.agent("the agent to be connected", |a| a["connected"] == true).await;
-        let id = shown["agent_id"].as_str().unwrap().to_owned();
+        let id = fleet.connected().await;
         Self { fleet, proxy, id, ended: Vec::new(), _agent: agent }
     }
 
@@ -50,12 +49,7 @@ impl Faulty {
     }
 
     async fn end(&mut self, ids: &[String]) {
-        for id in ids {
-            let command = self.fleet.command_in(id, &ENDS).await;
-            assert_eq!(command["state"], "succeeded", "{command}");
-            assert_eq!(command["receipt_available"], true, "{command}");
-            self.ended.push(command);
-        }
+        self.ended.extend(self.fleet.all_succeeded(ids).await);
     }
 }
 
@@ -89,12 +83,7 @@ async fn commands_end_once_whatever_the_network_does(place: Place) {
     let dead = faulty.given(1).await;
     faulty.end(&dead).await;
 
-    for command in &faulty.ended {
-        let path = format!("/api/v1/commands/{}", command["id"].as_str().unwrap());
-        assert_eq!(&faulty.fleet.get(&path).await, command);
-    }
-    let page = faulty.fleet.get("/api/v1/commands?limit=500").await;
-    assert_eq!(page["items"].as_array().unwrap().len(), faulty.ended.len());
+    faulty.fleet.stands(&faulty.ended).await;
 }
 
 // The network is the same for both databases.

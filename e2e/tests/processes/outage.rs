@@ -21,9 +21,9 @@ use argosy_e2e::{
     on_both,
     process::until,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::fleet::{AgentProcess, Fleet};
+use crate::fleet::Fleet;
 
 async fn started(fleet: &Fleet, agent: &str) -> Vec<Value> {
     let path = format!("/api/v1/agents/{agent}/events?kind=agent.started&limit=500");
@@ -31,11 +31,7 @@ async fn started(fleet: &Fleet, agent: &str) -> Vec<Value> {
 }
 
 async fn what_is_told_during_an_outage_arrives_once(place: Place) {
-    let mut fleet = Fleet::start(&place, "server").await;
-    let token = fleet.token(json!({ "auto_approve": true })).await;
-    let mut agent = AgentProcess::start(&fleet, &token);
-    let shown = fleet.agent("the agent to be connected", |a| a["connected"] == true).await;
-    let id = shown["agent_id"].as_str().unwrap().to_owned();
+    let (mut fleet, mut agent, id) = Fleet::with_agent(&place).await;
     until("the first event", || async { (started(&fleet, &id).await.len() == 1).then_some(()) })
         .await;
     let path = format!("/api/v1/agents/{id}/telemetry");
@@ -75,11 +71,7 @@ async fn what_is_told_during_an_outage_arrives_once(place: Place) {
 
 /// A restart is announced: the agent is back as soon as it was told to come, and what it was doing goes on.
 async fn a_restart_costs_no_more_than_the_way_back(place: Place) {
-    let mut fleet = Fleet::start(&place, "server").await;
-    let token = fleet.token(json!({ "auto_approve": true })).await;
-    let _agent = AgentProcess::start(&fleet, &token);
-    let shown = fleet.agent("the agent to be connected", |a| a["connected"] == true).await;
-    let id = shown["agent_id"].as_str().unwrap().to_owned();
+    let (mut fleet, _agent, id) = Fleet::with_agent(&place).await;
     let command = fleet.command(&id, "updates").await;
     fleet.command_in(&command, &["received", "running", "succeeded"]).await;
     fleet.stop_server().await;
@@ -87,8 +79,7 @@ async fn a_restart_costs_no_more_than_the_way_back(place: Place) {
     let ready = Instant::now();
     fleet.agent("the agent to be back", |a| a["connected"] == true).await;
     assert!(ready.elapsed() < BACK_WITHIN, "{:?}", ready.elapsed());
-    let ended = fleet.command_in(&command, &["succeeded", "failed", "timed_out", "lost"]).await;
-    assert_eq!(ended["state"], "succeeded", "{ended}");
+    fleet.succeeded(&command).await;
     let log = std::fs::read_to_string(fleet.folder.join("agent.log")).unwrap();
     assert!(log.contains("draining"), "{log}");
 }
@@ -130,11 +121,7 @@ fn on_disk(folder: &Path) -> u64 {
 }
 
 async fn a_day_without_a_server_arrives_once(place: Place) {
-    let mut fleet = Fleet::start(&place, "server").await;
-    let token = fleet.token(json!({ "auto_approve": true })).await;
-    let mut agent = AgentProcess::start(&fleet, &token);
-    let shown = fleet.agent("the agent to be connected", |a| a["connected"] == true).await;
-    let id = shown["agent_id"].as_str().unwrap().to_owned();
+    let (mut fleet, mut agent, id) = Fleet::with_agent(&place).await;
     until("nothing to wait", || async {
         (agent.status().await["process"]["spool"]["entries"] == 0).then_some(())
     })

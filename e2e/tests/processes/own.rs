@@ -13,11 +13,7 @@ struct Scene {
 
 impl Scene {
     async fn new(place: &Place) -> Self {
-        let fleet = Fleet::start(place, "server").await;
-        let token = fleet.token(json!({ "auto_approve": true })).await;
-        let agent = AgentProcess::start(&fleet, &token);
-        let shown = fleet.agent("the agent to be connected", |a| a["connected"] == true).await;
-        let id = shown["agent_id"].as_str().unwrap().to_owned();
+        let (fleet, agent, id) = Fleet::with_agent(place).await;
         Self { fleet, agent, id }
     }
 
@@ -27,15 +23,8 @@ impl Scene {
         self.fleet.post(&path, &order).await["id"].as_str().unwrap().to_owned()
     }
 
-    async fn over(&self, command: &str) -> Value {
-        let ends = ["succeeded", "failed", "timed_out", "rejected", "lost", "expired"];
-        self.fleet.command_in(command, &ends).await
-    }
-
     async fn carried_out(&self, kind: &str) -> Value {
-        let over = self.over(&self.give(kind).await).await;
-        assert_eq!(over["state"], "succeeded", "{over}");
-        assert_eq!(over["receipt_available"], true);
+        let over = self.fleet.succeeded(&self.give(kind).await).await;
         over["result"]["report"].clone()
     }
 
@@ -63,7 +52,7 @@ async fn a_restart_that_was_cut_short_happened_once(place: Place) {
     let command = scene.give("agent.restart").await;
     scene.agent.ended().await;
     scene.agent.start_again();
-    let over = scene.over(&command).await;
+    let over = scene.fleet.over(&command).await;
     assert_eq!(over["result"]["report"], json!({ "restarted": true }), "{over}");
 }
 
@@ -76,7 +65,7 @@ async fn restarts_that_meet_all_end(place: Place) {
     }
     let mut restarted = 0;
     for command in &given {
-        let over = scene.over(command).await;
+        let over = scene.fleet.over(command).await;
         if over["state"] == "succeeded" {
             assert_eq!(over["result"]["report"], json!({ "restarted": true }), "{over}");
             restarted += 1;
@@ -101,7 +90,7 @@ async fn a_new_identity_key_by_command_survives_every_death(place: Place) {
             scene.agent.ended().await;
             scene.agent.start_again();
         }
-        let over = scene.over(&command).await;
+        let over = scene.fleet.over(&command).await;
         // Without its mark nobody can say what became of it, and the host itself goes on.
         let told = if failpoint == Some("rotate_command.asked") { "failed" } else { "succeeded" };
         assert_eq!(over["state"], told, "{failpoint:?}: {over}");

@@ -78,8 +78,7 @@ impl Scene {
         });
         let variables: &'static [_] = variables.collect::<Vec<_>>().leak();
         let agent = AgentProcess::start_with(&fleet, &token, variables);
-        let shown = fleet.agent("the agent to be connected", |a| a["connected"] == true).await;
-        let id = shown["agent_id"].as_str().unwrap().to_owned();
+        let id = fleet.connected().await;
         let scene = Self { fleet, agent, id, folder, failpoint };
         scene.settings().await;
         let insert = format!(

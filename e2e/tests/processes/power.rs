@@ -14,12 +14,13 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::fleet::{AgentProcess, Fleet};
+use crate::{
+    commands::LIFE,
+    fleet::{AgentProcess, Fleet},
+};
 
 type Variables = &'static [(&'static str, &'static str)];
 
-/// States by how far they are.
-const LIFE: [&str; 5] = ["queued", "sent", "received", "running", "succeeded"];
 /// Which writes survive, from cut to cut: none, some, half of each.
 const CUTS: [&[Fate]; 4] = [
     &[Fate::Lost],
@@ -80,19 +81,12 @@ impl Acknowledged {
             let now = life(&fleet.get(&format!("/api/v1/commands/{id}")).await);
             assert!(now >= *seen, "{id} was {}, and is {}", LIFE[*seen], LIFE[now]);
         }
-        for command in &self.ended {
-            let path = format!("/api/v1/commands/{}", command["id"].as_str().unwrap());
-            assert_eq!(&fleet.get(&path).await, command);
-        }
+        fleet.unchanged(&self.ended).await;
     }
 
     async fn end(&mut self, fleet: &Fleet) {
         for (id, _) in self.commands.drain(..) {
-            let ends = ["succeeded", "failed", "timed_out", "rejected", "expired", "lost"];
-            let command = fleet.command_in(&id, &ends).await;
-            assert_eq!(command["state"], "succeeded", "{command}");
-            assert_eq!(command["receipt_available"], true, "{command}");
-            self.ended.push(command);
+            self.ended.push(fleet.succeeded(&id).await);
         }
     }
 }
@@ -134,11 +128,6 @@ fn busy(fleet: &Fleet, enough: &CancellationToken) -> JoinHandle<Vec<String>> {
     })
 }
 
-async fn connected(fleet: &Fleet) -> String {
-    let shown = fleet.agent("the agent to be connected", |a| a["connected"] == true).await;
-    shown["agent_id"].as_str().unwrap().to_owned()
-}
-
 async fn what_is_acknowledged_survives_without_power(place: Place) {
     let folder = place.data_dir.parent().unwrap().to_owned();
     let disk = Power::under(&place.data_dir);
@@ -146,7 +135,7 @@ async fn what_is_acknowledged_survives_without_power(place: Place) {
     let mut fleet = Fleet::start_with(&place, "server", kept(disk.variables())).await;
     let token = fleet.token(json!({ "auto_approve": true })).await;
     let mut agent = AgentProcess::start_with(&fleet, &token, kept(agents_disk.variables()));
-    let id = connected(&fleet).await;
+    let id = fleet.connected().await;
     let mut acknowledged = Acknowledged::default();
     let (mut servers, mut agents) = (0, 0);
     for round in 0..ROUNDS {
@@ -178,8 +167,8 @@ async fn what_is_acknowledged_survives_without_power(place: Place) {
         acknowledged.end(&fleet).await;
     }
     acknowledged.stands(&fleet).await;
-    let page = fleet.get("/api/v1/commands?limit=500").await;
-    assert_eq!(page["items"].as_array().unwrap().len(), 2 * ROUNDS);
+    fleet.stands(&acknowledged.ended).await;
+    assert_eq!(acknowledged.ended.len(), 2 * ROUNDS);
     assert!(!acknowledged.keys.is_empty());
     println!("power: {} keys and {} commands", acknowledged.keys.len(), acknowledged.ended.len());
     println!("power: {servers} writes of the server and {agents} of the agent were not synced");
@@ -207,7 +196,7 @@ async fn what_is_acknowledged_survives_the_postmaster(folder: &Path) {
     let fleet = Fleet::start(&place, "server").await;
     let token = fleet.token(json!({ "auto_approve": true })).await;
     let _agent = AgentProcess::start(&fleet, &token);
-    let id = connected(&fleet).await;
+    let id = fleet.connected().await;
     let mut acknowledged = Acknowledged::default();
     for round in 0..POSTMASTER_ROUNDS {
         let enough = CancellationToken::new();

@@ -3,14 +3,10 @@
 use argosy_e2e::{database::Place, on_both, process::until};
 use serde_json::json;
 
-use crate::fleet::{AgentProcess, Fleet};
+use crate::fleet::Fleet;
 
 async fn a_schedule_is_in_force_and_survives(place: Place) {
-    let fleet = Fleet::start(&place, "server").await;
-    let token = fleet.token(json!({ "auto_approve": true })).await;
-    let mut agent = AgentProcess::start(&fleet, &token);
-    let shown = fleet.agent("the agent to be connected", |a| a["connected"] == true).await;
-    let id = shown["agent_id"].as_str().unwrap().to_owned();
+    let (fleet, mut agent, id) = Fleet::with_agent(&place).await;
     let off = json!({ "enabled": false });
     fleet.patch(&format!("/api/v1/agents/{id}/subsystems/storage"), &off).await;
     let path = format!("/api/v1/agents/{id}/subsystems");
@@ -22,7 +18,7 @@ async fn a_schedule_is_in_force_and_survives(place: Place) {
     agent.start_again();
     fleet.agent("the agent to be back", |a| a["connected"] == true).await;
     let command = fleet.command(&id, "storage").await;
-    let over = fleet.command_in(&command, &["succeeded", "failed"]).await;
+    let over = fleet.over(&command).await;
     assert_eq!(over["state"], "failed", "it is off, on command too: {over}");
     assert_eq!(over["result"]["code"], "subsystem_disabled");
     let subsystems = fleet.get(&path).await;
@@ -31,11 +27,7 @@ async fn a_schedule_is_in_force_and_survives(place: Place) {
 
 /// The agent dies before and after it has written the schedule down: it has it afterwards, once.
 async fn a_schedule_survives_every_death(place: Place) {
-    let fleet = Fleet::start(&place, "server").await;
-    let token = fleet.token(json!({ "auto_approve": true })).await;
-    let mut agent = AgentProcess::start(&fleet, &token);
-    let shown = fleet.agent("the agent to be connected", |a| a["connected"] == true).await;
-    let id = shown["agent_id"].as_str().unwrap().to_owned();
+    let (fleet, mut agent, id) = Fleet::with_agent(&place).await;
     let path = format!("/api/v1/agents/{id}/subsystems");
     for (generation, failpoint) in [(1, "configuration.before"), (2, "configuration.kept")] {
         agent.kill().await;

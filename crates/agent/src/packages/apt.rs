@@ -17,8 +17,6 @@ use crate::subsystem::{
     updates::Apt,
 };
 
-/// Names in one call of `apt-cache`.
-const NAMES_PER_CALL_MAX: usize = 500;
 /// Other packages that an answer names.
 const OTHERS_SHOWN: usize = 20;
 
@@ -77,6 +75,16 @@ fn key(step: &PackageStep) -> (String, String) {
 }
 
 impl AptGet {
+    /// How apt is asked, here and for the list of what is pending.
+    fn reader(&self) -> Apt {
+        Apt {
+            apt: self.apt.clone(),
+            apt_cache: self.apt_cache.clone(),
+            extra_args: self.options.clone(),
+            ..Apt::default()
+        }
+    }
+
     fn install<'a>(&'a self, mode: &'a [&'a str], specs: &'a [String]) -> Tool<'a> {
         Tool::new(&self.apt_get)
             .env("DEBIAN_FRONTEND", "noninteractive")
@@ -115,35 +123,21 @@ impl AptGet {
 
     /// The versions that are installed of these packages.
     pub(super) async fn installed(&self, steps: &[PackageStep]) -> Result<Versions, Answer> {
-        let mut versions = Versions::new();
-        for steps in steps.chunks(NAMES_PER_CALL_MAX) {
-            let names: Vec<String> =
-                steps.iter().map(|step| format!("{}:{}", step.name, step.architecture)).collect();
-            let tool = Tool::new(&self.apt_cache)
-                .args(self.options.iter().map(String::as_str))
-                .args(["policy", "--"])
-                .args(names.iter().map(String::as_str));
-            let output = tool.run().await.and_then(ToolOutput::succeeded);
-            let output = output.map_err(|error| failed(&error))?;
-            let found = parse_installed(&output);
-            for (step, name) in steps.iter().zip(&names) {
-                // Only packages of a foreign architecture carry it in their heading.
-                let version = found.get(name.as_str()).or_else(|| found.get(step.name.as_str()));
-                versions.extend(version.map(|version| (key(step), version.clone())));
-            }
-        }
-        Ok(versions)
+        let names: Vec<String> =
+            steps.iter().map(|step| format!("{}:{}", step.name, step.architecture)).collect();
+        let output = self.reader().policy(&names).await.map_err(|error| failed(&error))?;
+        let found = parse_installed(&output);
+        let version = |(step, name): (&PackageStep, &String)| {
+            // Only packages of a foreign architecture carry it in their heading.
+            let version = found.get(name.as_str()).or_else(|| found.get(step.name.as_str()))?;
+            Some((key(step), version.clone()))
+        };
+        Ok(steps.iter().zip(&names).filter_map(version).collect())
     }
 
     /// The packages that close a security hole, as the host's own lists have it.
     pub(super) async fn security(&self) -> Result<Vec<(String, String)>, Answer> {
-        let apt = Apt {
-            apt: self.apt.clone(),
-            apt_cache: self.apt_cache.clone(),
-            extra_args: self.options.clone(),
-            ..Apt::default()
-        };
-        let report = apt.collect().await.map_err(|error| failed(&error))?;
+        let report = self.reader().collect().await.map_err(|error| failed(&error))?;
         let closing = report.packages.into_iter().filter(|package| package.security);
         Ok(closing.map(|package| (package.name, package.available)).collect())
     }

@@ -110,6 +110,17 @@ pub struct FanOutOrder {
     /// Parameters as a JSON object; `--param` adds to it
     #[arg(long, value_name = "JSON")]
     pub params: Option<String>,
+    /// How it goes on.
+    #[command(flatten)]
+    pub pace: Pace,
+    /// Follow it to its end; exit code 3 if not all commands succeeded
+    #[arg(long, short)]
+    pub wait: bool,
+}
+
+/// How an order to many goes on.
+#[derive(Debug, Group)]
+pub struct Pace {
     /// Not to be started after, such as `1h`
     #[arg(long, value_name = "SPAN")]
     pub expires_in: Option<String>,
@@ -122,9 +133,6 @@ pub struct FanOutOrder {
     /// The same key returns the same fan-out
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
-    /// Follow it to its end; exit code 3 if not all commands succeeded
-    #[arg(long, short)]
-    pub wait: bool,
 }
 
 /// Which approved agents; every condition must hold.

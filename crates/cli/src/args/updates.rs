@@ -3,7 +3,7 @@
 use argosy_domain::id::ApprovalId;
 use clap::{Args as Group, Subcommand};
 
-use super::{Limit, Selected};
+use super::{Limit, Pace, Selected};
 
 /// `argosy updates …`
 #[derive(Debug, Subcommand)]
@@ -60,18 +60,9 @@ pub struct UpdatesInstall {
     /// On which agents; those without anything approved are left out.
     #[command(flatten)]
     pub selector: Selected,
-    /// Not to be started after, such as `1h`
-    #[arg(long, value_name = "SPAN")]
-    pub expires_in: Option<String>,
-    /// Agents at once; 100 unless said otherwise
-    #[arg(long, value_name = "N")]
-    pub concurrency: Option<u32>,
-    /// Agents on which it may go wrong; with one more nothing further is begun
-    #[arg(long, value_name = "N")]
-    pub max_errors: Option<u32>,
-    /// The same key returns the same fan-out
-    #[arg(long, value_name = "KEY")]
-    pub idempotency_key: Option<String>,
+    /// How it goes on.
+    #[command(flatten)]
+    pub pace: Pace,
     /// Follow it to its end, and show what was changed; exit code 3 if not all succeeded
     #[arg(long, short)]
     pub wait: bool,

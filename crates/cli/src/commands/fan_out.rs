@@ -47,10 +47,10 @@ pub async fn begin(context: &Context<'_>, options: FanOutOrder) -> Result<(), Cl
         selector: selector(context, options.selector).await?,
         kind: options.kind,
         params,
-        expires_in: options.expires_in,
-        concurrency: options.concurrency,
-        max_errors: options.max_errors,
-        idempotency_key: options.idempotency_key,
+        expires_in: options.pace.expires_in,
+        concurrency: options.pace.concurrency,
+        max_errors: options.pace.max_errors,
+        idempotency_key: options.pace.idempotency_key,
     };
     let begun: FanOut = context.client.post("/api/v1/commands", &body).await?;
     if !options.wait {

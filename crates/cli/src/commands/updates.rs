@@ -73,10 +73,10 @@ async fn install(context: &Context<'_>, options: UpdatesInstall) -> Result<(), C
         packages: options.packages,
         dry_run: options.dry_run,
         without_dry_run: options.without_dry_run,
-        expires_in: options.expires_in,
-        concurrency: options.concurrency,
-        max_errors: options.max_errors,
-        idempotency_key: options.idempotency_key,
+        expires_in: options.pace.expires_in,
+        concurrency: options.pace.concurrency,
+        max_errors: options.pace.max_errors,
+        idempotency_key: options.pace.idempotency_key,
     };
     let begun: FanOut = context.client.post("/api/v1/updates/install", &body).await?;
     if !options.wait {

@@ -9,7 +9,6 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use argosy_domain::{
     access::Caller,
     configuration::Generation,
-    entropy::random_bytes,
     id::{AgentId, SessionId},
     limits::SESSION_LIFE,
     time::Timestamp,
@@ -26,7 +25,7 @@ use super::{
     App, Origin,
     error::{AppError, AppResult},
     sessions::ProvedSession,
-    stream::{AgentStream, Bearer, Down, Up, ends_channel},
+    stream::{AgentStream, Bearer, Down, Up, ends_channel, spread_ms},
     streams::CloseReason,
     telemetry::TelemetryBatch,
 };
@@ -202,12 +201,6 @@ impl App {
             }
         }
     }
-
-    /// The answer to an agent that may not wait here: when to come back.
-    fn full_for_ms(&self) -> u32 {
-        let (least, spread) = FULL_MS;
-        least + u32::from_le_bytes(random_bytes(self.entropy())) % spread
-    }
 }
 
 async fn serve(
@@ -260,7 +253,7 @@ async fn exchange(app: &App, stream: &mut AgentStream, request: CheckIn) -> AppR
         return answer(due, 0, None);
     }
     let Ok(_place) = Arc::clone(app.check_ins()).try_acquire_owned() else {
-        return answer(due, app.full_for_ms(), None);
+        return answer(due, spread_ms(app, FULL_MS), None);
     };
     let session_left = stream.session_ends().since(app.now());
     let wait = request.wait.min(app.rules().check_in_wait).min(session_left);

@@ -129,25 +129,12 @@ impl App {
             return same_order(earlier, &agent.id, &order);
         }
         check_recipient(&agent, order.kind)?;
-        self.check_room(&mut tx, &agent.id).await??;
         let command = self.store_command(&mut tx, caller, origin, &agent, order).await?;
-        // Whoever else gives this agent a command has waited for its place, and sees this one.
-        if tx.commands().count_open(&agent.id).await? > COMMANDS_OPEN_MAX {
-            return Err(queue_full());
-        }
         failpoint("command_created", "before_commit");
         tx.commit().await?;
         failpoint("command_created", "after_commit");
         self.wake_agent(&agent.id);
         Ok(command)
-    }
-
-    /// Whether the agent's queue takes one more.
-    pub(super) async fn check_room(&self, tx: &mut Tx, id: &AgentId) -> AppResult<AppResult<()>> {
-        if tx.commands().count_open(id).await? < COMMANDS_OPEN_MAX {
-            return Ok(Ok(()));
-        }
-        Ok(Err(queue_full()))
     }
 
     async fn store_command(
@@ -172,7 +159,7 @@ impl App {
         Ok(command)
     }
 
-    /// Puts a command at the end of the agent's queue.
+    /// Puts a command at the end of the agent's queue, where there is room.
     pub(super) async fn queue_command(
         &self,
         tx: &mut Tx,
@@ -181,6 +168,13 @@ impl App {
         order: Order,
     ) -> AppResult<Command> {
         let sequence = tx.commands().next_sequence(&agent.id).await?;
+        let sequence = sequence.ok_or_else(|| AppError::not_found("agent"))?;
+        // Whoever else gives this agent a command waits for the sequence, so nobody counts beside another.
+        if tx.commands().count_open(&agent.id).await? >= COMMANDS_OPEN_MAX {
+            let detail = format!("the agent has {COMMANDS_OPEN_MAX} commands that have not ended");
+            let full = AppError::because(Code::QueueFull, detail);
+            return Err(AppError { retry_after_s: Some(30), ..full });
+        }
         let params = match order.kind {
             CommandKind::ConfigApply => configuration_of(tx, agent).await?,
             CommandKind::SubsystemRun
@@ -195,7 +189,7 @@ impl App {
             kind: order.kind,
             params_sha256: Sha256::of(&params),
             params,
-            sequence: sequence.ok_or_else(|| AppError::not_found("agent"))?,
+            sequence,
             created_by: by,
             created_at: self.now(),
             expires_at: order.expires_at,
@@ -334,11 +328,6 @@ async fn configuration_of(tx: &mut Tx, agent: &Agent) -> AppResult<Vec<u8>> {
         serde_json::from_slice(&document_of(subsystems)).map_err(AppError::internal)?;
     let params = json!({ "generation": generation, "document": document });
     argosy_wire::sign::canonical_json(&params).map_err(AppError::internal)
-}
-
-fn queue_full() -> AppError {
-    let detail = format!("the agent has {COMMANDS_OPEN_MAX} commands that have not ended");
-    AppError { retry_after_s: Some(30), ..AppError::because(Code::QueueFull, detail) }
 }
 
 /// Refuses kinds that are not given as they are: packages are installed where they are approved.

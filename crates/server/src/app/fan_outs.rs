@@ -1,7 +1,6 @@
-//! Fan-outs: given, followed, withdrawn, and moved on as their commands end.
-//!
-//! *Invariant:* a fan-out is moved in a transaction that holds it, so however many servers try, no
-//! agent is given its command twice and no more run at once than was asked for.
+//! Fan-outs: given, followed and withdrawn.
+
+mod steps;
 
 use std::collections::BTreeMap;
 
@@ -9,14 +8,14 @@ use argosy_domain::{
     access::{Caller, Permission},
     agent::{AgentStatus, Health},
     audit::AuditAction,
-    command::{Command, CommandKind, Withdrawal},
-    fan_out::{FanOut, FanOutEnd, FanOutState, Step, Tally},
+    command::{Command, Withdrawal},
+    fan_out::{FanOut, FanOutEnd, FanOutState, Tally},
     id::{AccountId, AgentId, FanOutId, OrgId},
     limits::{
         FAN_OUT_AGENTS_NAMED_MAX, FAN_OUT_CONCURRENCY_DEFAULT, FAN_OUT_CONCURRENCY_MAX, LABELS_MAX,
     },
 };
-use argosy_store::{AgentFilter, CommandFilter, FanOutTarget, Page, PageRequest, StoreError, Tx};
+use argosy_store::{AgentFilter, CommandFilter, Page, PageRequest, StoreError, Tx};
 use argosy_wire::{
     problem::Code,
     rest::fan_outs::{CreateFanOut, Selector},
@@ -27,13 +26,11 @@ use super::{
     App, Origin,
     agents::AgentSnapshot,
     audit::Event,
-    commands::{Order, check_given_kind, check_recipient, key_in_use},
+    commands::{Order, check_given_kind, key_in_use},
     error::{AppError, AppResult},
     paging::PageQuery,
 };
 
-/// Agents that get their command in one transaction at most.
-const CHUNK: u32 = 200;
 /// Agents that a preview names.
 const PREVIEWED_MAX: u32 = 20;
 
@@ -321,89 +318,6 @@ impl App {
     /// Returns when something may have ended that a fan-out waits for.
     pub async fn fan_outs_called(&self) {
         self.inner.fan_outs.notified().await;
-    }
-
-    /// Moves every fan-out on as far as it goes now. Returns how many commands were given.
-    pub async fn move_fan_outs(&self) -> AppResult<usize> {
-        let mut reader = self.store().read("fan_outs.running").await?;
-        let running = reader.fan_outs().running().await?;
-        drop(reader);
-        let mut given = 0;
-        for fan_out in running {
-            while let Some(begun) = self.move_fan_out(&fan_out.id).await? {
-                given += begun;
-            }
-        }
-        Ok(given)
-    }
-
-    /// One step; none when there is nothing more to do now.
-    async fn move_fan_out(&self, id: &FanOutId) -> AppResult<Option<usize>> {
-        let mut tx = self.store().write("fan_outs.move").await?;
-        let Some(fan_out) = tx.fan_outs().hold(id).await? else { return Ok(None) };
-        let tally = tx.fan_outs().tally(id).await?;
-        let more = match fan_out.plan(&tally, self.now()) {
-            Step::Begin(more) => more.min(CHUNK),
-            Step::Wait => return Ok(None),
-            Step::End(how) => {
-                tx.fan_outs().end(id, how, self.now()).await?;
-                tx.commit().await?;
-                tracing::info!(fan_out = %id, how = how.as_str(), "fan-out ended");
-                return Ok(None);
-            }
-        };
-        let mut woken = Vec::new();
-        for target in tx.fan_outs().waiting(id, more).await? {
-            if self.begin(&mut tx, &fan_out, &target).await? {
-                woken.push(target.agent);
-            }
-        }
-        tx.commit().await?;
-        for agent in &woken {
-            self.wake_agent(agent);
-        }
-        Ok(Some(woken.len()))
-    }
-
-    /// Gives one agent its command; false where it can have none.
-    async fn begin(&self, tx: &mut Tx, fan_out: &FanOut, target: &FanOutTarget) -> AppResult<bool> {
-        let agent = tx.agents().get(&fan_out.org, &target.agent).await?;
-        let refusal = match &agent {
-            None => Some("the agent is gone".to_owned()),
-            Some(agent) => match check_recipient(agent, fan_out.kind) {
-                Ok(()) => self.check_room(tx, &agent.id).await?.err().map(|error| error.detail),
-                Err(error) => Some(error.detail),
-            },
-        };
-        let (Some(agent), None) = (&agent, &refusal) else {
-            let why = refusal.unwrap_or_default();
-            tx.fan_outs().skip(&fan_out.id, target.position, &why).await?;
-            return Ok(false);
-        };
-        let params = match fan_out.kind {
-            CommandKind::UpdatesInstall => Self::install_params(tx, fan_out, agent).await?,
-            CommandKind::SubsystemRun
-            | CommandKind::ConfigApply
-            | CommandKind::AgentRestart
-            | CommandKind::KeyRotate => Ok(fan_out.params.clone()),
-        };
-        let params = match params {
-            Ok(params) => params,
-            Err(why) => {
-                tx.fan_outs().skip(&fan_out.id, target.position, &why).await?;
-                return Ok(false);
-            }
-        };
-        let order = Order {
-            kind: fan_out.kind,
-            params,
-            expires_at: fan_out.expires_at,
-            idempotency_key: None,
-        };
-        let by = fan_out.created_by.clone();
-        let command = self.queue_command(tx, by, agent, order).await?;
-        tx.fan_outs().begun(&fan_out.id, target.position, &command.id).await?;
-        Ok(true)
     }
 }
 

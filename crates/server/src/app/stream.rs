@@ -142,7 +142,7 @@ pub fn ends_channel(error: &AppError, heartbeat: bool) -> bool {
 
 /// Milliseconds after which to come back, spread so that a fleet does not come at once.
 pub fn return_after_ms(app: &App, reason: CloseReason) -> u32 {
-    let (least, spread) = match reason {
+    let window = match reason {
         CloseReason::SessionEnded => (0, 2_000),
         // A millisecond for each stream that was open: a small fleet is soon back, a large one spreads.
         CloseReason::Draining => {
@@ -152,6 +152,11 @@ pub fn return_after_ms(app: &App, reason: CloseReason) -> u32 {
         CloseReason::Replaced => (10_000, 20_000),
         CloseReason::Revoked => (30_000, 30_000),
     };
+    spread_ms(app, window)
+}
+
+/// Milliseconds: at least so many, and by chance up to so many more.
+pub(super) fn spread_ms(app: &App, (least, spread): (u32, u32)) -> u32 {
     least + u32::from_le_bytes(random_bytes(app.entropy())) % spread
 }
 

@@ -6,7 +6,7 @@ use askama::Template;
 use axum::http::StatusCode;
 
 use super::{
-    answer::{Shown, go, page, page_as, status_of},
+    answer::{Shown, go, mendable, page, page_as, status_of},
     confirm::{Confirm, confirm},
     fields::Fields,
     frame::Frame,
@@ -128,10 +128,10 @@ pub(super) async fn create(Sent { visit, form }: Sent) -> Shown {
     };
     match visit.app.create_account(&visit.caller, &visit.origin, &request).await {
         Ok(account) => go(&format!("{LIST}/{}?done=account-made", account.id)),
-        Err(error) if [409, 422].contains(&error.code.http()) => {
-            new_page(&visit, status_of(&error), typed(&form), &error.detail).await
+        Err(error) => {
+            let (status, problem) = mendable(error)?;
+            new_page(&visit, status, typed(&form), &problem).await
         }
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -174,11 +174,10 @@ pub(super) async fn update(Id(id): Id<AccountId>, Sent { visit, form }: Sent) ->
     };
     match visit.app.update_account(&visit.caller, &visit.origin, id, &request).await {
         Ok(_) => go(&format!("{LIST}/{id}?done=saved")),
-        Err(error) if [409, 422].contains(&error.code.http()) => {
-            let again = (Some(typed(&form)), error.detail.as_str());
-            account_page(&visit, id, status_of(&error), again).await
+        Err(error) => {
+            let (status, problem) = mendable(error)?;
+            account_page(&visit, id, status, (Some(typed(&form)), &problem)).await
         }
-        Err(error) => Err(error.into()),
     }
 }
 

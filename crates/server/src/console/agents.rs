@@ -16,7 +16,7 @@ use super::{
 };
 use crate::app::{
     agents::{AgentQuery, AgentSnapshot},
-    paging::{PageQuery, cursor_text},
+    paging::cursor_text,
 };
 
 const LIST: &str = "/console/agents";
@@ -156,8 +156,7 @@ fn whom(all: u64) -> Vec<(String, String)> {
 /// The list.
 pub(super) async fn list(visit: Visit) -> Shown {
     let query = &visit.query;
-    let paging = PageQuery { limit: None, cursor: query.owned("cursor") };
-    let listed = visit.app.list_agents(&visit.caller, &wanted(query), &paging).await;
+    let listed = visit.app.list_agents(&visit.caller, &wanted(query), &visit.paging()).await;
     let listed = listed.map_err(Refused)?;
     let all = visit.app.count_agents(&visit.caller, &wanted(query)).await?;
     let accounts = accounts_of(&visit).await;

@@ -60,6 +60,15 @@ pub(super) fn status_of(error: &AppError) -> StatusCode {
     StatusCode::from_u16(error.code.http()).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY)
 }
 
+/// The status of a form that is shown again, and what was wrong with it or stands in its way. What no other
+/// entry mends is refused.
+pub(super) fn mendable(error: AppError) -> Result<(StatusCode, String), Refused> {
+    match error.code.http() {
+        409 | 422 => Ok((status_of(&error), error.detail)),
+        _ => Err(error.into()),
+    }
+}
+
 /// To another page, after something was done.
 pub(super) fn go(to: &str) -> Shown {
     Ok(Redirect::to(to).into_response())

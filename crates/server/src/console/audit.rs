@@ -15,7 +15,7 @@ use super::{
 use crate::app::{
     audit::{AuditQuery, VERIFIED_MAX, Verdict},
     error::AppError,
-    paging::{PageQuery, cursor_text},
+    paging::cursor_text,
 };
 
 const LIST: &str = "/console/audit";
@@ -89,8 +89,7 @@ pub(super) async fn list(visit: Visit) -> Shown {
         target: query.owned("target"),
         since: since.transpose()?,
     };
-    let paging = PageQuery { limit: None, cursor: query.owned("cursor") };
-    let listed = visit.app.list_audit(&visit.caller, wanted, &paging).await?;
+    let listed = visit.app.list_audit(&visit.caller, wanted, &visit.paging()).await?;
     let cursor = listed.next.as_ref().map(cursor_text);
     let to = |cursor: Option<&str>| {
         let filters = FILTERS.into_iter().map(|name| (name, query.given(name)));

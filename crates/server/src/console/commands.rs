@@ -23,7 +23,7 @@ use super::{
 use crate::app::{
     commands::{CommandQuery, end_of},
     error::AppError,
-    paging::{PageQuery, cursor_text},
+    paging::cursor_text,
 };
 
 const LIST: &str = "/console/commands";
@@ -180,12 +180,11 @@ async fn name_agents(visit: &Visit, rows: &mut [CommandRow]) {
 /// The list.
 pub(super) async fn list(visit: Visit) -> Shown {
     let query = &visit.query;
-    let paging = PageQuery { limit: None, cursor: query.owned("cursor") };
     let agent = query.given("agent").and_then(|id| id.parse::<AgentId>().ok());
     let since = query.given("since").map(str::parse).transpose();
     let since = since.map_err(|error| AppError::field("since", error))?;
     let wanted = CommandQuery { agent: agent.clone(), state: query.owned("state"), since };
-    let listed = visit.app.list_commands(&visit.caller, wanted, &paging).await?;
+    let listed = visit.app.list_commands(&visit.caller, wanted, &visit.paging()).await?;
     let cursor = listed.next.as_ref().map(cursor_text);
     let to = |cursor| {
         let kept = FILTERS.map(|name| (name, query.given(name)));

@@ -164,6 +164,11 @@ fn params(kind: CommandKind, fields: &Fields) -> Value {
     }
 }
 
+/// How many at once: as typed, or as many as nobody has to think about.
+pub(super) fn at_once(fields: &Fields) -> String {
+    fields.owned("concurrency").unwrap_or_else(|| FAN_OUT_CONCURRENCY_DEFAULT.to_string())
+}
+
 /// A whole number that was typed, if one was.
 pub(super) fn whole(fields: &Fields, name: &'static str) -> AppResult<Option<u32>> {
     let parsed = fields.given(name).map(str::parse).transpose();
@@ -248,7 +253,6 @@ async fn compose_page(
     });
     let subsystems = Subsystem::ALL.map(|one| (one.as_str().to_owned(), one.as_str().to_owned()));
     let lives = LIVES.map(|(span, words)| (span.to_owned(), words.to_owned()));
-    let concurrency = fields.given("concurrency");
     let page = ComposePage {
         frame: visit.frame("A command to many", "commands").await,
         kinds: kinds.collect(),
@@ -260,8 +264,7 @@ async fn compose_page(
         accounts: or_any("Any account", accounts_of(visit).await),
         lives: lives.to_vec(),
         life: fields.given("life").unwrap_or("24h"),
-        concurrency: concurrency
-            .map_or_else(|| FAN_OUT_CONCURRENCY_DEFAULT.to_string(), str::to_owned),
+        concurrency: at_once(fields),
         said: said(fields),
         reach,
         problem,

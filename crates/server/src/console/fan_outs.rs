@@ -21,7 +21,7 @@ use super::{
 };
 use crate::app::{
     fan_outs::{FanOutPlace, FanOutPlaces, Progress},
-    paging::{PageQuery, cursor_text},
+    paging::cursor_text,
 };
 
 const LIST: &str = "/console/fan-outs";
@@ -97,9 +97,9 @@ fn tone(state: &str) -> &'static str {
 
 /// The list.
 pub(super) async fn list(visit: Visit) -> Shown {
-    let paging = PageQuery { limit: None, cursor: visit.query.owned("cursor") };
-    let listed = visit.app.list_fan_outs(&visit.caller, &paging).await?;
+    let listed = visit.app.list_fan_outs(&visit.caller, &visit.paging()).await?;
     let cursor = listed.next.as_ref().map(cursor_text);
+    let (next, first) = visit.turns(LIST, cursor.as_deref());
     let row = |progress: &Progress| Row {
         id: progress.fan_out.id.to_string(),
         what: short(progress.fan_out.kind, &progress.fan_out.params),
@@ -115,8 +115,8 @@ pub(super) async fn list(visit: Visit) -> Shown {
         frame: visit.frame("Commands to many", "commands").await,
         may_command: visit.may(Permission::CommandsCreate),
         shown: show::several(rows.len() as u64, "order", "orders"),
-        next: cursor.as_deref().map(|at| link(LIST, [("cursor", Some(at))])).unwrap_or_default(),
-        first: if visit.query.has("cursor") { LIST.to_owned() } else { String::new() },
+        next,
+        first,
         rows,
     })
 }

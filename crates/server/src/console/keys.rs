@@ -11,14 +11,14 @@ use axum::http::StatusCode;
 use super::{
     answer::{Shown, go, page, page_as, status_of},
     confirm::{Confirm, confirm},
-    fields::{Fields, link},
+    fields::Fields,
     frame::Frame,
     show::{self, Badge, When, when},
     visit::{Id, Sent, Visit},
 };
 use crate::app::{
     error::{AppError, AppResult},
-    paging::{PageQuery, cursor_text},
+    paging::cursor_text,
     records::KeyRecord,
 };
 
@@ -88,17 +88,17 @@ fn row(visit: &Visit, key: &KeyRecord) -> Row {
 
 /// The list.
 pub(super) async fn list(visit: Visit) -> Shown {
-    let paging = PageQuery { limit: None, cursor: visit.query.owned("cursor") };
-    let listed = visit.app.list_keys(&visit.caller, &paging).await?;
+    let listed = visit.app.list_keys(&visit.caller, &visit.paging()).await?;
     let cursor = listed.next.as_ref().map(cursor_text);
+    let (next, first) = visit.turns(LIST, cursor.as_deref());
     let rows: Vec<Row> = listed.items.iter().map(|key| row(&visit, key)).collect();
     page(&KeysPage {
         frame: visit.frame("API keys", "keys").await,
         may_create: visit.may(Permission::KeysCreate),
         may_revoke: visit.may(Permission::KeysRevoke),
         shown: show::several(rows.len() as u64, "key", "keys"),
-        next: cursor.as_deref().map(|at| link(LIST, [("cursor", Some(at))])).unwrap_or_default(),
-        first: if visit.query.has("cursor") { LIST.to_owned() } else { String::new() },
+        next,
+        first,
         rows,
     })
 }

@@ -7,8 +7,8 @@ use askama::Template;
 use axum::http::StatusCode;
 
 use super::{
-    answer::{Shown, go, page, page_as, status_of},
-    fields::{Fields, link},
+    answer::{Shown, go, mendable, page, page_as},
+    fields::Fields,
     frame::Frame,
     keys::OncePage,
     show::{self, Badge, When, when},
@@ -50,9 +50,9 @@ fn state(organisation: &OrganisationRecord) -> Badge {
 
 /// The list.
 pub(super) async fn list(visit: Visit) -> Shown {
-    let paging = PageQuery { limit: None, cursor: visit.query.owned("cursor") };
-    let listed = visit.app.list_organisations(&visit.caller, &paging).await?;
+    let listed = visit.app.list_organisations(&visit.caller, &visit.paging()).await?;
     let cursor = listed.next.as_ref().map(cursor_text);
+    let (next, first) = visit.turns(LIST, cursor.as_deref());
     let row = |organisation: &OrganisationRecord| Row {
         id: organisation.id.to_string(),
         name: organisation.name.clone(),
@@ -64,8 +64,8 @@ pub(super) async fn list(visit: Visit) -> Shown {
         frame: visit.frame("Organisations", "organisations").await,
         may_create: visit.may(Permission::OrganisationsCreate),
         shown: show::several(rows.len() as u64, "organisation", "organisations"),
-        next: cursor.as_deref().map(|at| link(LIST, [("cursor", Some(at))])).unwrap_or_default(),
-        first: if visit.query.has("cursor") { LIST.to_owned() } else { String::new() },
+        next,
+        first,
         rows,
     })
 }
@@ -117,10 +117,10 @@ pub(super) async fn create(Sent { visit, form }: Sent) -> Shown {
     let request = CreateOrganisation { id: text("id"), name: text("name"), admin: text("admin") };
     match visit.app.create_organisation(&visit.caller, &visit.origin, &request).await {
         Ok(made) => password_page(&visit, made).await,
-        Err(error) if [409, 422].contains(&error.code.http()) => {
-            new_page(&visit, status_of(&error), &form, &error.detail).await
+        Err(error) => {
+            let (status, problem) = mendable(error)?;
+            new_page(&visit, status, &form, &problem).await
         }
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -169,9 +169,9 @@ pub(super) async fn update(Id(id): Id<OrgId>, Sent { visit, form }: Sent) -> Sho
     };
     match visit.app.update_organisation(&visit.caller, &visit.origin, &id, &request).await {
         Ok(_) => go(&format!("{LIST}/{id}?done=saved")),
-        Err(error) if [409, 422].contains(&error.code.http()) => {
-            organisation_page(&visit, &id, status_of(&error), &error.detail).await
+        Err(error) => {
+            let (status, problem) = mendable(error)?;
+            organisation_page(&visit, &id, status, &problem).await
         }
-        Err(error) => Err(error.into()),
     }
 }

@@ -7,14 +7,14 @@ use askama::Template;
 use axum::http::StatusCode;
 
 use super::{
-    answer::{Shown, go, page, page_as, status_of},
+    answer::{Shown, go, mendable, page, page_as},
     approvals::{Asking, asking},
     frame::Frame,
     visit::{Id, Sent, Visit},
 };
 use crate::app::{
     agents::{AgentSnapshot, Replacement, Ruling},
-    error::{AppError, AppResult},
+    error::AppResult,
 };
 
 /// A decision that a page offers.
@@ -242,13 +242,13 @@ async fn rule(sent: Sent, id: AgentId, decision: Decision) -> Shown {
     match take(&sent, &id, decision).await {
         Ok(()) if decision == Decision::Delete => go("/console/agents?done=deleted"),
         Ok(()) => go(&format!("/console/agents/{id}?done={}", decision.done())),
-        Err(error) if [409, 422].contains(&error.code.http()) => {
+        Err(error) => {
+            let (status, problem) = mendable(error)?;
             let (visit, form) = (&sent.visit, &sent.form);
             let (reason, successor) = (form.text("reason"), form.text("successor"));
-            let typed = Typed { reason, successor, problem: &error.detail };
-            ruling_page(visit, (&id, decision), status_of(&error), typed).await
+            let typed = Typed { reason, successor, problem: &problem };
+            ruling_page(visit, (&id, decision), status, typed).await
         }
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -305,10 +305,10 @@ pub(super) async fn approve(Id(id): Id<AgentId>, Sent { visit, form }: Sent) -> 
     let decided = visit.app.approve_agent(&visit.caller, &visit.origin, &id, compared).await;
     let approved = match decided {
         Ok(approved) => approved,
-        Err(error) if [409, 422].contains(&error.code.http()) => {
-            return approve_page(&visit, &id, status_of(&error), &error.detail).await;
+        Err(error) => {
+            let (status, problem) = mendable(error)?;
+            return approve_page(&visit, &id, status, &problem).await;
         }
-        Err(error) => return Err(AppError::into(error)),
     };
     let Some(key) = approved.api_key else {
         return go(&format!("/console/agents/{id}?done=approved"));

@@ -12,11 +12,7 @@ use super::{
     show::{self, When, when},
     visit::Visit,
 };
-use crate::app::{
-    paging::{PageQuery, cursor_text},
-    records::SecurityRecord,
-    security::SecurityQuery,
-};
+use crate::app::{paging::cursor_text, records::SecurityRecord, security::SecurityQuery};
 
 const LIST: &str = "/console/security";
 
@@ -50,8 +46,7 @@ pub(super) async fn list(visit: Visit) -> Shown {
     let (kind, agent) = (query.given("kind"), query.given("agent"));
     let wanted =
         SecurityQuery { kind: query.owned("kind"), agent_id: query.owned("agent"), since: None };
-    let paging = PageQuery { limit: None, cursor: query.owned("cursor") };
-    let listed = visit.app.list_security_events(&visit.caller, wanted, &paging).await?;
+    let listed = visit.app.list_security_events(&visit.caller, wanted, &visit.paging()).await?;
     let cursor = listed.next.as_ref().map(cursor_text);
     let to = |cursor| link(LIST, [("kind", kind), ("agent", agent), ("cursor", cursor)]);
     let now = visit.app.now();

@@ -11,7 +11,6 @@ use super::{
     agents::accounts_of,
     answer::{Shown, go, page},
     confirm::{Confirm, confirm},
-    fields::link,
     frame::Frame,
     show::{self, Badge, Fact, When, when},
     visit::{Id, Sent, Visit},
@@ -69,9 +68,9 @@ struct TokensPage {
 
 /// The list.
 pub(super) async fn list(visit: Visit) -> Shown {
-    let paging = PageQuery { limit: None, cursor: visit.query.owned("cursor") };
-    let listed = visit.app.list_tokens(&visit.caller, &paging).await?;
+    let listed = visit.app.list_tokens(&visit.caller, &visit.paging()).await?;
     let cursor = listed.next.as_ref().map(cursor_text);
+    let (next, first) = visit.turns(LIST, cursor.as_deref());
     let row = |token: &EnrolmentToken| Row {
         id: token.id.to_string(),
         name: token.name.clone(),
@@ -82,12 +81,11 @@ pub(super) async fn list(visit: Visit) -> Shown {
         by: token.created_by.clone(),
     };
     let rows: Vec<Row> = listed.items.iter().map(row).collect();
-    let first = if visit.query.has("cursor") { LIST.to_owned() } else { String::new() };
     page(&TokensPage {
         frame: visit.frame("Enrolment tokens", "tokens").await,
         may_create: visit.may(Permission::TokensCreate),
         shown: show::several(rows.len() as u64, "token", "tokens"),
-        next: cursor.as_deref().map(|at| link(LIST, [("cursor", Some(at))])).unwrap_or_default(),
+        next,
         first,
         rows,
     })

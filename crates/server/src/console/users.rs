@@ -10,15 +10,15 @@ use askama::Template;
 use axum::http::StatusCode;
 
 use super::{
-    answer::{Shown, go, page, page_as, status_of},
+    answer::{Shown, go, mendable, page, page_as},
     confirm::{Confirm, confirm},
-    fields::{Fields, link},
+    fields::Fields,
     frame::Frame,
     keys::OncePage,
     show::{self, Badge, When, when},
     visit::{Id, Sent, Visit},
 };
-use crate::app::paging::{PageQuery, cursor_text};
+use crate::app::paging::cursor_text;
 
 const LIST: &str = "/console/users";
 
@@ -53,9 +53,9 @@ fn state(user: &User) -> Badge {
 
 /// The list.
 pub(super) async fn list(visit: Visit) -> Shown {
-    let paging = PageQuery { limit: None, cursor: visit.query.owned("cursor") };
-    let listed = visit.app.list_users(&visit.caller, &paging).await?;
+    let listed = visit.app.list_users(&visit.caller, &visit.paging()).await?;
     let cursor = listed.next.as_ref().map(cursor_text);
+    let (next, first) = visit.turns(LIST, cursor.as_deref());
     let row = |user: &User| Row {
         id: user.id.to_string(),
         name: user.name.as_str().to_owned(),
@@ -69,8 +69,8 @@ pub(super) async fn list(visit: Visit) -> Shown {
         frame: visit.frame("Users", "users").await,
         may_create: visit.may(Permission::UsersCreate),
         shown: show::several(rows.len() as u64, "user", "users"),
-        next: cursor.as_deref().map(|at| link(LIST, [("cursor", Some(at))])).unwrap_or_default(),
-        first: if visit.query.has("cursor") { LIST.to_owned() } else { String::new() },
+        next,
+        first,
         rows,
     })
 }
@@ -128,10 +128,10 @@ pub(super) async fn create(Sent { visit, form }: Sent) -> Shown {
     };
     match visit.app.create_user(&visit.caller, &visit.origin, &request).await {
         Ok(made) => password_page(&visit, &made.user, made.password.unwrap_or_default()).await,
-        Err(error) if [409, 422].contains(&error.code.http()) => {
-            form_page(&visit, status_of(&error), &form, &error.detail).await
+        Err(error) => {
+            let (status, problem) = mendable(error)?;
+            form_page(&visit, status, &form, &problem).await
         }
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -193,10 +193,10 @@ pub(super) async fn update(Id(id): Id<UserId>, Sent { visit, form }: Sent) -> Sh
             Some(password) => password_page(&visit, &made.user, password).await,
             None => go(&format!("{LIST}/{id}?done=saved")),
         },
-        Err(error) if [409, 422].contains(&error.code.http()) => {
-            user_page(&visit, &id, status_of(&error), &error.detail).await
+        Err(error) => {
+            let (status, problem) = mendable(error)?;
+            user_page(&visit, &id, status, &problem).await
         }
-        Err(error) => Err(error.into()),
     }
 }
 

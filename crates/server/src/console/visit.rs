@@ -18,10 +18,16 @@ use axum::{
     response::{IntoResponse as _, Redirect, Response},
 };
 
-use super::{answer::Refused, entry, fields::Fields, frame::Theme};
+use super::{
+    answer::Refused,
+    entry,
+    fields::{Fields, link},
+    frame::Theme,
+};
 use crate::app::{
     App, Origin, TraceId,
     error::{AppError, AppResult},
+    paging::PageQuery,
     user_sessions::{CookieCall, Site, csrf_token},
 };
 
@@ -150,6 +156,19 @@ impl Visit {
     /// Whether the user's role grants something: for what a page offers, never for what it does.
     pub(super) fn may(&self, permission: Permission) -> bool {
         self.caller.scopes().grant(permission)
+    }
+
+    /// The part of a list that the address asks for.
+    pub(super) fn paging(&self) -> PageQuery {
+        PageQuery { limit: None, cursor: self.query.owned("cursor") }
+    }
+
+    /// The ways onward, given the cursor of what follows, and back to the beginning of a list without
+    /// filters; empty where there is none.
+    pub(super) fn turns(&self, list: &str, next: Option<&str>) -> (String, String) {
+        let onward = next.map(|at| link(list, [("cursor", Some(at))]));
+        let back = self.query.has("cursor").then(|| list.to_owned());
+        (onward.unwrap_or_default(), back.unwrap_or_default())
     }
 
     /// Refuses a page that would have nothing to show.

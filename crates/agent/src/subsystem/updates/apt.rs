@@ -52,10 +52,9 @@ impl Apt {
         let args = self.extra_args.iter().map(String::as_str);
         let tool = Tool::new(&self.apt).args(args).args(["list", "-qq", "--upgradable"]);
         let upgradable = parse_upgradable(&tool.run().await?.succeeded()?)?;
-        let mut policies = HashMap::new();
-        for packages in upgradable.chunks(NAMES_PER_CALL_MAX) {
-            policies.extend(self.policies(packages).await?);
-        }
+        let names: Vec<String> =
+            upgradable.iter().map(|p| format!("{}:{}", p.name, p.architecture)).collect();
+        let policies = parse_policy(&self.policy(&names).await?);
         let pending = upgradable.into_iter().map(|package| package.judged(&policies)).collect();
         Ok(report(PackageManager::Apt, pending, self.refreshed_at()?))
     }
@@ -69,17 +68,17 @@ impl Apt {
         latest(std::iter::once(self.lists.clone()).chain(self.stamps.iter().cloned()))
     }
 
-    async fn policies(
-        &self,
-        packages: &[Upgradable],
-    ) -> Result<HashMap<String, Vec<Version>>, CollectError> {
-        let names: Vec<String> =
-            packages.iter().map(|p| format!("{}:{}", p.name, p.architecture)).collect();
-        let tool = Tool::new(&self.apt_cache)
-            .args(self.extra_args.iter().map(String::as_str))
-            .args(["policy"])
-            .args(names.iter().map(String::as_str));
-        Ok(parse_policy(&tool.run().await?.succeeded()?))
+    /// What `apt-cache policy` says of packages.
+    pub(crate) async fn policy(&self, names: &[String]) -> Result<String, CollectError> {
+        let mut said = String::new();
+        for names in names.chunks(NAMES_PER_CALL_MAX) {
+            let tool = Tool::new(&self.apt_cache)
+                .args(self.extra_args.iter().map(String::as_str))
+                .args(["policy", "--"])
+                .args(names.iter().map(String::as_str));
+            said.push_str(&tool.run().await?.succeeded()?);
+        }
+        Ok(said)
     }
 }
 

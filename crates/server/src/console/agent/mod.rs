@@ -21,7 +21,7 @@ use self::{
 };
 use super::{
     agents::{accounts_of, assurance},
-    answer::{Shown, go, page, page_as, status_of},
+    answer::{Shown, go, mendable, page, page_as},
     commands::{CommandRow, command_row, policy_of, refusal_of},
     frame::Frame,
     rulings::Decision,
@@ -363,12 +363,12 @@ pub(super) async fn edit(Id(id): Id<AgentId>, Sent { visit, form }: Sent) -> Sho
     };
     match saved {
         Ok(_) => go(&format!("/console/agents/{id}?done=saved")),
-        Err(error) if [409, 422].contains(&error.code.http()) => {
+        Err(error) => {
+            let (status, problem) = mendable(error)?;
             let frame = visit.frame("Name and labels", "agents").await;
             let (name, labels) = (name.to_owned(), labels.to_owned());
-            let again = EditPage { frame, id: &id, name, labels, problem: &error.detail };
-            page_as(status_of(&error), &again)
+            let again = EditPage { frame, id: &id, name, labels, problem: &problem };
+            page_as(status, &again)
         }
-        Err(error) => Err(error.into()),
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         subsystems::AgentSubsystems,
     },
     console::{
-        answer::{Shown, go, page_as, status_of},
+        answer::{Shown, go, mendable, page_as},
         fields::Fields,
         frame::Frame,
         show::{self, Badge, When, when},
@@ -197,12 +197,11 @@ pub(in crate::console) async fn change(Id(id): Id<AgentId>, Sent { visit, form }
     };
     match changed {
         Ok(_) => go(&format!("/console/agents/{id}/schedule?done=scheduled")),
-        Err(error) if [409, 422].contains(&error.code.http()) => {
+        Err(error) => {
+            let (status, problem) = mendable(error)?;
             let subsystem = form.text("subsystem");
-            let problem = error.detail.clone();
             let typed = Typed { subsystem, form: &form, problem };
-            schedule_page(&visit, &id, status_of(&error), Some(typed)).await
+            schedule_page(&visit, &id, status, Some(typed)).await
         }
-        Err(error) => Err(error.into()),
     }
 }

@@ -153,19 +153,16 @@ fn row(visit: &Visit, record: &ApprovalRecord) -> Row {
 
 /// The approvals, newest first.
 pub(in crate::console) async fn approvals(visit: Visit) -> Shown {
-    let paging = PageQuery { limit: None, cursor: visit.query.owned("cursor") };
-    let listed = visit.app.list_approvals(&visit.caller, &paging).await?;
+    let listed = visit.app.list_approvals(&visit.caller, &visit.paging()).await?;
     let cursor = listed.next.as_ref().map(cursor_text);
+    let (next, first) = visit.turns(APPROVALS, cursor.as_deref());
     let rows: Vec<_> = listed.items.iter().map(|record| row(&visit, record)).collect();
     page(&ApprovalsPage {
         frame: visit.frame("Approvals of packages", "packages").await,
         may_approve: visit.may(Permission::UpdatesApprove),
         shown: show::several(rows.len() as u64, "approval", "approvals"),
-        next: cursor
-            .as_deref()
-            .map(|at| link(APPROVALS, [("cursor", Some(at))]))
-            .unwrap_or_default(),
-        first: if visit.query.has("cursor") { APPROVALS.to_owned() } else { String::new() },
+        next,
+        first,
         rows,
     })
 }

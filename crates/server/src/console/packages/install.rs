@@ -1,6 +1,6 @@
 //! Trying and installing what is approved.
 
-use argosy_domain::{access::Permission, limits::FAN_OUT_CONCURRENCY_DEFAULT};
+use argosy_domain::access::Permission;
 use argosy_wire::rest::updates::InstallUpdates;
 use askama::Template;
 use axum::http::StatusCode;
@@ -9,8 +9,8 @@ use super::{LIST, Whom};
 use crate::{
     app::error::AppResult,
     console::{
-        answer::{Shown, go, page_as, status_of},
-        compose::whole,
+        answer::{Shown, go, mendable, page_as},
+        compose::{at_once, whole},
         fields::{Fields, link},
         frame::Frame,
         visit::{Sent, Visit},
@@ -35,15 +35,13 @@ struct InstallPage<'a> {
 
 async fn install_page(visit: &Visit, status: StatusCode, fields: &Fields, problem: &str) -> Shown {
     visit.must(Permission::UpdatesInstall)?;
-    let concurrency = fields.given("concurrency");
     let page = InstallPage {
         frame: visit.frame("Try or install packages", "packages").await,
         whom: Whom::of(visit, fields).await?,
         packages: fields.text("packages"),
         real: fields.text("mode") == "install",
         untried: fields.has("untried"),
-        concurrency: concurrency
-            .map_or_else(|| FAN_OUT_CONCURRENCY_DEFAULT.to_string(), str::to_owned),
+        concurrency: at_once(fields),
         errors: fields.text("errors"),
         once: visit.app.trace_id(),
         problem: problem.to_owned(),
@@ -77,10 +75,10 @@ pub(in crate::console) async fn install(Sent { visit, form }: Sent) -> Shown {
     };
     match begun {
         Ok(progress) => go(&format!("/console/fan-outs/{}?done=started", progress.fan_out.id)),
-        Err(error) if [409, 422].contains(&error.code.http()) => {
-            install_page(&visit, status_of(&error), &form, &error.detail).await
+        Err(error) => {
+            let (status, problem) = mendable(error)?;
+            install_page(&visit, status, &form, &problem).await
         }
-        Err(error) => Err(error.into()),
     }
 }
 

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::app::{
     error::{AppError, AppResult},
-    paging::{PageQuery, cursor_text},
+    paging::cursor_text,
     records::{FleetPackageRecord, PendingRecord},
     updates::UpdatesQuery,
 };
@@ -200,17 +200,17 @@ pub(super) async fn list(visit: Visit) -> Shown {
         package: query.owned("package"),
         security: query.given("security").is_some(),
     };
-    let paging = PageQuery { limit: None, cursor: query.owned("cursor") };
     let frame = visit.frame("Packages", "packages").await;
     if query.text("view") == "agents" {
-        let listed = visit.app.list_pending_updates(&visit.caller, &wanted, &paging).await?;
+        let listed =
+            visit.app.list_pending_updates(&visit.caller, &wanted, &visit.paging()).await?;
         let cursor = listed.next.as_ref().map(cursor_text);
         let pending: Vec<_> = listed.items.iter().map(|record| pending(&visit, record)).collect();
         let shown = show::several(pending.len() as u64, "row", "rows");
         let listing = listing(&visit, cursor.as_deref(), shown);
         return page(&PackagesPage { frame, listing, packages: Vec::new(), pending });
     }
-    let listed = visit.app.list_updates(&visit.caller, &wanted, &paging).await?;
+    let listed = visit.app.list_updates(&visit.caller, &wanted, &visit.paging()).await?;
     let cursor = listed.next.as_ref().map(cursor_text);
     let packages: Vec<_> = listed.items.iter().map(|record| package(query, record)).collect();
     let shown = show::several(packages.len() as u64, "package", "packages");
