@@ -9,23 +9,15 @@
 //! that was kept before the first attempt, to the identity that was seen then, so a machine
 //! registers once (PROTOCOL §3).
 
+mod register;
 mod request;
 
 use argosy_config::failpoint::failpoint;
-use argosy_domain::{digest::Sha256, entropy::random_bytes, id::AgentId};
-use argosy_wire::{
-    bytes::{Bytes32, Fixed},
-    problem::Code,
-    rpc::gateway::{EnrollmentStatus, RegisterResponse},
-    sign::{self, Signed},
-    statement::{EnrolmentStatement, ServerPin},
-    token::TokenString,
-};
-use connectrpc::client::CallOptions;
+use argosy_wire::{bytes::Bytes32, problem::Code, statement::ServerPin, token::TokenString};
 
 use crate::{
     config::AgentConfig,
-    credentials::{Credentials, CredentialsError, Enrolling, Registered, SecretText},
+    credentials::{Credentials, CredentialsError, Enrolling, Registered},
     deps::Deps,
     engine::ServerIdentity,
     error::AgentError,
@@ -33,11 +25,12 @@ use crate::{
     keys::Keys,
     server_url::ServerUrl,
     state_dir::StateDir,
-    transport::{CALL_TIMEOUT, CallError, FetchError, Link},
-    trust::{Distrust, TrustedCallError, follow_in_tls, followed_identity, verify_receipt},
+    transport::{CallError, FetchError, Link},
+    trust::{Distrust, TrustedCallError},
 };
 
-use request::request;
+pub use register::register;
+pub use request::Machine;
 
 /// Why a machine is not enrolled.
 #[derive(Debug, thiserror::Error)]
@@ -151,9 +144,12 @@ pub struct Enrolment<'a> {
 }
 
 /// A pin, and how the agent came to it.
-struct Pin {
-    thumbprint: Bytes32,
-    named: ServerPin,
+#[derive(Debug, Clone, Copy)]
+pub struct Pin {
+    /// Of the identity that has to answer.
+    pub thumbprint: Bytes32,
+    /// As the statement names it.
+    pub named: ServerPin,
 }
 
 impl Enrolment<'_> {
@@ -195,7 +191,8 @@ impl Enrolment<'_> {
             self.begin(state, link, token, &pin)?
         };
         let Credentials::Enrolling(begun) = state.clone() else { return Err(EnrolError::Stale) };
-        match self.register(link, &begun).await {
+        let key_is_known = begun.key_by_hand || self.config.api_key.is_some();
+        match register(link, self.keys, &begun, key_is_known).await {
             Ok((registered, approved)) => {
                 let awaits_key = registered.api_key.expose().is_empty();
                 let next = if awaits_key {
@@ -270,31 +267,17 @@ impl Enrolment<'_> {
         token: &TokenString,
         pin: &Pin,
     ) -> Result<Credentials, EnrolError> {
-        let statement = EnrolmentStatement {
-            server: pin.named,
-            token_id: token.id.clone(),
+        let machine = Machine {
             name: self.config.name.clone(),
-            account_id: self.config.account,
-            identity_key: self.keys.identity_public(),
-            encryption_key: self.keys.encryption_public(),
-            device_signing_key: None,
+            account: self.config.account,
             machine_id: host::machine_id(&pin.thumbprint),
             hostname: host::name(),
             platform: host::platform(),
-            version: host::VERSION.to_owned(),
-            release_root_sha256: None,
-            nonce: Fixed(random_bytes(self.deps.entropy.as_ref())),
         };
-        let signed = Signed::new(&self.keys.identity(), &statement);
+        let entropy = self.deps.entropy.as_ref();
         let enrolling = Enrolling {
-            server_url: link.url().to_string(),
-            pin: pin.named,
-            server_thumbprint: pin.thumbprint,
-            token_id: token.id.clone(),
-            proof: SecretText::new(token.prove(&signed.payload).to_text()),
-            name: statement.name,
             key_by_hand: self.config.key_by_hand,
-            statement: signed,
+            ..machine.apply(link, self.keys, (token, pin), entropy)
         };
         self.dir.forget_journal().map_err(CredentialsError::from)?;
         let next = state.abandon().begin(enrolling).map_err(|_| EnrolError::Stale)?;
@@ -302,94 +285,4 @@ impl Enrolment<'_> {
         failpoint("enrol", "begun");
         Ok(next)
     }
-
-    async fn register(
-        &self,
-        link: &Link,
-        begun: &Enrolling,
-    ) -> Result<(Registered, bool), EnrolError> {
-        let statement: EnrolmentStatement =
-            sign::read(&begun.statement.payload).map_err(|_| EnrolError::Stale)?;
-        if statement.identity_key != self.keys.identity_public() {
-            return Err(EnrolError::Stale);
-        }
-        let options = CallOptions::default().with_timeout(CALL_TIMEOUT);
-        let send = || {
-            link.either(|rpc| {
-                let (request, options) = (request(begun, &statement), options.clone());
-                async move { rpc.register_with_options(request, options).await }
-            })
-        };
-        let answer = match send().await {
-            Err(_) if follow_in_tls(link, &begun.server_thumbprint, 0).await? => send().await,
-            answer => answer,
-        };
-        let answer = answer.map_err(TrustedCallError::from)?.into_owned();
-        let identity = believe(&answer, begun)?;
-        let digest = Fixed(Sha256::of(&begun.statement.payload).0);
-        let agent_id: AgentId =
-            answer.agent_id.parse().map_err(|_| protocol("an agent id that is none"))?;
-        let receipt = answer.receipt.as_option().ok_or(Distrust::Missing("enrolment receipt"))?;
-        verify_receipt(&identity, receipt, &digest, &agent_id)?;
-        link.trust(*identity.thumbprint());
-        let fingerprint = EnrolmentStatement::fingerprint(&begun.statement.payload);
-        if answer.identity_fingerprint.parse() != Ok(fingerprint) {
-            return Err(Distrust::Names { what: "answer", field: "fingerprint" }.into());
-        }
-        let approved = approved(&answer)?;
-        let given = answer.api_key.filter(|key| !key.is_empty()).map(SecretText::new);
-        let awaited = begun.key_by_hand || self.config.api_key.is_some();
-        let api_key = match given {
-            Some(_) if begun.key_by_hand => {
-                return Err(protocol("an API key where an operator was to hand it over"));
-            }
-            Some(key) => key,
-            // A key in the settings is kept once a handshake has proved it, not before.
-            None if awaited => SecretText::new(String::new()),
-            None => return Err(EnrolError::KeyLost),
-        };
-        let registered = Registered {
-            server_url: link.url().to_string(),
-            server_thumbprint: begun.server_thumbprint,
-            server_identity_key: *identity.key(),
-            server_serial: identity.serial(),
-            command_serial: 0,
-            agent_id,
-            name: begun.name.clone(),
-            api_key,
-            machine_id: statement.machine_id,
-            fingerprint,
-            statement_sha256: digest,
-            account_id: statement.account_id,
-            org: None,
-            continuation: None,
-        };
-        Ok((registered, approved))
-    }
-}
-
-/// The identity of the server that answered: the pinned one, the one of the first contact, or the
-/// one to which either is led.
-fn believe(answer: &RegisterResponse, begun: &Enrolling) -> Result<ServerIdentity, EnrolError> {
-    let keys = answer.server_keys.as_option().ok_or(Distrust::NoIdentity)?;
-    Ok(followed_identity(keys, &begun.server_thumbprint, 0)?)
-}
-
-fn approved(answer: &RegisterResponse) -> Result<bool, EnrolError> {
-    match answer.enrollment_status.as_known() {
-        Some(EnrollmentStatus::ENROLLMENT_STATUS_CONFIRMED) => Ok(true),
-        Some(EnrollmentStatus::ENROLLMENT_STATUS_AWAITING_CONFIRMATION) => Ok(false),
-        Some(
-            EnrollmentStatus::ENROLLMENT_STATUS_UNSPECIFIED
-            | EnrollmentStatus::ENROLLMENT_STATUS_PENDING
-            | EnrollmentStatus::ENROLLMENT_STATUS_REJECTED
-            | EnrollmentStatus::ENROLLMENT_STATUS_EXPIRED
-            | EnrollmentStatus::ENROLLMENT_STATUS_CANCELLED,
-        )
-        | None => Err(protocol("an enrolment status that is no answer to a registration")),
-    }
-}
-
-fn protocol(what: &'static str) -> EnrolError {
-    EnrolError::Server(CallError::Protocol(what).into())
 }

@@ -4,7 +4,6 @@
 //! has settled, and does only what its schedules say. What the kernel counts is printed.
 
 use std::{
-    error::Error,
     io::Write as _,
     path::Path,
     time::{Duration, Instant},
@@ -12,9 +11,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::programs::{Program, free_port};
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
+use crate::{
+    Outcome,
+    programs::{Program, free_port},
+};
 
 /// How long is waited for something that has to come.
 const PATIENCE: Duration = Duration::from_secs(60);

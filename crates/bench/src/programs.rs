@@ -2,7 +2,6 @@
 //! kernel counts them.
 
 use std::{
-    error::Error,
     fs::OpenOptions,
     net::TcpListener,
     path::Path,
@@ -10,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+use crate::{Outcome, host};
 
 /// A program that runs; killed when dropped.
 #[derive(Debug)]
@@ -31,14 +30,14 @@ impl Program {
             return Err(format!("{} is missing: build the whole workspace", path.display()).into());
         }
         let log = OpenOptions::new().create(true).append(true).open(log)?;
-        let child = Command::new(path)
+        let mut command = Command::new(path);
+        command
             .args(arguments)
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
-        Ok(Self { child })
+            .stderr(log);
+        Ok(Self { child: host::on_server_core(|| command.spawn())?? })
     }
 
     fn read(&self, file: &str) -> Outcome<String> {
@@ -53,6 +52,18 @@ impl Program {
         let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
         let ticks = ticks.collect::<Result<Vec<_>, _>>()?.iter().sum::<u64>();
         Ok(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
+    }
+
+    /// Files that it has open.
+    pub(crate) fn files(&self) -> Outcome<usize> {
+        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub(crate) fn kill(&mut self) -> Outcome<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// A number of its `status` in `/proc`: KiB, where it is memory.

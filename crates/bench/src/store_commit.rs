@@ -5,10 +5,9 @@
 //! caller collected. The modes take turns, round by round, beside a probe of the disk's own sync.
 
 use std::{
-    error::Error,
     fmt::Write as _,
     io::Write as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
@@ -26,7 +25,7 @@ use argosy_domain::{
 use argosy_store::{Options, Store, StoreError, Target};
 use serde_json::{Value, json};
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+use crate::{Outcome, calibrate::syncs_per_second};
 
 /// How the scenario is run.
 #[derive(Debug, clap::Args)]
@@ -101,19 +100,6 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome<()> {
     let text = if arguments.json { format!("{summary:#}\n") } else { table(&summary) };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(())
-}
-
-/// How often a second this disk makes 4 KiB durable, one after the other.
-fn syncs_per_second(directory: &Path) -> Outcome<f64> {
-    let mut file = tempfile::tempfile_in(directory)?;
-    let began = Instant::now();
-    let mut syncs = 0_u32;
-    while began.elapsed() < Duration::from_millis(300) {
-        file.write_all(&[0; 4096])?;
-        file.sync_data()?;
-        syncs += 1;
-    }
-    Ok(f64::from(syncs) / began.elapsed().as_secs_f64())
 }
 
 fn agent(id: &AgentId) -> Agent {

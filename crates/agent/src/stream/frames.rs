@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The contract's shape of a signed statement.
-pub(super) fn statement(signed: Signed) -> SignedStatement {
+pub fn statement(signed: Signed) -> SignedStatement {
     SignedStatement {
         payload: signed.payload,
         signature: signed.signature.0.to_vec(),
@@ -32,7 +32,7 @@ fn up(frame: impl Into<Frame>) -> ControlStreamRequest {
 }
 
 /// First frame of a stream.
-pub(super) fn hello(
+pub fn hello(
     hello: Signed,
     running: &[CommandId],
     policy_sha256: [u8; 32],
@@ -49,29 +49,29 @@ pub(super) fn hello(
 }
 
 /// A sign of life.
-pub(super) fn heartbeat(now: Timestamp) -> ControlStreamRequest {
+pub fn heartbeat(now: Timestamp) -> ControlStreamRequest {
     up(Heartbeat { sent_at: now.to_string(), ..Default::default() })
 }
 
 /// A command was started.
-pub(super) fn started(id: &CommandId) -> ControlStreamRequest {
+pub fn started(id: &CommandId) -> ControlStreamRequest {
     up(State { command_id: id.to_string(), ..Default::default() })
 }
 
 /// The configuration that is in force, and why another was not taken.
-pub(super) fn in_force(held: Generation, error: &str) -> ControlStreamRequest {
+pub fn in_force(held: Generation, error: &str) -> ControlStreamRequest {
     let error = clip(error, ERROR_TEXT_CHARS_MAX);
     let config = ConfigInForce { generation: held.0, error, ..Default::default() };
     up(State { config: Some(config).into(), ..Default::default() })
 }
 
 /// The next session, proved.
-pub(super) fn renew(session_token: &str, proof: String) -> ControlStreamRequest {
+pub fn renew(session_token: &str, proof: String) -> ControlStreamRequest {
     up(Renew { session_token: session_token.to_owned(), proof, ..Default::default() })
 }
 
 /// How a command ended.
-pub(super) fn result(finished: FinishedCommand) -> ControlStreamRequest {
+pub fn result(finished: FinishedCommand) -> ControlStreamRequest {
     up(CommandResult {
         command_id: finished.command_id.to_string(),
         outcome: finished.outcome.as_str().to_owned(),
@@ -82,7 +82,7 @@ pub(super) fn result(finished: FinishedCommand) -> ControlStreamRequest {
 }
 
 /// What to answer to an offered command.
-pub(super) fn answers(offered: Offered) -> Vec<ControlStreamRequest> {
+pub fn answers(offered: Offered) -> Vec<ControlStreamRequest> {
     match offered {
         Offered::Received(id) => vec![ack(&id, AckCode::ACK_CODE_RECEIVED, "")],
         Offered::Finished(finished) => {
@@ -113,26 +113,26 @@ fn ack(id: &CommandId, code: AckCode, error: &str) -> ControlStreamRequest {
 }
 
 /// Envelope, parameters and certificate of a command; none where a part is missing.
-pub(super) fn command(command: Command) -> Option<(Signed, Vec<u8>, Signed)> {
+pub fn command(command: Command) -> Option<(Signed, Vec<u8>, Signed)> {
     let envelope = signed(command.envelope.as_option()?)?;
     let certificate = signed(command.certificate.as_option()?)?;
     Some((envelope, command.params, certificate))
 }
 
 /// Envelope and certificate of a withdrawal; none where a part is missing.
-pub(super) fn cancel(cancel: &Cancel) -> Option<(Signed, Signed)> {
+pub fn cancel(cancel: &Cancel) -> Option<(Signed, Signed)> {
     Some((signed(cancel.envelope.as_option()?)?, signed(cancel.certificate.as_option()?)?))
 }
 
 /// Envelope, document and certificate of a configuration; none where a part is missing.
-pub(super) fn config(config: Config) -> Option<(Signed, Vec<u8>, Signed)> {
+pub fn config(config: Config) -> Option<(Signed, Vec<u8>, Signed)> {
     let envelope = signed(config.envelope.as_option()?)?;
     let certificate = signed(config.certificate.as_option()?)?;
     Some((envelope, config.document, certificate))
 }
 
 /// Envelope and certificate of an acknowledgment; none where a part is missing.
-pub(super) fn result_ack(ack: &ResultAck) -> Option<(Signed, Signed)> {
+pub fn result_ack(ack: &ResultAck) -> Option<(Signed, Signed)> {
     Some((signed(ack.envelope.as_option()?)?, signed(ack.certificate.as_option()?)?))
 }
 

@@ -8,7 +8,7 @@
 mod check_in;
 mod choice;
 mod connection;
-mod frames;
+pub mod frames;
 mod incoming;
 mod poll;
 
