@@ -10,6 +10,7 @@ pub mod browser;
 pub mod clock;
 pub mod database;
 pub mod http;
+pub mod island;
 pub mod postgres;
 pub mod power;
 pub mod process;

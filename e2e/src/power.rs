@@ -11,6 +11,7 @@ use std::{
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use crate::process::root;
@@ -23,6 +24,8 @@ pub struct Power {
     root: PathBuf,
     journals: PathBuf,
     library: PathBuf,
+    full: PathBuf,
+    slow: PathBuf,
 }
 
 /// What becomes of a write that was not synced.
@@ -62,17 +65,45 @@ impl Power {
             .expect("gcc is installed: this workspace needs it to build");
         assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
         let parent = fs::canonicalize(folder.parent().unwrap()).unwrap();
-        Self { root: parent.join(folder.file_name().unwrap()), journals, library }
+        let (full, slow) = (own.join("full"), own.join("slow"));
+        Self { root: parent.join(folder.file_name().unwrap()), journals, library, full, slow }
     }
 
-    /// What a program is started with to be on this disk.
+    /// What a program is started with to be on this disk, and to have it cut.
     pub fn variables(&self) -> Vec<(&'static str, String)> {
-        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        let mut variables = self.bare_variables();
+        variables.push(("ARGOSY_POWER_JOURNALS", text(&self.journals)));
+        variables
+    }
+
+    /// The same without what a cut needs.
+    pub fn bare_variables(&self) -> Vec<(&'static str, String)> {
         vec![
             ("LD_PRELOAD", text(&self.library)),
             ("ARGOSY_POWER_ROOT", text(&self.root)),
-            ("ARGOSY_POWER_JOURNALS", text(&self.journals)),
+            ("ARGOSY_POWER_FULL", text(&self.full)),
+            ("ARGOSY_POWER_SLOW", text(&self.slow)),
         ]
+    }
+
+    /// From now on there is no room left.
+    pub fn fill(&self) {
+        File::create(&self.full).unwrap();
+    }
+
+    /// There is room again.
+    pub fn make_room(&self) {
+        fs::remove_file(&self.full).unwrap();
+    }
+
+    /// From now on each sync takes at least this long.
+    pub fn slow_down(&self, sync: Duration) {
+        fs::write(&self.slow, sync.as_millis().to_string()).unwrap();
+    }
+
+    /// Syncs take as long as they take again.
+    pub fn hurry(&self) {
+        fs::remove_file(&self.slow).unwrap();
     }
 
     /// Undoes what was not synced, but for what `fate` says of each write. The programs have ended.
@@ -96,6 +127,10 @@ impl Power {
         }
         unsynced
     }
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
 }
 
 impl Change {

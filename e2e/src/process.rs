@@ -1,6 +1,7 @@
 //! Real processes: started, watched, killed by their own id, and always ended.
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -36,8 +37,21 @@ pub struct Process {
 impl Process {
     /// Starts a program with arguments and variables; its output goes to `log`.
     pub fn start(name: &str, arguments: &[&str], variables: &[(&str, &str)], log: &Path) -> Self {
+        Self::start_by(&[], name, arguments, variables, log)
+    }
+
+    /// The same by way of another program, which becomes this one.
+    pub fn start_by(
+        prefix: &[String],
+        name: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        log: &Path,
+    ) -> Self {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
-        let child = Command::new(program(name))
+        let mut words = prefix.iter().map(OsString::from).chain([program(name).into_os_string()]);
+        let child = Command::new(words.next().unwrap())
+            .args(words)
             .args(arguments)
             .envs(variables.iter().copied())
             .stdin(Stdio::null())

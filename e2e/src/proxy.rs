@@ -2,6 +2,7 @@
 //! what does to HTTP/2 what proxies do, and a balancer in front of two servers.
 
 use std::{
+    collections::{HashSet, VecDeque},
     net::SocketAddr,
     sync::{
         Arc,
@@ -43,6 +44,8 @@ pub enum Http2 {
     Refused,
     /// They are cut after this time.
     CutAfter(Duration),
+    /// An answer comes through once it is whole, as with a proxy that collects answers.
+    Collected,
 }
 
 /// How a connection over HTTP/2 begins (RFC 9113, section 3.4).
@@ -79,6 +82,8 @@ struct Counts {
 #[derive(Clone)]
 struct Line {
     number: u64,
+    /// Answers of HTTP/2 are collected.
+    collects: bool,
     weather: watch::Receiver<Weather>,
     counts: Arc<Counts>,
 }
@@ -94,7 +99,12 @@ impl Proxy {
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let number = counted.connections.fetch_add(1, Relaxed) + 1;
-                let line = Line { number, weather: view.clone(), counts: Arc::clone(&counted) };
+                let line = Line {
+                    number,
+                    collects: false,
+                    weather: view.clone(),
+                    counts: Arc::clone(&counted),
+                };
                 tokio::spawn(admit(client, targets.clone(), line));
             }
         });
@@ -171,6 +181,7 @@ async fn admit(mut client: TcpStream, targets: Vec<SocketAddr>, line: Line) {
     }
     match rule {
         Http2::Passes => {}
+        Http2::Collected => forward(client, targets, Line { collects: true, ..line }).await,
         Http2::Refused => {
             let no = b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-length: 0\r\n\r\n";
             // Whoever has gone needs no answer.
@@ -206,10 +217,51 @@ async fn forward(client: TcpStream, targets: Vec<SocketAddr>, mut line: Line) {
         let (number, mut weather) = (line.number, line.weather.clone());
         tokio::select! {
             () = pump(from_client, to_server, line.clone()) => {}
-            () = pump(from_server, to_client, line) => {}
+            () = answer(from_server, to_client, line) => {}
             _ = weather.wait_for(|weather| weather.cut_up_to >= number) => {}
         }
         return;
+    }
+}
+
+async fn answer(from: OwnedReadHalf, to: OwnedWriteHalf, line: Line) {
+    if line.collects {
+        // Whichever side ends, the connection does.
+        let _ended = collect(from, to).await;
+    } else {
+        pump(from, to, line).await;
+    }
+}
+
+/// Frames of an answer (RFC 9113, section 6) wait in order until the first one's stream has ended; what
+/// belongs to the connection passes.
+async fn collect(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> std::io::Result<()> {
+    const HEADER_BYTES: usize = 9;
+    const DATA: u8 = 0;
+    const HEADERS: u8 = 1;
+    const RESET: u8 = 3;
+    const CONTINUATION: u8 = 9;
+    const END_STREAM: u8 = 1;
+    let (mut waiting, mut ended) = (VecDeque::new(), HashSet::new());
+    loop {
+        let mut frame = vec![0; HEADER_BYTES];
+        from.read_exact(&mut frame).await?;
+        let length = u32::from_be_bytes([0, frame[0], frame[1], frame[2]]);
+        let (kind, flags) = (frame[3], frame[4]);
+        let stream = [frame[5], frame[6], frame[7], frame[8]];
+        frame.resize(HEADER_BYTES + length as usize, 0);
+        from.read_exact(&mut frame[HEADER_BYTES..]).await?;
+        if ![DATA, HEADERS, RESET, CONTINUATION].contains(&kind) {
+            to.write_all(&frame).await?;
+            continue;
+        }
+        waiting.push_back((stream, frame));
+        if kind == RESET || ([DATA, HEADERS].contains(&kind) && flags & END_STREAM != 0) {
+            ended.insert(stream);
+        }
+        while let Some((_, frame)) = waiting.pop_front_if(|(stream, _)| ended.contains(stream)) {
+            to.write_all(&frame).await?;
+        }
     }
 }
 

@@ -56,8 +56,8 @@ impl From<JournalError> for Stopped {
 }
 
 impl Courier {
-    /// Delivers what waits, for ever.
-    pub async fn keep(&self) {
+    /// Delivers what waits, until the journal's disk fails.
+    pub async fn keep(&self) -> Result<(), JournalError> {
         let mut backoff = Backoff::new(Arc::clone(&self.way.deps.entropy));
         let mut together = TOGETHER_MAX;
         loop {
@@ -73,6 +73,7 @@ impl Courier {
                 Err(Stopped::Server(error)) => {
                     self.way.pause_after("telemetry and events", &error, &session, &mut backoff)
                 }
+                Err(Stopped::Disk(error)) if error.is_of_the_disk() => return Err(error),
                 Err(Stopped::Disk(error)) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::error!(error, "the spool cannot be used");

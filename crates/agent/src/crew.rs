@@ -69,8 +69,8 @@ impl Crew {
         });
     }
 
-    /// Starts a task that works with `part` for ever: until the crew is told to stop, and again after
-    /// a panic.
+    /// Starts a task that works with `part` for ever: until it fails, until the crew is told to stop,
+    /// and again after a panic.
     pub fn keep<P, W>(
         &mut self,
         name: &'static str,
@@ -78,15 +78,12 @@ impl Crew {
         work: impl Fn(Arc<P>) -> W + Send + 'static,
     ) where
         P: Send + Sync + 'static,
-        W: Future + Send,
+        W: Future<Output = Result<(), AgentError>> + Send,
     {
         let (part, stop) = (Arc::new(part), self.stop.clone());
         self.start(name, AfterPanic::Restart, move || {
             let (work, stop) = (work(Arc::clone(&part)), stop.clone());
-            async move {
-                stop.run_until_cancelled(work).await;
-                Ok(())
-            }
+            async move { stop.run_until_cancelled(work).await.unwrap_or(Ok(())) }
         });
     }
 

@@ -317,7 +317,10 @@ async fn work(
         board: Arc::clone(&home.board),
         deps: deps.clone(),
     };
-    crew.keep("session keeper", keeper, |keeper| async move { keeper.keep().await });
+    crew.keep("session keeper", keeper, |keeper| async move {
+        keeper.keep().await;
+        Ok(())
+    });
     let way = Way {
         link: link.clone(),
         prover: Arc::clone(&prover),
@@ -328,9 +331,12 @@ async fn work(
     let uploader = Uploader { way: way.clone(), mailbox, board: Arc::clone(board) };
     let courier = Courier { way, spool: Arc::clone(&spool), board: Arc::clone(board) };
     let clerk = Clerk::new(inbox, spool, Arc::clone(&deps.clock), Arc::clone(board));
-    crew.keep("uploader", uploader, |uploader| async move { uploader.keep().await });
-    crew.keep("courier", courier, |courier| async move { courier.keep().await });
-    crew.keep("recorder", clerk, |clerk| async move { clerk.keep().await });
+    crew.keep("uploader", uploader, |uploader| async move {
+        uploader.keep().await;
+        Ok(())
+    });
+    crew.keep("courier", courier, |courier| async move { Ok(courier.keep().await?) });
+    crew.keep("recorder", clerk, |clerk| async move { Ok(clerk.keep().await?) });
     let stream = StreamParts {
         configurator,
         link,

@@ -7,11 +7,12 @@
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use argosy_agent::{
+    backoff::Backoff,
     config::AgentSettings,
     credentials::{Credentials, SecretText},
     error::AgentError,
     forget::forget_registration,
-    run::{Deps, Ended, run},
+    run::{Deps, Ended, chain, run},
 };
 use argosy_config::{
     host::{OsEntropy, SystemClock},
@@ -94,11 +95,20 @@ pub async fn start(
         memory_max_mib: 0,
         ..agent_settings()?
     };
-    Ok(tokio::spawn(async move {
-        if let Err(error) = run_again(local, shutdown).await {
-            tracing::error!(%error, "the local agent ended");
+    Ok(tokio::spawn(keep(local, shutdown)))
+}
+
+/// Runs an agent whatever happens to it: there is no service manager for this one.
+async fn keep(settings: AgentSettings, shutdown: CancellationToken) {
+    let mut backoff = Backoff::new(deps().entropy);
+    while let Err(error) = run_again(settings.clone(), shutdown.clone()).await {
+        let delay = backoff.next_delay();
+        let (error, retry_in_s) = (chain(&error), delay.as_secs());
+        tracing::error!(error, retry_in_s, "the local agent ended, and is started again");
+        if shutdown.run_until_cancelled(tokio::time::sleep(delay)).await.is_none() {
+            return;
         }
-    }))
+    }
 }
 
 /// The agent alone: the same code as `argosy-agent run`.

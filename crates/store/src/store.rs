@@ -8,7 +8,7 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions as _, PgPool, SqlitePool,
+    ConnectOptions as _, Executor as _, PgPool, SqlitePool,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -72,6 +72,16 @@ impl Default for Options {
 
 /// How long SQLite waits for another process (a backup, `argosyd migrate`) to let go.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What PostgreSQL is told for each connection: nobody waits for a lock, a statement or a transaction that
+/// was forgotten until all connections are taken. Longer than anything takes on a database that is well.
+const POSTGRES_LIMITS: [(&str, &str); 3] = [
+    ("lock_timeout", "5s"),
+    ("statement_timeout", "30s"),
+    ("idle_in_transaction_session_timeout", "60s"),
+];
+/// Migrations take what they take.
+const POSTGRES_UNLIMITED: &str = "SET lock_timeout = 0; SET statement_timeout = 0";
 
 enum Database {
     Sqlite { path: PathBuf, readers: SqlitePool, writer: Writer },
@@ -228,6 +238,7 @@ impl Store {
                 // Not the pool's any more: after a failure it still holds the migrations' lock,
                 // which ends with the connection.
                 let mut connection = pool.acquire().await.map_err(unavailable)?.detach();
+                connection.execute(POSTGRES_UNLIMITED).await.map_err(unavailable)?;
                 migrator(Dialect::Postgres).run_direct(None, &mut connection, false).await
             }
         }
@@ -341,7 +352,8 @@ async fn open_sqlite(
 
 async fn open_postgres(url: &str, options: &Options) -> Result<Database, StoreError> {
     let connect: PgConnectOptions = url.parse().map_err(unavailable)?;
-    let connect = connect.application_name("argosy").disable_statement_logging();
+    let connect = connect.application_name("argosy").options(POSTGRES_LIMITS);
+    let connect = connect.disable_statement_logging();
     let pool = PgPoolOptions::new()
         .max_connections(options.connections_max)
         .acquire_timeout(options.acquire_timeout)

@@ -6,6 +6,7 @@ mod check_ins;
 mod clocks;
 mod commands;
 mod configuration;
+mod databases;
 mod enrolment;
 mod events;
 mod feed;

@@ -171,7 +171,12 @@ async fn a_stream_is_renewed_by_a_fresh_session_of_its_own_agent_only(place: Pla
     let rpc = gateway::rpc(&server);
     let other = TestAgent::in_session(&server, "other").await;
     for case in ["garbage", "another agent's session", "another agent's proof", "expired"] {
-        let agent = TestAgent::in_session(&server, case).await;
+        let mut agent = TestAgent::in_session(&server, case).await;
+        let first = agent.session.clone();
+        if case == "expired" {
+            server.clock.advance(SESSION_LIFE);
+            agent.handshake(&server).await.expect(200);
+        }
         let options = gateway::session(&agent, &server, gateway::STREAM);
         let mut stream = gateway::open(&rpc, options, gateway::hello(&agent)).await.unwrap();
         let (session_token, proof) = match case {
@@ -184,8 +189,8 @@ async fn a_stream_is_renewed_by_a_fresh_session_of_its_own_agent_only(place: Pla
                 (agent.session.clone(), thief.proof(&server, "POST", gateway::STREAM))
             }
             _ => {
-                server.clock.advance(SESSION_LIFE);
-                (agent.session.clone(), agent.proof(&server, "POST", gateway::STREAM))
+                let expired = TestAgent { session: first.clone(), ..agent.clone() };
+                (first, expired.proof(&server, "POST", gateway::STREAM))
             }
         };
         let renew = Renew { session_token, proof, ..Default::default() };

@@ -7,6 +7,7 @@ use argosy_e2e::{
 use serde_json::json;
 
 use crate::{
+    packages::pending,
     reach::sign_in,
     story::{mark, must_be_same},
     world::World,
@@ -14,6 +15,7 @@ use crate::{
 
 const TAB: &str = "\u{E004}";
 const ENTER: &str = "\u{E007}";
+const DOWN: &str = "\u{E015}";
 /// Stops of a page; more are a page that nobody gets through.
 const STOPS_MAX: usize = 150;
 
@@ -49,8 +51,7 @@ async fn a_command_to_many(place: Place) {
     tab_to(&browser, "a[href='/console/commands/new']").await;
     browser.press(ENTER).await;
     browser.reads("Whom it is for").await;
-    tab_to(&browser, "#q").await;
-    type_in(&browser, "web-1").await;
+    fill(&browser, "#q", "web-1").await;
     browser.press(ENTER).await;
     browser.reads("It reaches 1 agent").await;
     tab_to(&browser, "#reach button").await;
@@ -78,8 +79,7 @@ async fn a_schedule(place: Place) {
     browser.reads("Schedule of web-1").await;
     tab_to(&browser, "#storage-auto").await;
     browser.press(" ").await;
-    tab_to(&browser, "#storage-interval").await;
-    type_in(&browser, "10m").await;
+    fill(&browser, "#storage-interval", "10m").await;
     browser.press(ENTER).await;
     browser.reads("Saved. The agent is told at once").await;
     let path = format!("/api/v1/agents/{}/subsystems", world.agent.agent_id);
@@ -87,6 +87,89 @@ async fn a_schedule(place: Place) {
     let rows = shown["items"].as_array().unwrap();
     let storage = rows.iter().find(|row| row["name"] == "storage").unwrap();
     assert_eq!((&storage["interval_s"], &storage["auto_run"]), (&json!(600), &json!(false)));
+    browser.close().await;
+}
+
+/// Goes there with Tab and presses Enter.
+async fn enter(browser: &Browser, selector: &str) {
+    tab_to(browser, selector).await;
+    browser.press(ENTER).await;
+}
+
+/// Fills a field: what was in it is selected when Tab leads there.
+async fn fill(browser: &Browser, selector: &str, text: &str) {
+    tab_to(browser, selector).await;
+    type_in(browser, text).await;
+}
+
+async fn packages(place: Place) {
+    let (world, browser) = ready(&place).await;
+    let pair = [("acl", "2.3.1-3", "2.3.2-1", false), ("openssl", "3.0.11-1", "3.0.15-1", true)];
+    pending(&world.server, &world.agent, &pair).await;
+    browser.go(&format!("{}/console/packages", world.server.url)).await;
+    enter(&browser, "a[href^='/console/packages/approve']").await;
+    browser.reads("What is approved").await;
+    // Radio buttons are one stop; arrows change them.
+    tab_to(&browser, "#what-security, #what-ticked").await;
+    if browser.value("document.querySelector('#what-ticked').checked").await == false {
+        browser.press(DOWN).await;
+    }
+    tab_to(&browser, "input[name=package][value=acl]").await;
+    browser.press(" ").await;
+    enter(&browser, "main form button.primary").await;
+    browser.reads("Nothing is installed yet: try it, then install it").await;
+    browser.reads("acl 2.3.2-1").await;
+
+    browser.go(&format!("{}/console/packages", world.server.url)).await;
+    enter(&browser, "a[href^='/console/packages/install']").await;
+    fill(&browser, "#packages", "acl").await;
+    enter(&browser, "main form button.primary").await;
+    browser.reads("Started. This page follows it.").await;
+
+    browser.go(&format!("{}/console/packages/approvals", world.server.url)).await;
+    enter(&browser, "form[action$='/revoke'] button").await;
+    browser.reads("Taken back.").await;
+    browser.close().await;
+}
+
+async fn an_account(place: Place) {
+    let (world, browser) = ready(&place).await;
+    browser.go(&format!("{}/console/accounts", world.server.url)).await;
+    enter(&browser, "a[href='/console/accounts/new']").await;
+    browser.reads("Tokens can be bound to it").await;
+    fill(&browser, "#name", "Frankfurt").await;
+    fill(&browser, "#regions", "eu-central-1").await;
+    enter(&browser, "main form button.primary").await;
+    browser.reads("Made. Tokens can be bound to it.").await;
+    fill(&browser, "#name", "Berlin").await;
+    enter(&browser, "main form button.primary").await;
+    browser.reads("Saved.").await;
+    let accounts = world.server.client.get("/api/v1/accounts", &world.server.admin_key).await;
+    let accounts = accounts.expect(200);
+    let names: Vec<_> = accounts["items"].as_array().unwrap().iter().map(|a| &a["name"]).collect();
+    assert!(names.contains(&&json!("Berlin")), "{names:?}");
+    enter(&browser, "a.danger-link").await;
+    browser.reads("Delete").await;
+    enter(&browser, "main form button.danger").await;
+    browser.reads("Deleted. The audit log stays.").await;
+    browser.close().await;
+}
+
+async fn an_organisation(place: Place) {
+    let (world, browser) = ready(&place).await;
+    browser.go(&format!("{}/console/organisations", world.server.url)).await;
+    enter(&browser, "a[href='/console/organisations/new']").await;
+    for (field, text) in [("#id", "lab"), ("#name", "Laboratory"), ("#admin", "grace")] {
+        fill(&browser, field, text).await;
+    }
+    enter(&browser, "main form button.primary").await;
+    browser.reads("The password of grace, administrator of lab").await;
+    enter(&browser, "main a.button").await;
+    browser.reads("Laboratory").await;
+    enter(&browser, "a[href='/console/organisations/lab']").await;
+    browser.reads("Disable Laboratory").await;
+    enter(&browser, "main form button.danger").await;
+    browser.reads("Let everybody in again").await;
     browser.close().await;
 }
 
@@ -104,4 +187,7 @@ macro_rules! by_keys_alone {
 by_keys_alone! {
     keys_alone_give_a_command_to_many a_command_to_many;
     keys_alone_change_a_schedule a_schedule;
+    keys_alone_approve_and_try_packages packages;
+    keys_alone_make_rename_and_delete_an_account an_account;
+    keys_alone_make_and_disable_an_organisation an_organisation;
 }

@@ -21,7 +21,12 @@ pub(crate) async fn put(tx: &mut Tx, agent: &AgentId, packages: &[(&str, &str, &
     tx.pending_packages().replace(&OrgId::default_org(), agent, &packages).await.unwrap();
 }
 
-async fn pending(server: &TestServer, agent: &TestAgent, packages: &[(&str, &str, &str, bool)]) {
+/// The same for one agent of a server.
+pub(crate) async fn pending(
+    server: &TestServer,
+    agent: &TestAgent,
+    packages: &[(&str, &str, &str, bool)],
+) {
     let store = server.store().await;
     let mut tx = store.write("test").await.unwrap();
     put(&mut tx, &agent.id(), packages).await;

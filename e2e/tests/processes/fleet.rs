@@ -43,6 +43,7 @@ pub(crate) struct Fleet {
     pub(crate) client: Client,
     pub(crate) folder: PathBuf,
     mode: &'static str,
+    host: &'static str,
     port: u16,
     place: Place,
     variables: Variables,
@@ -70,8 +71,13 @@ impl Fleet {
 
     /// The same without a server yet.
     pub(crate) fn prepare(place: &Place, mode: &'static str) -> Self {
+        Self::prepare_at("127.0.0.1", place, mode)
+    }
+
+    /// The same, which will listen on another address than loopback.
+    pub(crate) fn prepare_at(host: &'static str, place: &Place, mode: &'static str) -> Self {
         let port = free_port();
-        let url = format!("http://127.0.0.1:{port}");
+        let url = format!("http://{host}:{port}");
         let folder = place.data_dir.parent().unwrap().to_owned();
         let client = Client::new(&url);
         let place = place.clone();
@@ -80,6 +86,7 @@ impl Fleet {
             client,
             folder,
             mode,
+            host,
             port,
             place,
             variables: &[],
@@ -128,7 +135,7 @@ impl Fleet {
 
     /// Starts the server process and does not wait.
     pub(crate) fn spawn_server(&mut self, failpoint: Option<&str>) {
-        let listen = format!("127.0.0.1:{}", self.port);
+        let listen = format!("{}:{}", self.host, self.port);
         let data_dir = self.place.data_dir.to_str().unwrap();
         let arguments = ["--mode", self.mode, "--listen", &listen, "--data-dir", data_dir];
         let policy = self.folder.join("policy.toml");
@@ -207,6 +214,15 @@ impl Fleet {
         (fleet, agent, id)
     }
 
+    /// Waits until the server answers out of its database (again).
+    pub(crate) async fn sees_its_database(&self) {
+        until("the server to have its database back", || async {
+            let answer = self.client.get("/api/v1/agents", &self.admin_key()).await;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+    }
+
     /// The id of the one agent, once it is connected.
     pub(crate) async fn connected(&self) -> String {
         let shown = self.agent("the agent to be connected", |a| a["connected"] == true).await;
@@ -231,6 +247,8 @@ pub(crate) struct AgentProcess {
     token: String,
     name: String,
     variables: Variables,
+    /// Another program that it is started by.
+    prefix: Vec<String>,
     build: Build,
     process: Option<Process>,
 }
@@ -263,6 +281,15 @@ impl AgentProcess {
         agent
     }
 
+    /// The same, by way of another program and in plain text.
+    pub(crate) fn start_by(fleet: &Fleet, prefix: Vec<String>, token: &str) -> Self {
+        let variables: Variables = &[("ARGOSY_ALLOW_INSECURE_TRANSPORT", "true")];
+        let mut agent =
+            Self { prefix, variables, ..Self::prepare(fleet, "far-away", "agent", token) };
+        agent.start_again();
+        agent
+    }
+
     /// One of several: with a name and a state directory of its own, and perhaps a failpoint at which
     /// it dies.
     pub(crate) fn named(fleet: &Fleet, name: &str, token: &str, failpoint: Option<&str>) -> Self {
@@ -279,6 +306,7 @@ impl AgentProcess {
             token: token.to_owned(),
             name: name.to_owned(),
             variables: &[],
+            prefix: Vec::new(),
             build: Build::Here,
             process: None,
         }
@@ -319,6 +347,11 @@ impl AgentProcess {
         assert_eq!(self.process.take().unwrap().ended().await, None, "it was to be aborted");
     }
 
+    /// Waits until it has ended by itself, and answers its exit code.
+    pub(crate) async fn exit_code(&mut self) -> Option<i32> {
+        self.process.take().unwrap().ended().await
+    }
+
     /// Starts the process (again) on the same state.
     pub(crate) fn start_again(&mut self) {
         self.spawn(None);
@@ -341,7 +374,8 @@ impl AgentProcess {
         variables.extend(self.variables);
         variables.extend(failpoint.map(|at| ("ARGOSY_FAILPOINT", at)));
         let log: &Path = &self.folder.join("agent.log");
-        self.process = Some(Process::start(self.build.agent(), &["run"], &variables, log));
+        let (prefix, program) = (&self.prefix, self.build.agent());
+        self.process = Some(Process::start_by(prefix, program, &["run"], &variables, log));
     }
 
     /// `kill -9`.

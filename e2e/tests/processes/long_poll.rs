@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use argosy_e2e::{
-    database::Place,
+    database::{Place, on_sqlite},
     on_both,
     process::until,
     proxy::{Http2, Proxy},
@@ -97,7 +97,21 @@ async fn streams_that_are_cut_give_way_to_polls_until_they_last(place: Place) {
     fleet.agent("the agent to be connected", |a| a["connected"] == true).await;
 }
 
+async fn streams_whose_answers_are_collected_give_way_to_polls(place: Place) {
+    let (fleet, proxy) = behind_proxy(&place).await;
+    proxy.http2(Http2::Collected);
+    let (agent, id) = enrolled(&fleet, &proxy).await;
+    travels_by(&agent, "long_poll").await;
+    fleet.succeeded(&fleet.command(&id, "storage").await).await;
+}
+
 on_both!(
     an_agent_behind_a_proxy_without_http_2_polls,
     streams_that_are_cut_give_way_to_polls_until_they_last,
 );
+
+// The proxy is the same for both databases.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn collected() {
+    on_sqlite(streams_whose_answers_are_collected_give_way_to_polls).await;
+}

@@ -1,11 +1,14 @@
 //! The real programs: combined mode, crashes in the middle of a command, an agent in Python.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod acknowledged;
 mod by_hand;
 mod combined;
 mod command_steps;
 mod commands;
 mod crashes;
+mod disks;
+mod failover;
 mod fleet;
 mod keys;
 mod kills;
@@ -14,6 +17,7 @@ mod network;
 mod outage;
 mod own;
 mod packages;
+mod partitions;
 mod power;
 mod python;
 mod recovery;

@@ -83,6 +83,14 @@ pub enum JournalError {
     },
 }
 
+impl JournalError {
+    /// Whether the disk is at fault. Then the database takes nothing more before it is opened again, even
+    /// when the disk is well: the process must end.
+    pub fn is_of_the_disk(&self) -> bool {
+        matches!(self, Self::StateDir(_) | Self::Database { .. })
+    }
+}
+
 /// The agent's durable memory of commands. Calls block for as long as the disk does.
 #[derive(Debug)]
 pub struct Journal {

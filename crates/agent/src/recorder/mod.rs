@@ -88,8 +88,8 @@ impl Clerk {
         Self { inbox: tokio::sync::Mutex::new(inbox), spool, clock, board }
     }
 
-    /// Writes down what is told, for ever. A disk that refuses loses it, and the log says so.
-    pub async fn keep(&self) {
+    /// Writes down what is told, until the journal's disk fails.
+    pub async fn keep(&self) -> Result<(), JournalError> {
         let mut inbox = self.inbox.lock().await;
         while let Some(item) = inbox.items.recv().await {
             let now = self.clock.now();
@@ -110,11 +110,15 @@ impl Clerk {
             let written =
                 tokio::task::spawn_blocking(move || write(&spool, at, now, values, &news));
             if let Ok(Err(error)) = written.await {
+                if error.is_of_the_disk() {
+                    return Err(error);
+                }
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(error, "telemetry and events could not be written down");
             }
             self.board.touch();
         }
+        Ok(())
     }
 }
 
