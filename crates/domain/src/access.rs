@@ -48,6 +48,8 @@ pub enum Permission {
     DiscoveryCreate,
     /// See discovered resources.
     DiscoveryRead,
+    /// Have agents discover resources.
+    DiscoverySync,
     /// Watch what changes; of each sort what its own scope lets through.
     EventsRead,
     /// See inventory.
@@ -100,7 +102,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::AccountsRead,
         Self::AccountsCreate,
         Self::AccountsUpdate,
@@ -117,6 +119,7 @@ impl Permission {
         Self::CommandsCancel,
         Self::DiscoveryCreate,
         Self::DiscoveryRead,
+        Self::DiscoverySync,
         Self::EventsRead,
         Self::InventoryRead,
         Self::KeysCreate,
@@ -162,6 +165,7 @@ impl Permission {
             Self::CommandsCancel => "commands:cancel",
             Self::DiscoveryCreate => "discovery:create",
             Self::DiscoveryRead => "discovery:read",
+            Self::DiscoverySync => "discovery:sync",
             Self::EventsRead => "events:read",
             Self::InventoryRead => "inventory:read",
             Self::KeysCreate => "keys:create",
@@ -247,6 +251,7 @@ impl Role {
             "agents:update",
             "commands:create",
             "commands:cancel",
+            "discovery:sync",
             "subsystems:update",
             "tokens:read",
             "updates:approve",

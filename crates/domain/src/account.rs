@@ -20,6 +20,8 @@ pub struct Account {
     pub external_id: Option<String>,
     /// Regions in use.
     pub regions: Vec<String>,
+    /// The account whose agents may deliver resources for this one too.
+    pub organised_by: Option<AccountId>,
     /// When it was made.
     pub created_at: Timestamp,
 }

@@ -67,6 +67,8 @@ pub enum AuditAction {
     UpdatesApproved,
     /// An approval of packages was taken back.
     UpdatesApprovalRevoked,
+    /// Agents were asked to discover resources.
+    SyncStarted,
     /// A receipt was refused.
     ReceiptRefused,
     /// An API key was minted.
@@ -147,6 +149,7 @@ impl AuditAction {
             Self::FanOutCancelled => "fan_out.cancelled",
             Self::UpdatesApproved => "updates.approved",
             Self::UpdatesApprovalRevoked => "updates.approval_revoked",
+            Self::SyncStarted => "sync.started",
             Self::ReceiptRefused => "command.receipt_refused",
             Self::KeyCreated => "key.created",
             Self::KeyRevoked => "key.revoked",

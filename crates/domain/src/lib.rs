@@ -12,6 +12,7 @@ pub mod chain;
 pub mod command;
 pub mod configuration;
 pub mod digest;
+pub mod discovery;
 pub mod entropy;
 pub mod fan_out;
 pub mod id;

@@ -21,6 +21,28 @@ pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// An ingest body as it arrives.
 pub const INGEST_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// An ingest body once it is expanded.
+pub const INGEST_EXPANDED_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// One line of an ingest body of lines.
+pub const INGEST_LINE_BYTES_MAX: usize = 1024 * 1024;
+/// Lines of an ingest body that are taken in together.
+pub const INGEST_LINES_TOGETHER: usize = 2_000;
+/// Accounts in one ingest call.
+pub const INGEST_ACCOUNTS_MAX: usize = 1_000;
+/// Regions of which one run of discovery tells what became of them.
+pub const SYNC_OUTCOMES_MAX: usize = 10_000;
+/// Chunks of one run of discovery.
+pub const SYNC_CHUNKS_MAX: u32 = 100_000;
+/// How long a run of discovery may be silent before it counts as dropped.
+pub const SYNC_SILENCE_MAX: Duration = Duration::from_secs(15 * 60);
+/// How long a sync job waits for its agent.
+pub const SYNC_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Agents for which one call has a run of discovery begin.
+pub const SYNC_AGENTS_MAX: usize = 10_000;
+/// How long sync jobs are kept, and what happened to resources.
+pub const SYNC_HISTORY_KEPT: Duration = Duration::from_secs(180 * 24 * 3600);
+/// Changes of one resource that are shown.
+pub const RESOURCE_CHANGES_SHOWN: u32 = 100;
 /// Resources in one ingest call.
 pub const INGEST_RESOURCES_MAX: usize = 50_000;
 /// Items of a list page by default.

@@ -16,7 +16,7 @@ const TABLE: &str = "accounts";
 
 selection! {
     select = "accounts",
-    "id, org_id, name, provider, external_id, regions, created_at"
+    "id, org_id, name, provider, external_id, regions, organised_by, created_at"
 }
 
 aggregate! {
@@ -32,6 +32,7 @@ fn account(row: &Row) -> Result<Account, StoreError> {
         provider: row.optional("provider")?,
         external_id: row.optional("external_id")?,
         regions: row.get("regions")?,
+        organised_by: row.optional("organised_by")?,
         created_at: row.get("created_at")?,
     })
 }
@@ -86,6 +87,17 @@ impl Accounts<'_, ReadWrite> {
             .fetch_one()
             .await?;
         account(&row)
+    }
+
+    /// Says which account's agents may deliver for this one.
+    pub async fn organise(
+        &mut self,
+        org: &OrgId,
+        id: AccountId,
+        by: AccountId,
+    ) -> Result<bool, StoreError> {
+        let sql = "UPDATE accounts SET organised_by = $3 WHERE org_id = $1 AND id = $2";
+        self.conn.query(TABLE, sql).bind(org).bind(id).bind(by).changed().await
     }
 
     /// Saves what can change about an account. [`StoreError::Conflict`] `account_name` when the

@@ -48,11 +48,22 @@ impl Dialect {
         }
     }
 
-    /// A condition: the column is one of the texts of the JSON array in a parameter (`?`).
-    pub(crate) fn region_in_list(self) -> &'static str {
+    /// A table expression: the texts of the JSON array that is `of`, as rows `named` with the column
+    /// `value`.
+    pub(crate) fn texts_of_json(self, of: &str, named: &str) -> String {
         match self {
-            Self::Sqlite => "region IN (SELECT value FROM json_each(?))",
-            Self::Postgres => "region IN (SELECT json_array_elements_text(CAST(? AS JSON)))",
+            Self::Sqlite => format!("json_each({of}) AS {named}"),
+            Self::Postgres => {
+                format!("json_array_elements_text(CAST({of} AS JSON)) AS {named} (value)")
+            }
+        }
+    }
+
+    /// Words behind a query: its row is held until the end of the transaction.
+    pub(crate) fn held(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " FOR UPDATE",
         }
     }
 

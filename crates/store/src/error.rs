@@ -149,6 +149,18 @@ pub const CONFLICTS: &[(&str, &str, &str)] = &[
     ("agent_events.agent_id, agent_events.id", "agent_events_pkey", "event_id"),
     ("sync_jobs.id", "sync_jobs_pkey", "sync_job_id"),
     ("sync_jobs.org_id, sync_jobs.id", "sync_jobs_org_id_id_key", "sync_job_id"),
+    ("sync_jobs.org_id, sync_jobs.agent_id", "sync_jobs_open", "sync_job_open"),
+    ("sync_chunks.job_id, sync_chunks.chunk", "sync_chunks_pkey", "sync_chunk"),
+    (
+        "sync_regions.account_id, sync_regions.provider, sync_regions.region",
+        "sync_regions_pkey",
+        "sync_region",
+    ),
+    (
+        "resource_changes.row_id, resource_changes.job_id, resource_changes.kind",
+        "resource_changes_pkey",
+        "resource_change",
+    ),
     (
         "pending_packages.agent_id, pending_packages.name, pending_packages.architecture",
         "pending_packages_pkey",

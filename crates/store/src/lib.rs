@@ -80,7 +80,10 @@ pub use packages::{
 pub use page::{Cursor, InvalidCursor, Page, PageRequest};
 pub use presence::Presence;
 pub use replicas::Replicas;
-pub use resources::{ResourceFilter, ResourceRow, Resources, UpsertCounts};
+pub use resources::{
+    NetworkRow, ResourceChange, ResourceFilter, ResourceRow, Resources, RunEnd, UpsertCounts,
+    Upserted,
+};
 pub use security::{SecurityEvent, SecurityEvents, SecurityFilter, SecurityRow};
 pub use server_keys::{KeyCertificate, ServerKeyRow, ServerKeys};
 pub use service_agents::{ServiceAgent, ServiceAgents};
@@ -88,7 +91,7 @@ pub use sessions::{Session, Sessions};
 pub use settings::Settings;
 pub use store::{Options, Store, Target};
 pub use subsystems::{SubsystemRow, Subsystems};
-pub use sync_jobs::{SyncJob, SyncJobStatus, SyncJobs, SyncScope};
+pub use sync_jobs::{SyncChunk, SyncFilter, SyncJob, SyncJobs};
 pub use telemetry::{BucketRow, SeriesRow, Telemetry};
 pub use tokens::{TokenSecret, Tokens};
 pub use uploads::Uploads;

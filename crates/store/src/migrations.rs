@@ -37,6 +37,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(7, "0007_idempotency.sql", "writes with an idempotency key"),
     step!(8, "0008_commands.sql", "withdrawn commands, journals, fan-outs"),
     step!(9, "0009_packages.sql", "pending packages and their approvals"),
+    step!(10, "0010_discovery.sql", "sync jobs in chunks, history of resources"),
 ];
 
 /// A migration and whether the database has it.

@@ -115,6 +115,8 @@ impl Route {
                 Some(body.into())
             }
             ("POST", "/discovery/ingest") => Some(json!({ "resources": [] })),
+            ("POST", "/discovery/ingest/org") => Some(json!({ "accounts": [] })),
+            ("POST", "/discovery/sync") => Some(json!({})),
             ("POST", "/agents/{id}/commands") => {
                 Some(json!({ "kind": "subsystem.run", "params": { "subsystem": "system" } }))
             }

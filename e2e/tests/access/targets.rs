@@ -27,12 +27,13 @@ pub(crate) enum Noun {
     Resource,
     Session,
     Token,
+    Sync,
     User,
 }
 
 impl Noun {
     /// Every noun.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Account,
         Self::Agent,
         Self::Approval,
@@ -42,6 +43,7 @@ impl Noun {
         Self::Organisation,
         Self::Resource,
         Self::Session,
+        Self::Sync,
         Self::Token,
         Self::User,
     ];
@@ -61,6 +63,7 @@ impl Noun {
             "/fan-outs" => Self::FanOut,
             "/updates/approvals" | "/packages/approvals" => Self::Approval,
             "/resources" => Self::Resource,
+            "/sync" => Self::Sync,
             "/users" => Self::User,
             other => panic!("teach the tests to make a thing of {other}"),
         })
@@ -121,6 +124,11 @@ impl Targets {
             Noun::Session => {
                 let name = self.fresh_name();
                 TestUser::make(server, &name, "viewer").await.session_id().to_owned()
+            }
+            Noun::Sync => {
+                let path = "/api/v1/discovery/sync";
+                let asked = server.client.post(path, &server.admin_key, &json!({})).await;
+                asked.expect(202)["items"][0]["id"].as_str().unwrap().to_owned()
             }
             Noun::User => {
                 let body = json!({ "name": self.fresh_name(), "role": "viewer" });

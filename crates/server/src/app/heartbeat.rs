@@ -6,7 +6,7 @@
 use argosy_domain::{
     access::Caller,
     agent::{Agent, AgentStatus, Assurance},
-    id::{AccountId, AgentId, OrgId},
+    id::{AccountId, AgentId, OrgId, SyncJobId},
     limits::ID_BYTES_MAX,
     security::SecurityKind,
     text,
@@ -71,7 +71,7 @@ async fn write(store: &Store, seen: &[(AgentId, Timestamp)]) -> Result<(), Store
 }
 
 /// What a heartbeat is answered with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeartbeatReceived {
     /// Server time.
     pub at: Timestamp,
@@ -79,6 +79,8 @@ pub struct HeartbeatReceived {
     pub account: AccountId,
     /// Commands that wait for the agent.
     pub commands_pending: u32,
+    /// A sync job that waits for the agent.
+    pub sync_job: Option<SyncJobId>,
 }
 
 /// The agent that a caller is.
@@ -182,18 +184,21 @@ impl App {
         }
         let at = self.now();
         self.presence().seen(agent, at).await?;
-        let commands_pending = match status {
+        let (commands_pending, sync_job) = match status {
             AgentStatus::Approved => {
-                self.store().read("heartbeat").await?.commands().count_open(agent).await?
+                let open =
+                    self.store().read("heartbeat").await?.commands().count_open(agent).await?;
+                let org = caller.org().ok_or_else(|| AppError::new(Code::Forbidden))?;
+                (open, self.sync_hint((org, account, agent), assurance_of(caller)).await?)
             }
             AgentStatus::Quarantined
             | AgentStatus::Pending
             | AgentStatus::Rejected
             | AgentStatus::Expired
             | AgentStatus::Cancelled
-            | AgentStatus::Revoked => 0,
+            | AgentStatus::Revoked => (0, None),
         };
-        Ok(HeartbeatReceived { at, account, commands_pending })
+        Ok(HeartbeatReceived { at, account, commands_pending, sync_job })
     }
 
     /// Keeps version and hostname where they changed. Only of agents without keys: the others sign

@@ -294,7 +294,7 @@ pub(super) async fn heartbeat(
     let received = app.heartbeat(&caller, &origin, &body).await?;
     let answer = HeartbeatAnswer {
         status: "ok".to_owned(),
-        sync_job_id: None,
+        sync_job_id: received.sync_job.map(|id| id.to_string()),
         account_id: received.account.0,
         commands_pending: received.commands_pending,
     };

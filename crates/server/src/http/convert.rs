@@ -20,7 +20,6 @@ use argosy_wire::{
         accounts::Account as WireAccount,
         agents::{Agent, Review as WireReview, Sighting},
         commands::{Command as WireCommand, Receipt},
-        discovery::Resource,
         enrolment::{ServerKeys, SignedJson},
         fan_outs::FanOut as WireFanOut,
         inventory::InventoryReport,
@@ -41,9 +40,7 @@ use crate::app::{
     fan_outs::Progress,
     keyring::Keyring,
     paging::{self, AppPage},
-    records::{
-        AgentEventRecord, AuditRecord, KeyRecord, ReportRecord, ResourceRecord, SecurityRecord,
-    },
+    records::{AgentEventRecord, AuditRecord, KeyRecord, ReportRecord, SecurityRecord},
     subsystems::AgentSubsystems,
 };
 
@@ -326,24 +323,5 @@ pub(super) fn report(row: &ReportRecord) -> InventoryReport {
         received_at: text(row.received_at),
         duration_ms: row.duration_ms,
         report: json(&row.report),
-    }
-}
-
-pub(super) fn resource(row: ResourceRecord) -> Resource {
-    let (seen, kept) = (row.resource, row.status);
-    Resource {
-        id: row.id.to_string(),
-        account_id: row.account.0,
-        provider: seen.provider,
-        region: seen.region,
-        resource_type: seen.resource_type,
-        resource_id: seen.resource_id,
-        name: seen.name,
-        cidr: seen.cidr,
-        parent_resource_id: seen.parent_resource_id,
-        status: kept.as_str().to_owned(),
-        metadata: serde_json::Value::Object(seen.metadata),
-        discovered_at: text(row.first_seen_at),
-        last_seen_at: text(row.last_seen_at),
     }
 }

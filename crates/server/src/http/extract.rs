@@ -201,13 +201,18 @@ pub(super) struct Json<T>(pub(super) T);
 pub(super) struct OptionalJson<T>(pub(super) T);
 
 async fn body(request: Request, app: &App) -> AppResult<Bytes> {
+    arrived_body(request, app, &[]).await
+}
+
+/// The body of a request, of one of these media types or JSON.
+pub(super) async fn arrived_body(request: Request, app: &App, others: &[&str]) -> AppResult<Bytes> {
     let media_type = header_text(request.headers(), "content-type").unwrap_or_default();
     let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     // A page of somebody else can send a form with the user's cookie, but not JSON.
     let form = ["", "application/json", "application/x-www-form-urlencoded"];
     let strict = session_cookie(request.headers(), app).is_some();
     let readable = if strict { &form[1..2] } else { &form[..] };
-    if !readable.contains(&essence.as_str()) {
+    if !readable.contains(&essence.as_str()) && !others.contains(&essence.as_str()) {
         return Err(AppError::because(Code::UnsupportedMediaType, "send application/json"));
     }
     let arrived = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, app)).await;
@@ -218,7 +223,8 @@ async fn body(request: Request, app: &App) -> AppResult<Bytes> {
     })
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> AppResult<T> {
+/// Reads one JSON value, and names the field that is not as it should be.
+pub(super) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> AppResult<T> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let (path, inner) = (error.path().to_string(), error.inner());
@@ -242,7 +248,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     type Rejection = Refusal;
     async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
         let bytes = body(request, app).await?;
-        Ok(Self(parse(&bytes)?))
+        Ok(Self(parse_json(&bytes)?))
     }
 }
 
@@ -253,7 +259,7 @@ impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalJson<T> {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self(T::default()));
         }
-        Ok(Self(parse::<Option<T>>(&bytes)?.unwrap_or_default()))
+        Ok(Self(parse_json::<Option<T>>(&bytes)?.unwrap_or_default()))
     }
 }
 
@@ -270,7 +276,7 @@ impl<T: DeserializeOwned> FromRequest<App> for StrictJson<T> {
             let error = AppError::because(Code::UnsupportedMediaType, "send application/json");
             return Err(Refusal(error));
         }
-        Ok(Self(parse(&bytes)?))
+        Ok(Self(parse_json(&bytes)?))
     }
 }
 

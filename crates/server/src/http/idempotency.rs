@@ -132,7 +132,7 @@ async fn admit(app: &App, request: Request, key: &HeaderValue, next: Next) -> Ap
         parts.extensions.insert(Known(caller));
         return Ok(next.run(Request::from_parts(parts, body)).await);
     }
-    let ingests = parts.uri.path().ends_with("/discovery/ingest");
+    let ingests = parts.uri.path().contains("/discovery/ingest");
     let limit = if ingests { INGEST_BODY_BYTES_MAX } else { BODY_BYTES_MAX };
     let arrived = tokio::time::timeout(super::extract::BODY_TIMEOUT, to_bytes(body, limit)).await;
     let late = |_| AppError::because(Code::Malformed, "the body did not arrive in time");

@@ -18,6 +18,7 @@ mod extract;
 mod fan_outs;
 mod framing;
 mod idempotency;
+mod ingest;
 mod inventory;
 mod metrics;
 mod organisations;
@@ -26,6 +27,7 @@ mod security;
 mod server_keys;
 mod settings;
 mod subsystems;
+mod syncs;
 mod system;
 mod telemetry;
 #[cfg(test)]
@@ -128,7 +130,8 @@ fn shared() -> OpenApiRouter<App> {
 
 fn api() -> OpenApiRouter<App> {
     let ingest = OpenApiRouter::new()
-        .routes(routes!(discovery::ingest))
+        .routes(routes!(ingest::ingest))
+        .routes(routes!(ingest::ingest_org))
         .layer(DefaultBodyLimit::max(INGEST_BODY_BYTES_MAX));
     OpenApiRouter::new()
         .merge(shared())
@@ -172,6 +175,11 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(updates::install))
         .routes(routes!(discovery::resources))
         .routes(routes!(discovery::resource))
+        .routes(routes!(discovery::tree))
+        .routes(routes!(discovery::export))
+        .routes(routes!(discovery::insight))
+        .routes(routes!(syncs::start, syncs::list))
+        .routes(routes!(syncs::show))
         .merge(ingest)
 }
 

@@ -72,6 +72,8 @@ async fn sweep(app: App, shutdown: CancellationToken) {
         report("purge", app.purge_expired().await);
         report("purge idempotent writes", app.purge_idempotent_writes().await);
         report("purge reports", app.purge_reports().await);
+        report("fail dropped syncs", app.fail_dropped_syncs().await);
+        report("purge discovery", app.purge_discovery().await);
     }
 }
 

@@ -41,6 +41,7 @@ async fn the_default_organisation_is_made_once(db: Db) {
         name: "default".into(),
         provider: None,
         external_id: None,
+        organised_by: None,
         regions: vec![],
         created_at: at(1),
     };

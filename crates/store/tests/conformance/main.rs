@@ -11,6 +11,7 @@ mod chain;
 mod commands;
 mod common;
 mod database;
+mod discovery;
 mod fan_outs;
 mod feed;
 mod idempotency;

@@ -1,14 +1,8 @@
-//! Inventory, subsystems, discovery, audit, keys and settings.
+//! Inventory, subsystems, audit, keys and settings.
 
-use argosy_domain::{
-    audit::AuditAction,
-    id::AccountId,
-    resource::{Resource, ResourceStatus},
-    subsystem::Subsystem,
-};
+use argosy_domain::{audit::AuditAction, subsystem::Subsystem};
 use argosy_store::{
-    AuditEntry, AuditFilter, InventoryRow, KeyCertificate, PageRequest, ResourceFilter,
-    ServerKeyRow, StoreError, SyncJob, SyncJobStatus, SyncScope, UpsertCounts,
+    AuditEntry, AuditFilter, InventoryRow, KeyCertificate, PageRequest, ServerKeyRow, StoreError,
 };
 
 use crate::{
@@ -19,10 +13,6 @@ use crate::{
 conformance!(
     the_newest_report_wins_by_capture,
     subsystems_get_defaults_once,
-    discovery_counts_and_goes_stale_in_scope_only,
-    a_chunk_may_come_twice_and_hold_twins,
-    resources_are_filtered_and_tenant_bound,
-    sync_jobs_end_once,
     audit_entries_are_filtered_newest_first,
     an_undone_transaction_leaves_no_audit,
     server_keys_survive_and_serials_are_unique,
@@ -95,166 +85,6 @@ async fn subsystems_get_defaults_once(db: Db) {
         (of_a.len(), of_a["updates"].as_str(), of_a["system"].as_str()),
         (4, "open", "closed")
     );
-}
-
-fn job(name: &str) -> SyncJob {
-    let scope = SyncScope { provider: "aws".into(), regions: vec!["eu".into(), "us".into()] };
-    SyncJob {
-        id: id(name),
-        org: org(),
-        account: AccountId::DEFAULT,
-        agent: None,
-        status: SyncJobStatus::Running,
-        scope: Some(scope),
-        created_at: at(10),
-        finished_at: None,
-        counts: UpsertCounts::default(),
-        stale: 0,
-        error: None,
-    }
-}
-
-fn vpc(name: &str, region: &str) -> Resource {
-    Resource {
-        provider: "aws".into(),
-        region: region.into(),
-        resource_type: "vpc".into(),
-        resource_id: format!("vpc-{name}"),
-        name: name.into(),
-        cidr: Some("10.0.0.0/16".into()),
-        parent_resource_id: None,
-        metadata: serde_json::json!({ "odd": "\u{0}\"é", "n": [1, null] })
-            .as_object()
-            .cloned()
-            .unwrap(),
-    }
-}
-
-async fn ingest(db: &Db, name: &str, resources: &[Resource], second: i64) -> UpsertCounts {
-    db.write(async |tx| {
-        if tx.sync_jobs().get(&org(), &id(name)).await?.is_none() {
-            tx.sync_jobs().insert(&job(name)).await?;
-        }
-        let (org, account) = (org(), AccountId::DEFAULT);
-        tx.resources().upsert_many(&org, account, &id(name), resources, at(second)).await
-    })
-    .await
-}
-
-async fn stale(db: &Db, name: &str, regions: &[&str]) -> u64 {
-    let regions: Vec<String> = regions.iter().map(|region| (*region).to_owned()).collect();
-    db.write(async |tx| {
-        let account = AccountId::DEFAULT;
-        tx.resources().mark_stale(&org(), account, "aws", &regions, &id(name)).await
-    })
-    .await
-}
-
-fn counts(created: u64, updated: u64, unchanged: u64) -> UpsertCounts {
-    UpsertCounts { created, updated, unchanged }
-}
-
-async fn discovery_counts_and_goes_stale_in_scope_only(db: Db) {
-    let (a, b, c) = (vpc("a", "eu"), vpc("b", "us"), vpc("c", "ap"));
-    let all = [a.clone(), b.clone(), c.clone()];
-    assert_eq!(ingest(&db, "j1", &all, 20).await, counts(3, 0, 0));
-    let renamed = Resource { name: "renamed".into(), ..b.clone() };
-    assert_eq!(ingest(&db, "j2", &[a.clone(), renamed], 30).await, counts(0, 1, 1));
-    assert_eq!(stale(&db, "j2", &["eu", "us"]).await, 0, "ap was not in the scope");
-    assert_eq!(ingest(&db, "j3", &[], 40).await, counts(0, 0, 0));
-    assert_eq!(stale(&db, "j3", &["eu"]).await, 1);
-    assert_eq!(stale(&db, "j3", &[]).await, 0);
-    let listed = async |status| {
-        let filter = ResourceFilter { status: Some(status), ..ResourceFilter::default() };
-        let mut reader = db.store.read("list").await.unwrap();
-        let page = PageRequest::first(9);
-        reader.resources().list(&org(), &filter, &page).await.unwrap().items
-    };
-    let gone = listed(ResourceStatus::Stale).await;
-    assert_eq!(gone.len(), 1);
-    assert_eq!((&gone[0].resource, gone[0].last_seen_at), (&a, at(30)));
-    assert_eq!(gone[0].first_seen_at, at(20));
-    assert_eq!(listed(ResourceStatus::Active).await.len(), 2);
-    assert_eq!(ingest(&db, "j4", &[a], 50).await, counts(0, 1, 0), "it came back");
-    let mut reader = db.store.read("get").await.unwrap();
-    let back = reader.resources().get(&org(), &gone[0].id).await.unwrap().unwrap();
-    assert_eq!((back.status, back.job), (ResourceStatus::Active, id("j4")));
-}
-
-async fn a_chunk_may_come_twice_and_hold_twins(db: Db) {
-    let twin = Resource { name: "later".into(), ..vpc("a", "eu") };
-    let chunk = [vpc("a", "eu"), vpc("b", "eu"), twin];
-    assert_eq!(ingest(&db, "j", &chunk, 20).await, counts(2, 0, 0));
-    assert_eq!(ingest(&db, "j", &chunk, 21).await, counts(0, 0, 2));
-    let many: Vec<_> = (0..3_000).map(|n| vpc(&format!("{n:05}"), "eu")).collect();
-    assert_eq!(ingest(&db, "j", &many, 22).await, counts(3_000, 0, 0));
-    let statements = db.store.counters().ops["test"].statements;
-    ingest(&db, "j", &many[..10], 23).await;
-    let few = db.store.counters().ops["test"].statements - statements;
-    ingest(&db, "j", &many, 24).await;
-    let many = db.store.counters().ops["test"].statements - statements - few;
-    assert_eq!(few, many, "as many statements for ten as for three thousand");
-}
-
-async fn resources_are_filtered_and_tenant_bound(db: Db) {
-    let subnet = Resource { resource_type: "subnet".into(), cidr: None, ..vpc("s_1", "us") };
-    ingest(&db, "j", &[vpc("a", "eu"), subnet], 20).await;
-    let listed = async |filter: ResourceFilter| {
-        let mut reader = db.store.read("list").await.unwrap();
-        let page = PageRequest::first(9);
-        let page = reader.resources().list(&org(), &filter, &page).await.unwrap();
-        page.items.into_iter().map(|row| row.resource.name).collect::<Vec<_>>()
-    };
-    let all = ResourceFilter::default();
-    assert_eq!(listed(all.clone()).await.len(), 2);
-    let q = |q: &str| ResourceFilter { q: Some(q.into()), ..ResourceFilter::default() };
-    assert_eq!(listed(q("S_1")).await, ["s_1"]);
-    assert_eq!(listed(q("10.0.")).await, ["a"]);
-    let region = Some("us".to_owned());
-    assert_eq!(listed(ResourceFilter { region, ..all.clone() }).await, ["s_1"]);
-    let resource_type = Some("vpc".to_owned());
-    assert_eq!(listed(ResourceFilter { resource_type, ..all.clone() }).await, ["a"]);
-    let provider = Some("gcp".to_owned());
-    assert!(listed(ResourceFilter { provider, ..all.clone() }).await.is_empty());
-    assert!(listed(ResourceFilter { account: Some(AccountId(9)), ..all }).await.is_empty());
-    db.write(async |tx| tx.orgs().create(&id("other"), "Other", at(1)).await).await;
-    let mut tx = db.store.write("cross").await.unwrap();
-    let (account, chunk) = (AccountId::DEFAULT, [vpc("x", "eu")]);
-    let cross = tx.resources().upsert_many(&id("other"), account, &id("j"), &chunk, at(1)).await;
-    assert!(matches!(cross, Err(StoreError::BrokenReference)), "{cross:?}");
-}
-
-async fn sync_jobs_end_once(db: Db) {
-    insert_agents(&db, &["a"]).await;
-    let stored = SyncJob { agent: Some(id("a")), ..job("j") };
-    let done = db
-        .write(async |tx| {
-            let mut jobs = tx.sync_jobs();
-            jobs.insert(&stored).await?;
-            jobs.insert(&SyncJob { scope: None, ..job("whole") }).await?;
-            let added = jobs.add_counts(&org(), &id("j"), counts(3, 2, 1)).await?;
-            let first = jobs.finish(&org(), &id("j"), at(30), 4, Some("region us failed")).await?;
-            Ok((added, first, jobs.finish(&org(), &id("j"), at(31), 0, None).await?))
-        })
-        .await;
-    assert_eq!(done, (true, true, false));
-    let mut reader = db.store.read("get").await.unwrap();
-    let got = reader.sync_jobs().get(&org(), &id("j")).await.unwrap();
-    let ended = SyncJob {
-        status: SyncJobStatus::Failed,
-        finished_at: Some(at(30)),
-        counts: counts(3, 2, 1),
-        stale: 4,
-        error: Some("region us failed".into()),
-        ..stored
-    };
-    assert_eq!(got.as_ref(), Some(&ended));
-    assert_eq!(reader.sync_jobs().get(&org(), &id("whole")).await.unwrap().unwrap().scope, None);
-    drop(reader);
-    db.write(async |tx| tx.agents().delete(&org(), &id("a")).await).await;
-    let mut reader = db.store.read("get").await.unwrap();
-    let left = reader.sync_jobs().get(&org(), &id("j")).await.unwrap();
-    assert_eq!(left, Some(SyncJob { agent: None, ..ended }), "what was discovered outlives it");
 }
 
 fn entry(n: i64, actor: &str, action: AuditAction) -> AuditEntry {

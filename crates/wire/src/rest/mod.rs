@@ -20,6 +20,7 @@ pub mod security;
 pub mod server_keys;
 pub mod settings;
 pub mod subsystems;
+pub mod syncs;
 pub mod system;
 pub mod telemetry;
 pub mod tokens;
