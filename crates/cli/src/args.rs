@@ -9,15 +9,15 @@ use crate::key::Typed;
 
 mod admin;
 mod agent;
+mod discovery;
 mod instruction;
 mod people;
 mod telemetry;
 mod updates;
 
-pub use admin::{
-    Accounts, ApiKeys, Audit, ResourceList, Resources, Role, Security, Token, TokenCreate, Verify,
-};
+pub use admin::{Accounts, ApiKeys, Audit, Role, Security, Token, TokenCreate, Verify};
 pub use agent::{Agent, AgentList, LabelChange, OneAgent, Revoke, Schedule, Successor, WithReason};
+pub use discovery::{ExportFormat, Resources, Sync, Which};
 pub use instruction::{FanOutOrder, Instruction, Pace, Selected, Send};
 pub use people::{Login, OrganisationCommand, Passwd, SettingsCommand, UserCommand};
 pub use telemetry::{AgentEvents, Telemetry};
@@ -135,6 +135,9 @@ pub enum Online {
     /// Discovered cloud resources
     #[command(subcommand, alias = "resource")]
     Resources(Resources),
+    /// Runs of discovery
+    #[command(subcommand, alias = "syncs")]
+    Sync(Sync),
     /// Cloud accounts and sites
     #[command(subcommand, alias = "account")]
     Accounts(Accounts),

@@ -171,9 +171,10 @@ impl Client {
     pub async fn download(
         &self,
         path: &str,
+        query: &Query<'_>,
         piece: impl FnMut(&[u8]) -> Result<(), CliError>,
     ) -> Result<(), CliError> {
-        self.pieces(self.request(Method::GET, path, &[]), piece).await
+        self.pieces(self.request(Method::GET, path, query), piece).await
     }
 
     /// Reads server-sent events, from where an earlier answer ended.

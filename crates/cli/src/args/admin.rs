@@ -50,39 +50,6 @@ pub struct TokenCreate {
     pub label: Vec<(String, String)>,
 }
 
-/// `argosy resources …`
-#[derive(Debug, Subcommand)]
-pub enum Resources {
-    /// Resources in a table
-    List(ResourceList),
-}
-
-/// `argosy resources list`
-#[derive(Debug, Group)]
-pub struct ResourceList {
-    /// Only this account
-    #[arg(long, value_name = "ID")]
-    pub account_id: Option<i64>,
-    /// Such as `aws`
-    #[arg(long)]
-    pub provider: Option<String>,
-    /// Such as `eu-central-1`
-    #[arg(long)]
-    pub region: Option<String>,
-    /// Such as `vpc`
-    #[arg(long = "type", value_name = "TYPE")]
-    pub resource_type: Option<String>,
-    /// active or stale
-    #[arg(long)]
-    pub status: Option<String>,
-    /// Part of a name or id
-    #[arg(long, short, value_name = "TEXT")]
-    pub q: Option<String>,
-    /// See [`Limit`].
-    #[command(flatten)]
-    pub limit: Limit,
-}
-
 /// `argosy accounts …`
 #[derive(Debug, Subcommand)]
 pub enum Accounts {

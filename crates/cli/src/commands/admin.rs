@@ -1,4 +1,4 @@
-//! `argosy token|key|audit|accounts|resources …`
+//! `argosy token|key|audit|accounts …`
 
 use argosy_domain::{
     access,
@@ -6,7 +6,6 @@ use argosy_domain::{
 };
 use argosy_wire::rest::{
     accounts::Account,
-    discovery::Resource,
     keys::{ApiKey, CreateKey, CreatedKey},
     system::AuditEntry,
     tokens::{CreateToken, CreatedToken, Token},
@@ -16,7 +15,7 @@ use serde_json::json;
 
 use super::{Context, audit};
 use crate::{
-    args::{self, Accounts, ApiKeys, Audit, Resources, Role, TokenCreate},
+    args::{self, Accounts, ApiKeys, Audit, Role, TokenCreate},
     error::CliError,
     output::lists,
 };
@@ -124,26 +123,6 @@ pub fn since_when(text: &str, now: Timestamp) -> Result<Timestamp, CliError> {
         let message = format!("--since: {text:?} is neither a span nor a time");
         CliError::usage(message, "such as 24h, 7d or 2026-01-31T08:00:00Z")
     })
-}
-
-/// `argosy resources …`
-pub async fn resources(context: &Context<'_>, command: Resources) -> Result<(), CliError> {
-    match command {
-        Resources::List(options) => {
-            let mut query = Vec::new();
-            query.extend(options.account_id.map(|id| ("account_id", id.to_string())));
-            query.extend(options.provider.map(|text| ("provider", text)));
-            query.extend(options.region.map(|text| ("region", text)));
-            query.extend(options.resource_type.map(|text| ("resource_type", text)));
-            query.extend(options.status.map(|text| ("status", text)));
-            query.extend(options.q.map(|text| ("q", text)));
-            let path = "/api/v1/discovery/resources";
-            let listed = context.client.list::<Resource>(path, &query, options.limit.limit).await?;
-            context.printer.show(&listed.items, |view| lists::resources(view, &listed.items))?;
-            context.note_more(&listed);
-            Ok(())
-        }
-    }
 }
 
 /// `argosy accounts …`

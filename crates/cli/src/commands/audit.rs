@@ -108,7 +108,7 @@ pub fn verify_file(printer: &Printer, path: &Path, options: &Verify) -> Result<(
 /// Checks the server's own log as it arrives.
 pub async fn verify_server(context: &Context<'_>, options: &Verify) -> Result<(), CliError> {
     let mut lines = Lines::new(options.verifier()?);
-    context.client.download(EXPORT, |bytes| lines.take(bytes)).await?;
+    context.client.download(EXPORT, &[], |bytes| lines.take(bytes)).await?;
     tell(&context.printer, &lines.finish()?, options.pin.is_some())
 }
 
@@ -154,7 +154,7 @@ async fn write_export(
     let mut lines = Lines::new(AuditVerifier::new(None));
     let mut verdict = Ok(());
     client
-        .download(EXPORT, |bytes| {
+        .download(EXPORT, &[], |bytes| {
             if verdict.is_ok() {
                 verdict = lines.take(bytes);
             }

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod agent;
 pub mod audit;
+pub mod discovery;
 pub mod fan_out;
 pub mod find;
 pub mod instruction;
@@ -69,7 +70,8 @@ pub async fn run(context: &Context<'_>, command: Online) -> Result<(), CliError>
         Online::Command(command) => instruction::run(context, command).await,
         Online::Updates(command) => updates::run(context, command).await,
         Online::Token(command) => admin::token(context, command).await,
-        Online::Resources(command) => admin::resources(context, command).await,
+        Online::Resources(command) => discovery::resources(context, command).await,
+        Online::Sync(command) => discovery::sync(context, command).await,
         Online::Accounts(command) => admin::accounts(context, command).await,
         Online::Key(command) => admin::key(context, command).await,
         Online::Audit(command) => admin::audit(context, command).await,

@@ -1,8 +1,7 @@
-//! Tokens, keys, audit entries, security events, resources and accounts for people.
+//! Tokens, keys, audit entries, security events and accounts for people.
 
 use argosy_wire::rest::{
     accounts::Account,
-    discovery::Resource,
     keys::{ApiKey, CreatedKey},
     security::SecurityEvent,
     system::AuditEntry,
@@ -174,34 +173,6 @@ fn detail(detail: &Value) -> String {
         })
         .collect();
     if pairs.is_empty() { "-".into() } else { pairs.join(" ") }
-}
-
-/// `argosy resources list`
-pub fn resources(view: &View, resources: &[Resource]) -> String {
-    if resources.is_empty() {
-        return "No resources. Agents report what they discover; a first look at the machines \
-                themselves: `argosy inventory AGENT`."
-            .into();
-    }
-    let headings =
-        ["NAME", "TYPE", "STATUS", "PROVIDER", "REGION", "CIDR", "ACCOUNT", "SEEN", "RESOURCE"];
-    let mut sheet = Sheet::new(view, &headings);
-    for resource in resources {
-        let name = if resource.name.is_empty() { "-" } else { &resource.name };
-        let region = if resource.region.is_empty() { "-" } else { &resource.region };
-        sheet.row([
-            plain(name),
-            plain(&resource.resource_type),
-            state(&resource.status),
-            plain(&resource.provider),
-            plain(region),
-            maybe(resource.cidr.as_deref()),
-            plain(resource.account_id.to_string()),
-            plain(age_of(Some(&resource.last_seen_at), view.now)),
-            plain(&resource.resource_id),
-        ]);
-    }
-    sheet.finish()
 }
 
 /// `argosy accounts list`

@@ -4,6 +4,7 @@
 //! whatever came from outside is stripped of control characters before it reaches a terminal.
 
 pub mod commands;
+pub mod discovery;
 pub mod fan_outs;
 pub mod fleet;
 pub mod inventory;

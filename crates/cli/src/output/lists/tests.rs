@@ -93,7 +93,9 @@ fn every_empty_list_says_something() {
         tokens(&view(), &[]),
         keys(&view(), &[]),
         audit(&view(), &[]),
-        resources(&view(), &[]),
+        crate::output::discovery::resources(&view(), &[]),
+        crate::output::discovery::tree(&view(), &[]),
+        crate::output::discovery::jobs(&view(), &[]),
         accounts(&view(), &[]),
     ] {
         assert!(text.starts_with("No "), "{text}");
