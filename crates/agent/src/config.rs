@@ -19,6 +19,7 @@ use serde::Deserialize;
 
 use crate::{
     credentials::SecretText,
+    discovery::{AwsOrgSettings, InvalidDiscovery, Wanted},
     host,
     packages::{client::SOCKET_DEFAULT, settings::SETTINGS_FILE_DEFAULT},
     server_url::{InvalidServerUrl, ServerUrl},
@@ -73,6 +74,12 @@ pub struct AgentSettings {
     pub package_helper_socket: PathBuf,
     /// The package helper's own settings.
     pub package_helper_file: PathBuf,
+    /// From one run of discovery to the next, such as `15m`.
+    pub sync_interval: String,
+    /// Regions of AWS that are read; none, unless said otherwise.
+    pub aws_regions: Vec<String>,
+    /// The accounts of an AWS organisation.
+    pub aws_org: AwsOrgSettings,
     /// `error`, `warn`, `info`, `debug`, `trace`.
     pub log_level: String,
     /// `text` or `json`.
@@ -98,6 +105,9 @@ impl Default for AgentSettings {
             memory_max_mib: MEMORY_MAX_MIB,
             package_helper_socket: SOCKET_DEFAULT.into(),
             package_helper_file: SETTINGS_FILE_DEFAULT.into(),
+            sync_interval: "15m".into(),
+            aws_regions: Vec::new(),
+            aws_org: AwsOrgSettings::default(),
             log_level: "info".into(),
             log_format: "text".into(),
         }
@@ -122,10 +132,14 @@ impl Settings for AgentSettings {
         "memory_max_mib",
         "package_helper_socket",
         "package_helper_file",
+        "sync_interval",
+        "aws_regions",
+        "aws_org",
         "log_level",
         "log_format",
     ];
-    const LISTS: &'static [&'static str] = &[];
+    const LISTS: &'static [&'static str] =
+        &["aws_regions", "aws_org.regions", "aws_org.exclude_accounts"];
 }
 
 /// A setting that cannot be used. Displays as a sentence that says what to write instead.
@@ -174,6 +188,9 @@ pub enum InvalidSetting {
     /// Neither configured nor known.
     #[error("state_dir is not set and there is no home directory to put it in")]
     NoStateDir,
+    /// What clouds are read, and how often.
+    #[error(transparent)]
+    Discovery(#[from] InvalidDiscovery),
     /// Another word.
     #[error("key_delivery must be direct or operator")]
     KeyDelivery,
@@ -220,6 +237,8 @@ pub struct AgentConfig {
     pub package_helper_socket: PathBuf,
     /// The package helper's own settings.
     pub package_helper_file: PathBuf,
+    /// Which clouds are read.
+    pub discovery: Wanted,
 }
 
 impl AgentSettings {
@@ -263,6 +282,7 @@ impl AgentSettings {
             memory_max_mib: self.memory()?,
             package_helper_socket: self.package_helper_socket.clone(),
             package_helper_file: self.package_helper_file.clone(),
+            discovery: Wanted::check(&self.sync_interval, &self.aws_regions, &self.aws_org)?,
         })
     }
 
@@ -336,6 +356,9 @@ mod tests {
             ("ACCOUNT_ID", "7"),
             ("HEARTBEAT_INTERVAL", "30s"),
             ("LABELS__SITE", "lab"),
+            ("AWS_REGIONS", "eu-central-1,us-east-1"),
+            ("AWS_ORG__ENABLED", "true"),
+            ("AWS_ORG__EXCLUDE_ACCOUNTS", "123456789012"),
             ("ALLOW_INSECURE_TRANSPORT", "true"),
         ];
         let environment = values.map(|(key, value)| (format!("ARGOSY_{key}"), value.to_owned()));
@@ -346,6 +369,9 @@ mod tests {
         assert_eq!(config.name, "web-1");
         assert_eq!(config.account, AccountId(7));
         assert_eq!(config.labels.get("site"), Some("lab"));
+        let aws = config.discovery.aws.unwrap();
+        assert_eq!(aws.regions, ["eu-central-1", "us-east-1"]);
+        assert_eq!(aws.org.unwrap().exclude_accounts, ["123456789012"]);
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub mod courier;
 pub mod credentials;
 pub mod crew;
 pub mod deps;
+pub mod discovery;
 pub mod engine;
 pub mod enrol;
 pub mod error;

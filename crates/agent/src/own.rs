@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     blocking::blocking,
     configuration::{Configurator, NotTaken},
+    discovery::{Discoverer, RUN_TIMEOUT},
     engine::{CommandRunner, Probed, RunOutcome},
     key_rotation,
     keys::Keys,
@@ -73,6 +74,8 @@ pub struct AgentRunner {
     pub dir: Arc<StateDir>,
     /// The agent's keys.
     pub keys: Arc<Keys>,
+    /// Reads clouds.
+    pub discoverer: Arc<Discoverer>,
     /// Takes configurations.
     pub configurator: Arc<Configurator>,
     /// Who installs packages.
@@ -206,6 +209,7 @@ impl CommandRunner for AgentRunner {
         Box::pin(async move {
             match params {
                 CommandParams::SubsystemRun { subsystem } => self.subsystems.run(subsystem).await,
+                CommandParams::DiscoverySync => self.discoverer.command().await,
                 CommandParams::AgentRestart => self.restart(id).await,
                 CommandParams::KeyRotate => self.rotate_key(id).await,
                 CommandParams::ConfigApply { generation, document } => {
@@ -219,6 +223,7 @@ impl CommandRunner for AgentRunner {
     fn timeout(&self, params: &CommandParams) -> Duration {
         match params {
             CommandParams::SubsystemRun { subsystem } => self.subsystems.timeout(*subsystem),
+            CommandParams::DiscoverySync => RUN_TIMEOUT,
             CommandParams::AgentRestart => RESTART_TIMEOUT,
             CommandParams::KeyRotate => ROTATION_TIMEOUT,
             CommandParams::ConfigApply { .. } => CONFIGURE_TIMEOUT,

@@ -110,6 +110,11 @@ impl LoadedPolicy {
         self.policy()?.allows_subsystem(subsystem)
     }
 
+    /// Whether a cloud may be read.
+    pub fn allows_provider(&self, provider: &str) -> Result<(), Refused> {
+        self.policy()?.allows_provider(provider)
+    }
+
     /// The rules about packages.
     pub fn updates(&self) -> Result<&Updates, Refused> {
         Ok(&self.policy()?.updates)

@@ -19,6 +19,7 @@ use crate::{
     courier::Courier,
     credentials::{Credentials, Registered},
     crew::Crew,
+    discovery,
     enrol::{EnrolError, Enrolled, Enrolment},
     error::AgentError,
     hand_over::bring_key,
@@ -286,7 +287,19 @@ async fn work(
     spool.told(deps.clock.now(), "agent.started", Severity::Info, started)?;
     let configurator = Configurator::new(Arc::clone(&home.dir), scheduler.clone(), held);
     let configurator = Arc::new(configurator);
+    let machine_id = registered.machine_id.and(host::machine_id(&registered.server_thumbprint));
+    let prover = Arc::new(Prover::new(Arc::clone(&home.keys), deps.clone(), machine_id));
+    let sessions = Arc::new(Sessions::default());
+    let way = Way {
+        link: link.clone(),
+        prover: Arc::clone(&prover),
+        sessions: Arc::clone(&sessions),
+        deps: deps.clone(),
+    };
+    let policy = PolicyFile::at(&config.policy_file);
+    let discoverer = discovery::discoverer(&config.discovery, way.clone(), policy);
     let runner = AgentRunner {
+        discoverer: Arc::clone(&discoverer),
         subsystems: SubsystemRunner::new(scheduler.clone()),
         dir: Arc::clone(&home.dir),
         keys: Arc::clone(&home.keys),
@@ -303,9 +316,6 @@ async fn work(
     };
     let (engine, events) = tasks::start_engine(config, home, deps, &registered, runner, journal)?;
     writer.observe(engine.clone(), Arc::clone(&spool));
-    let machine_id = registered.machine_id.and(host::machine_id(&registered.server_thumbprint));
-    let prover = Arc::new(Prover::new(Arc::clone(&home.keys), deps.clone(), machine_id));
-    let sessions = Arc::new(Sessions::default());
     let mut crew = Crew::new(stop.clone(), Arc::clone(&deps.entropy), recorder.clone());
     let keeper = SessionKeeper {
         link: link.clone(),
@@ -321,12 +331,6 @@ async fn work(
         keeper.keep().await;
         Ok(())
     });
-    let way = Way {
-        link: link.clone(),
-        prover: Arc::clone(&prover),
-        sessions: Arc::clone(&sessions),
-        deps: deps.clone(),
-    };
     let board = &home.board;
     let uploader = Uploader { way: way.clone(), mailbox, board: Arc::clone(board) };
     let courier = Courier { way, spool: Arc::clone(&spool), board: Arc::clone(board) };
@@ -336,6 +340,10 @@ async fn work(
         Ok(())
     });
     crew.keep("courier", courier, |courier| async move { Ok(courier.keep().await?) });
+    crew.keep("discovery", discoverer, |discoverer| async move {
+        discoverer.keep().await;
+        Ok(())
+    });
     crew.keep("recorder", clerk, |clerk| async move { Ok(clerk.keep().await?) });
     let stream = StreamParts {
         configurator,

@@ -46,6 +46,8 @@ impl FromStr for CommandSeq {
 pub enum CommandKind {
     /// Run a subsystem now and report.
     SubsystemRun,
+    /// Read the clouds that the host has credentials for, and deliver what is there.
+    DiscoverySync,
     /// Take the configuration that the server wants, and say so with a receipt.
     ConfigApply,
     /// Begin anew: the agent's process, not the host.
@@ -70,15 +72,16 @@ pub enum Recovery {
 /// A name that is no command kind of this version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "is no command kind of this version; there are subsystem.run, config.apply, agent.restart, \
-     key.rotate and updates.install"
+    "is no command kind of this version; there are subsystem.run, discovery.sync, config.apply, \
+     agent.restart, key.rotate and updates.install"
 )]
 pub struct UnknownKind;
 
 impl CommandKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::SubsystemRun,
+        Self::DiscoverySync,
         Self::ConfigApply,
         Self::AgentRestart,
         Self::KeyRotate,
@@ -89,6 +92,7 @@ impl CommandKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SubsystemRun => "subsystem.run",
+            Self::DiscoverySync => "discovery.sync",
             Self::ConfigApply => "config.apply",
             Self::AgentRestart => "agent.restart",
             Self::KeyRotate => "key.rotate",
@@ -101,7 +105,11 @@ impl CommandKind {
     pub fn changes_host(self) -> bool {
         match self {
             Self::UpdatesInstall => true,
-            Self::SubsystemRun | Self::ConfigApply | Self::AgentRestart | Self::KeyRotate => false,
+            Self::SubsystemRun
+            | Self::DiscoverySync
+            | Self::ConfigApply
+            | Self::AgentRestart
+            | Self::KeyRotate => false,
         }
     }
 
@@ -114,7 +122,7 @@ impl CommandKind {
     /// when it is withdrawn.
     pub fn stoppable(self) -> bool {
         match self {
-            Self::SubsystemRun => true,
+            Self::SubsystemRun | Self::DiscoverySync => true,
             Self::ConfigApply | Self::AgentRestart | Self::KeyRotate | Self::UpdatesInstall => {
                 false
             }
@@ -124,7 +132,7 @@ impl CommandKind {
     /// What happens to a started command of this kind after a crash.
     pub fn recovery(self) -> Recovery {
         match self {
-            Self::SubsystemRun | Self::ConfigApply => Recovery::Repeat,
+            Self::SubsystemRun | Self::DiscoverySync | Self::ConfigApply => Recovery::Repeat,
             Self::AgentRestart | Self::KeyRotate | Self::UpdatesInstall => Recovery::Probe,
         }
     }
@@ -138,6 +146,8 @@ pub enum CommandParams {
         /// Which one.
         subsystem: Subsystem,
     },
+    /// Of `discovery.sync`: none.
+    DiscoverySync,
     /// Of `config.apply`. The server fills them in; whoever gives the command says nothing.
     ConfigApply {
         /// Of the document.
@@ -173,6 +183,7 @@ impl CommandParams {
     pub fn kind(&self) -> CommandKind {
         match self {
             Self::SubsystemRun { .. } => CommandKind::SubsystemRun,
+            Self::DiscoverySync => CommandKind::DiscoverySync,
             Self::ConfigApply { .. } => CommandKind::ConfigApply,
             Self::AgentRestart => CommandKind::AgentRestart,
             Self::KeyRotate => CommandKind::KeyRotate,
@@ -211,6 +222,9 @@ impl CommandParams {
                 let document = params.document.to_string().into_bytes();
                 Self::ConfigApply { generation: params.generation, document }
             }),
+            CommandKind::DiscoverySync => {
+                serde_json::from_slice::<Nothing>(json).map(|Nothing {}| Self::DiscoverySync)
+            }
             CommandKind::AgentRestart => {
                 serde_json::from_slice::<Nothing>(json).map(|Nothing {}| Self::AgentRestart)
             }
@@ -225,6 +239,7 @@ impl CommandParams {
         match &params {
             Self::UpdatesInstall { packages, .. } => check_steps(packages).map_err(unfit)?,
             Self::SubsystemRun { .. }
+            | Self::DiscoverySync
             | Self::ConfigApply { .. }
             | Self::AgentRestart
             | Self::KeyRotate => {}

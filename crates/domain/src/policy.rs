@@ -21,6 +21,8 @@ pub struct Policy {
     pub commands: Commands,
     /// Which subsystems may run.
     pub subsystems: Subsystems,
+    /// Which clouds may be read.
+    pub discovery: Discovery,
     /// Which packages may be installed, where `updates.install` is allowed at all.
     pub updates: Updates,
 }
@@ -40,6 +42,20 @@ pub struct Commands {
 pub struct Subsystems {
     /// Subsystems that run by schedule or command.
     pub allow: Vec<String>,
+}
+
+/// Section `[discovery]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Discovery {
+    /// Clouds that are read where the host is configured for them: `aws`.
+    pub providers: Vec<String>,
+}
+
+impl Default for Discovery {
+    fn default() -> Self {
+        Self { providers: vec!["aws".to_owned()] }
+    }
 }
 
 /// Section `[updates]`. Patterns are names in which `*` stands for any characters.
@@ -121,7 +137,8 @@ impl Policy {
             CommandParams::UpdatesInstall { packages, .. } => {
                 packages.iter().try_for_each(|step| self.updates.allows(&step.name))
             }
-            CommandParams::ConfigApply { .. }
+            CommandParams::DiscoverySync
+            | CommandParams::ConfigApply { .. }
             | CommandParams::AgentRestart
             | CommandParams::KeyRotate => Ok(()),
         }
@@ -134,6 +151,15 @@ impl Policy {
             Ok(())
         } else {
             Err(Refused { rule: format!("subsystems.allow does not list {name}") })
+        }
+    }
+
+    /// Whether a cloud may be read.
+    pub fn allows_provider(&self, provider: &str) -> Result<(), Refused> {
+        if self.discovery.providers.iter().any(|allowed| allowed == provider) {
+            Ok(())
+        } else {
+            Err(Refused { rule: format!("discovery.providers does not list {provider}") })
         }
     }
 
@@ -200,6 +226,10 @@ mod tests {
         let policy = Policy::parse("[subsystems]\nallow = [\"system\"]").unwrap();
         let refused = policy.allows(&run(Subsystem::Storage)).unwrap_err();
         assert_eq!(refused.rule, "subsystems.allow does not list storage");
+        let policy = Policy::parse("[discovery]\nproviders = []").unwrap();
+        let refused = policy.allows_provider("aws").unwrap_err();
+        assert_eq!(refused.rule, "discovery.providers does not list aws");
+        assert_eq!(Policy::default().allows_provider("aws"), Ok(()));
     }
 
     #[test]

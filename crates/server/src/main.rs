@@ -140,7 +140,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match arguments.command.unwrap_or(Command::Serve) {
-            Command::Serve => serve(settings).await,
+            Command::Serve => Box::pin(serve(settings)).await,
             Command::Config { command: ConfigCommand::Check } => {
                 print!("{}", settings.masked());
                 Ok(tls::check(&settings)?)

@@ -3,6 +3,7 @@
 
 mod acknowledged;
 mod by_hand;
+mod clouds;
 mod combined;
 mod command_steps;
 mod commands;

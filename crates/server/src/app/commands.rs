@@ -84,7 +84,10 @@ impl App {
             }
             // Checked by whoever fills them in for each agent.
             CommandKind::UpdatesInstall => {}
-            CommandKind::SubsystemRun | CommandKind::AgentRestart | CommandKind::KeyRotate => {
+            CommandKind::SubsystemRun
+            | CommandKind::DiscoverySync
+            | CommandKind::AgentRestart
+            | CommandKind::KeyRotate => {
                 CommandParams::parse(kind, &params)
                     .map_err(|error| AppError::field("params", error))?;
             }
@@ -178,6 +181,7 @@ impl App {
         let params = match order.kind {
             CommandKind::ConfigApply => configuration_of(tx, agent).await?,
             CommandKind::SubsystemRun
+            | CommandKind::DiscoverySync
             | CommandKind::AgentRestart
             | CommandKind::KeyRotate
             | CommandKind::UpdatesInstall => order.params,
@@ -343,6 +347,7 @@ fn same_order(earlier: Command, agent: &AgentId, order: &Order) -> AppResult<Com
     let same_params = match order.kind {
         CommandKind::ConfigApply => true,
         CommandKind::SubsystemRun
+        | CommandKind::DiscoverySync
         | CommandKind::AgentRestart
         | CommandKind::KeyRotate
         | CommandKind::UpdatesInstall => earlier.params == order.params,
@@ -368,18 +373,17 @@ pub(super) fn check_recipient(agent: &Agent, kind: CommandKind) -> AppResult<()>
         return Err(AppError::wrong_state(format!("the agent is {status}, not approved")));
     }
     match (agent.assurance(), kind) {
-        (Assurance::ProofOfPossession, _) | (Assurance::ApiKey, CommandKind::SubsystemRun) => {
-            Ok(())
-        }
+        (Assurance::ProofOfPossession, _)
+        | (Assurance::ApiKey, CommandKind::SubsystemRun | CommandKind::DiscoverySync) => Ok(()),
         (
             Assurance::ApiKey,
             CommandKind::ConfigApply
             | CommandKind::AgentRestart
             | CommandKind::KeyRotate
             | CommandKind::UpdatesInstall,
-        ) => {
-            Err(AppError::wrong_state("the agent has no keys: it can be given subsystem.run only"))
-        }
+        ) => Err(AppError::wrong_state(
+            "the agent has no keys: it can be given subsystem.run and discovery.sync only",
+        )),
     }
 }
 

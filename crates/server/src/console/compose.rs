@@ -129,6 +129,10 @@ fn consequences(kind: CommandKind) -> &'static [&'static str] {
             "Each runs the collector now and reports. It only reads.",
             "A breaker that rests does not stop it.",
         ],
+        CommandKind::DiscoverySync => &[
+            "Each reads the clouds that its host has credentials for, and delivers what is there.",
+            "Hosts where no cloud is configured say so.",
+        ],
         CommandKind::ConfigApply => &[
             "Each takes the configuration that this server wants now, and says so with a receipt.",
             "Agents that have it already change nothing.",
@@ -157,7 +161,8 @@ fn kind_of(fields: &Fields) -> AppResult<CommandKind> {
 fn params(kind: CommandKind, fields: &Fields) -> Value {
     match kind {
         CommandKind::SubsystemRun => json!({ "subsystem": fields.text("subsystem") }),
-        CommandKind::ConfigApply
+        CommandKind::DiscoverySync
+        | CommandKind::ConfigApply
         | CommandKind::AgentRestart
         | CommandKind::KeyRotate
         | CommandKind::UpdatesInstall => json!({}),

@@ -4,6 +4,7 @@ use argosy_domain::{
     access::{Caller, Permission},
     agent::{Agent, AgentStatus, Assurance},
     audit::AuditAction,
+    command::CommandKind,
     discovery::{SyncSource, SyncStatus},
     id::{AccountId, AgentId, OrgId, SyncJobId},
     limits::{PAGE_ITEMS_MAX, SYNC_AGENTS_MAX},
@@ -11,6 +12,7 @@ use argosy_domain::{
 use argosy_store::{
     AgentFilter, Page, PageRequest, StoreError, SyncFilter, SyncJob, Tx, UpsertCounts,
 };
+use argosy_wire::problem::Code;
 use serde_json::json;
 
 use super::super::{
@@ -65,13 +67,17 @@ impl App {
             return Err(AppError::not_found("account"));
         }
         let agents = self.agents_wanted(&mut tx, org, wanted).await?;
-        let mut jobs = Vec::new();
+        let (mut jobs, mut told) = (Vec::new(), Vec::new());
         match agents {
             None => jobs.push(self.ask(&mut tx, (caller, source), (org, account, None)).await?),
             Some(agents) => {
                 for agent in agents {
                     let of = (org, agent.account, Some(&agent.id));
-                    jobs.push(self.ask(&mut tx, (caller, source), of).await?);
+                    let job = self.ask(&mut tx, (caller, source), of).await?;
+                    if self.tell_keyed(&mut tx, caller, &agent, &job).await? {
+                        told.push(agent.id);
+                    }
+                    jobs.push(job);
                 }
             }
         }
@@ -82,7 +88,32 @@ impl App {
         let event = Event { action: AuditAction::SyncStarted, org, target: None, detail };
         self.record(&mut tx, &caller.actor(), origin, event).await?;
         tx.commit().await?;
+        for agent in &told {
+            self.wake_agent(agent);
+        }
         Ok(jobs)
+    }
+
+    /// Gives an agent with keys the command to begin; the others see the job in the answer to a
+    /// heartbeat. Where its queue is full, it takes the job with its next run.
+    async fn tell_keyed(
+        &self,
+        tx: &mut Tx,
+        caller: &Caller,
+        agent: &Agent,
+        job: &SyncJob,
+    ) -> AppResult<bool> {
+        let keyed = agent.assurance() == Assurance::ProofOfPossession;
+        if !keyed || job.status != SyncStatus::Pending {
+            return Ok(false);
+        }
+        let kind = CommandKind::DiscoverySync.as_str();
+        let order = self.order((kind, &json!({})), Some("1h"), None)?;
+        match self.queue_command(tx, caller.actor(), agent, order).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code == Code::QueueFull => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// The agents that are named; none where any agent of the account may do it.

@@ -96,6 +96,7 @@ impl App {
                 Err(why) => return Ok(Err(why)),
             },
             CommandKind::SubsystemRun
+            | CommandKind::DiscoverySync
             | CommandKind::ConfigApply
             | CommandKind::AgentRestart
             | CommandKind::KeyRotate => fan_out.params.clone(),
