@@ -184,7 +184,8 @@ impl Host {
             tracing::debug!(%error, "TCP_NODELAY");
         }
         let Some(tls) = &self.tls else { return self.talk(stream, peer, watcher).await };
-        match timeout(TLS_TIMEOUT, tls.accept(stream)).await {
+        // Boxed: what a handshake needs would stay with the connection for its life.
+        match timeout(TLS_TIMEOUT, Box::pin(tls.accept(stream))).await {
             Ok(Ok(stream)) => self.talk(stream, peer, watcher).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),

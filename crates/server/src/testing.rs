@@ -4,14 +4,16 @@ use std::{num::NonZeroU32, sync::Arc};
 
 use argosy_config::host::{OsEntropy, SystemClock};
 use argosy_domain::{
+    access::Scopes,
     agent::{Agent, AgentState, Approval, Decider},
-    id::{AccountId, OrgId},
+    digest::Sha256,
+    id::{AccountId, AgentId, OrgId},
     labels::Labels,
     limits::FAILURES_PER_MINUTE_MAX,
     review::KeyDelivery,
     time::Timestamp,
 };
-use argosy_store::{Options, Store, Target};
+use argosy_store::{ApiKey, Options, Store, Target};
 
 use crate::app::{
     App, Parts, Rules, hasher::TokenHasher, keyring::Keyring, limits::FailureLimiter, seal::Sealer,
@@ -57,6 +59,24 @@ pub(crate) async fn test_app() -> TestApp {
     assert!(app.initialise(&admin_key).await.unwrap());
     let admin_key = std::fs::read_to_string(admin_key).unwrap().trim().to_owned();
     TestApp { app, admin_key, _dir: dir }
+}
+
+/// The key of an agent, in no store.
+pub(crate) fn agent_key(id: &str, agent: &AgentId) -> ApiKey {
+    ApiKey {
+        id: id.parse().unwrap(),
+        org: OrgId::default_org(),
+        agent: Some(agent.clone()),
+        owner: format!("agent:{agent}"),
+        name: "test".to_owned(),
+        scopes: Scopes::default(),
+        secret_sha256: Sha256::of(b"secret"),
+        created_at: Timestamp::from_seconds(1),
+        expires_at: None,
+        revoked_at: None,
+        last_used_at: None,
+        minted: None,
+    }
 }
 
 /// An approved agent of assurance `api_key`, in no store.

@@ -236,13 +236,6 @@ impl<A> Agents<'_, A> {
 }
 
 impl Agents<'_, ReadWrite> {
-    /// Holds the agent until the end of the transaction, so that two that count something of one
-    /// agent before they add to it do so one after the other. False when there is no such agent.
-    pub async fn hold(&mut self, id: &AgentId) -> Result<bool, StoreError> {
-        let sql = self.conn.dialect().hold_agent();
-        Ok(self.conn.query(TABLE, sql).bind(id).fetch_optional().await?.is_some())
-    }
-
     /// Keeps a new agent. [`StoreError::Conflict`] `agent_name`, `agent_identity_key` (of a live
     /// agent of the organisation) or `agent_id` (of any agent anywhere).
     pub async fn insert(&mut self, agent: &Agent) -> Result<(), StoreError> {

@@ -258,6 +258,7 @@ impl ApiKeys<'_, ReadWrite> {
         let sql = "UPDATE api_keys SET revoked_at = $2
             WHERE org_id = (SELECT org_id FROM agents WHERE id = $1) AND agent_id = $1
             AND revoked_at IS NULL";
+        self.conn.authority_changed(AuthorityChange::Agent(agent.clone()));
         self.conn.query(TABLE, sql).bind(agent).bind(now).execute().await
     }
 

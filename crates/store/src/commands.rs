@@ -4,7 +4,10 @@
 
 mod rows;
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use argosy_domain::{
     command::{Command, CommandResult, CommandSeq, CommandState, End, Withdrawal},
@@ -14,6 +17,7 @@ use argosy_domain::{
 
 use self::rows::{command, end_detail, state_at};
 use crate::{
+    dialect::JsonType,
     error::StoreError,
     handle::{ReadWrite, aggregate, selection},
     page::{Page, PageRequest, Select, page_of},
@@ -150,6 +154,26 @@ impl<A> Commands<'_, A> {
         let sql = "SELECT COUNT(*) AS n FROM commands WHERE agent_id = $1
             AND state IN ('queued', 'sent', 'received', 'running')";
         self.conn.query(TABLE, sql).bind(agent).fetch_one().await?.get("n")
+    }
+
+    /// How many commands of each of these agents have not ended, in one statement however many they
+    /// are; those that have none are left out.
+    pub async fn count_open_of(
+        &mut self,
+        agents: impl IntoIterator<Item = &AgentId>,
+    ) -> Result<HashMap<AgentId, u32>, StoreError> {
+        let agents: BTreeSet<_> = agents.into_iter().collect();
+        let rows: serde_json::Value =
+            agents.into_iter().map(|agent| serde_json::json!({ "id": agent })).collect();
+        let table = self.conn.dialect().rows_of_json(1, &[("id", JsonType::Text)]);
+        let select = Select::dynamic([
+            "SELECT c.agent_id, COUNT(*) AS n FROM ",
+            &table,
+            " JOIN commands AS c ON c.agent_id = r.id
+             AND c.state IN ('queued', 'sent', 'received', 'running') GROUP BY c.agent_id",
+        ]);
+        let rows = self.conn.select(TABLE, select).bind(rows.to_string()).fetch_all().await?;
+        rows.iter().map(|row| Ok((row.get("agent_id")?, row.get("n")?))).collect()
     }
 
     /// Commands of an organisation that have not ended.

@@ -3,6 +3,7 @@
 use argosy_domain::{digest::Sha256, id::AgentId, time::Timestamp};
 
 use crate::{
+    dialect::Dialect,
     error::StoreError,
     handle::{ReadWrite, aggregate},
 };
@@ -25,20 +26,6 @@ pub struct Continuation {
 }
 
 impl<A> Handshakes<'_, A> {
-    /// How many challenges of the agent are live between `now` and `until`, when one that is made now
-    /// ends. Those that end later were made before the clock was set back.
-    pub async fn live_challenges(
-        &mut self,
-        agent: &AgentId,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Result<u32, StoreError> {
-        let sql = "SELECT COUNT(*) AS n FROM handshake_challenges
-            WHERE agent_id = $1 AND expires_at > $2 AND expires_at <= $3";
-        let query = self.conn.query(CHALLENGES, sql).bind(agent).bind(now).bind(until);
-        query.fetch_one().await?.get("n")
-    }
-
     /// The agent's continuation; none before its first handshake.
     pub async fn continuation(
         &mut self,
@@ -57,19 +44,28 @@ impl<A> Handshakes<'_, A> {
 }
 
 impl Handshakes<'_, ReadWrite> {
-    /// Remembers a challenge; false when there is no such agent.
+    /// Remembers a challenge of an agent that has fewer than `live_max` live ones; false when it has as
+    /// many, or when there is no such agent. Those that end later than this one would were made before
+    /// the clock was set back, and do not count.
     pub async fn insert_challenge(
         &mut self,
         agent: &AgentId,
         challenge_sha256: Sha256,
-        created_at: Timestamp,
-        expires_at: Timestamp,
+        (created_at, expires_at): (Timestamp, Timestamp),
+        live_max: u32,
     ) -> Result<bool, StoreError> {
+        if self.conn.dialect() == Dialect::Postgres {
+            // Of two at once one counts after the other. On SQLite whoever writes is alone.
+            let hold = self.conn.dialect().hold_agent();
+            self.conn.query("agents", hold).bind(agent).fetch_optional().await?;
+        }
         let sql = "INSERT INTO handshake_challenges
             (agent_id, org_id, challenge_sha256, created_at, expires_at)
-            SELECT id, org_id, $2, $3, $4 FROM agents WHERE id = $1";
+            SELECT id, org_id, $2, $3, $4 FROM agents WHERE id = $1
+            AND (SELECT COUNT(*) FROM handshake_challenges
+                WHERE agent_id = $1 AND expires_at > $3 AND expires_at <= $4) < $5";
         let query = self.conn.query(CHALLENGES, sql).bind(agent).bind(challenge_sha256);
-        query.bind(created_at).bind(expires_at).changed().await
+        query.bind(created_at).bind(expires_at).bind(i64::from(live_max)).changed().await
     }
 
     /// Takes a challenge away: true for the first who presents it while it is live at `now`. It is

@@ -2,6 +2,8 @@
 //!
 //! *Invariant:* an agent has at most one job that has not ended; the database refuses a second one.
 
+use std::collections::{BTreeSet, HashSet};
+
 use argosy_domain::{
     discovery::{RegionOutcome, SyncSource, SyncStatus},
     id::{AccountId, AgentId, OrgId, SyncJobId},
@@ -9,6 +11,7 @@ use argosy_domain::{
 };
 
 use crate::{
+    dialect::JsonType,
     error::StoreError,
     handle::{ReadWrite, aggregate, selection},
     page::{Page, PageRequest, Select, page_of},
@@ -175,6 +178,26 @@ impl<A> SyncJobs<'_, A> {
         );
         let query = self.conn.query(TABLE, sql).bind(org).bind(account).bind(agent);
         query.fetch_optional().await?.as_ref().map(sync_job).transpose()
+    }
+
+    /// For which of these agents a job waits, in one statement however many they are: one of its own,
+    /// or one for any agent of its account.
+    pub async fn waiting_for_any(
+        &mut self,
+        agents: &BTreeSet<&AgentId>,
+    ) -> Result<HashSet<AgentId>, StoreError> {
+        let rows: serde_json::Value =
+            agents.iter().map(|agent| serde_json::json!({ "id": agent })).collect();
+        let table = self.conn.dialect().rows_of_json(1, &[("id", JsonType::Text)]);
+        let select = Select::dynamic([
+            "SELECT DISTINCT a.id AS agent_id FROM ",
+            &table,
+            " JOIN agents AS a ON a.id = r.id
+             JOIN sync_jobs AS j ON j.org_id = a.org_id AND j.account_id = a.account_id
+             AND j.status = 'pending' AND (j.agent_id = a.id OR j.agent_id IS NULL)",
+        ]);
+        let rows = self.conn.select(TABLE, select).bind(rows.to_string()).fetch_all().await?;
+        rows.iter().map(|row| row.get("agent_id")).collect()
     }
 
     /// The job of this agent that has not ended.

@@ -13,9 +13,9 @@ use crate::gateway::{self, Down};
 /// Agents whose server leaves.
 const LEFT_BEHIND: usize = 6;
 
-/// How often the server has asked who stands behind a session.
-fn sessions_looked_up(server: &TestServer) -> u64 {
-    server.app.store_counters().ops.get("session").map_or(0, |count| count.statements)
+/// How often the server has found that an agent stands behind a proof, and kept that the proof was used.
+fn proofs_kept(server: &TestServer) -> u64 {
+    server.app.store_counters().ops.get("session.stream_proof").map_or(0, |count| count.statements)
 }
 
 async fn a_revoked_agents_open_stream_ends_at_once(place: Place) {
@@ -78,9 +78,9 @@ async fn a_hello_after_the_revocation_opens_nothing(place: Place) {
     let agent = TestAgent::in_session(&server, "web-1").await;
     let rpc = gateway::rpc(&server);
     let options = gateway::session(&agent, &server, gateway::STREAM);
-    let before = sessions_looked_up(&server);
+    let before = proofs_kept(&server);
     let mut stream = gateway::knock(&rpc, options).await;
-    let proved = async || (sessions_looked_up(&server) > before).then_some(());
+    let proved = async || (proofs_kept(&server) > before).then_some(());
     until("the proof of the session", proved).await;
     server.decide(&agent.agent_id, "revoke", json!({})).await.expect(200);
     let _ = stream.send(gateway::hello(&agent)).await;

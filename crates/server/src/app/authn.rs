@@ -1,5 +1,7 @@
 //! From credentials to a [`Caller`].
 
+use std::sync::Arc;
+
 use argosy_domain::{
     access::Caller,
     agent::{Agent, AgentStatus, Assurance, Reach},
@@ -46,11 +48,10 @@ impl From<ProvedSession> for Caller {
 
 impl App {
     /// Finds the key behind a text. Every refusal is the same.
-    pub(crate) async fn find_key(&self, text: &str) -> AppResult<(ApiKeyString, ApiKey)> {
+    pub(crate) async fn find_key(&self, text: &str) -> AppResult<(ApiKeyString, Arc<ApiKey>)> {
         let refused = || AppError::new(Code::Unauthenticated);
         let presented = ApiKeyString::parse(text).map_err(|_| refused())?;
-        let mut reader = self.store().read("authn.key").await?;
-        let key = reader.api_keys().find(&presented.id).await?.ok_or_else(refused)?;
+        let key = self.api_key(&presented.id).await?.ok_or_else(refused)?;
         let digest = Sha256::of(presented.secret.expose());
         let same = bool::from(digest.0.ct_eq(&key.secret_sha256.0));
         let alive = key.revoked_at.is_none() && key.expires_at.is_none_or(|at| self.now() < at);
@@ -60,9 +61,13 @@ impl App {
     }
 
     /// The agent behind an API key, whatever its state; 401 for one that left.
-    pub(crate) async fn agent_of_key(&self, key: &ApiKey) -> AppResult<Agent> {
+    pub(crate) async fn agent_of_key(&self, key: &ApiKey) -> AppResult<Arc<Agent>> {
         let refused = || AppError::new(Code::Unauthenticated);
         let id = key.agent.as_ref().ok_or_else(refused)?;
+        if let Some(agent) = self.standing(id).await? {
+            return Ok(agent);
+        }
+        // It does not stand: what to answer depends on what it is.
         let agent = self.store().read("authn.agent").await?.agents().find(id).await?;
         let agent = agent.ok_or_else(refused)?;
         // The sweep that writes it down may come a moment later.
@@ -71,7 +76,7 @@ impl App {
         }
         match agent.state.status() {
             AgentStatus::Pending => Err(AppError::new(Code::NotApproved)),
-            AgentStatus::Approved | AgentStatus::Quarantined => Ok(agent),
+            AgentStatus::Approved | AgentStatus::Quarantined => Ok(Arc::new(agent)),
             AgentStatus::Rejected
             | AgentStatus::Expired
             | AgentStatus::Cancelled
@@ -131,7 +136,7 @@ impl App {
     async fn caller_of_key(&self, origin: &Origin, text: &str) -> AppResult<Caller> {
         let (presented, key) = self.find_key(text).await?;
         if presented.of == ApiKeyOf::Operator {
-            return self.caller_of_operator_key(key).await;
+            return self.caller_of_operator_key(Arc::unwrap_or_clone(key)).await;
         }
         let agent = self.agent_of_key(&key).await?;
         match agent.assurance() {

@@ -12,9 +12,9 @@ use std::{
 
 use argosy_domain::{
     agent::{Agent, AgentStatus},
-    id::{AgentId, OrgId},
+    id::{AgentId, ApiKeyId, OrgId},
 };
-use argosy_store::AuthorityChange;
+use argosy_store::{ApiKey, AuthorityChange};
 use tokio::sync::{Notify, watch};
 
 use super::{App, error::AppResult, streams::CloseReason};
@@ -28,8 +28,25 @@ const CHANGES_MAX: usize = 10_000;
 struct Known {
     version: u64,
     agents: HashMap<AgentId, Arc<Agent>>,
+    /// Keys of agents.
+    agent_keys: HashMap<ApiKeyId, Arc<ApiKey>>,
+    /// Which keys of an agent are in there.
+    keys_of: HashMap<AgentId, Vec<ApiKeyId>>,
     shut_out: Option<BTreeSet<OrgId>>,
     changes: Vec<AuthorityChange>,
+}
+
+impl Known {
+    fn forget_keys_of(&mut self, agent: &AgentId) {
+        for key in self.keys_of.remove(agent).unwrap_or_default() {
+            self.agent_keys.remove(&key);
+        }
+    }
+
+    fn forget_all_keys(&mut self) {
+        self.agent_keys.clear();
+        self.keys_of.clear();
+    }
 }
 
 /// Authorities in memory.
@@ -55,10 +72,18 @@ impl Authorities {
         let mut keys = false;
         for change in changes {
             match change {
-                AuthorityChange::Agent(id) => drop(known.agents.remove(id)),
-                AuthorityChange::Key(_) | AuthorityChange::People => keys = true,
+                AuthorityChange::Agent(id) => {
+                    known.agents.remove(id);
+                    known.forget_keys_of(id);
+                }
+                AuthorityChange::Key(id) => {
+                    known.agent_keys.remove(id);
+                    keys = true;
+                }
+                AuthorityChange::People => keys = true,
                 AuthorityChange::Anybody => {
                     known.agents.clear();
+                    known.forget_all_keys();
                     known.shut_out = None;
                     keys = true;
                 }
@@ -107,6 +132,24 @@ impl Authorities {
         known.agents.insert(agent.id.clone(), Arc::clone(agent));
     }
 
+    fn agent_key(&self, id: &ApiKeyId) -> Result<Arc<ApiKey>, u64> {
+        let known = self.lock();
+        known.agent_keys.get(id).cloned().ok_or(known.version)
+    }
+
+    fn keep_agent_key(&self, agent: &AgentId, key: &Arc<ApiKey>, version: u64) {
+        let mut known = self.lock();
+        if known.version != version {
+            return;
+        }
+        if known.agent_keys.len() >= AGENTS_MAX {
+            known.forget_all_keys();
+        }
+        if known.agent_keys.insert(key.id.clone(), Arc::clone(key)).is_none() {
+            known.keys_of.entry(agent.clone()).or_default().push(key.id.clone());
+        }
+    }
+
     /// Whether an organisation is let in.
     fn lets_in(&self, org: &OrgId) -> Result<bool, u64> {
         let known = self.lock();
@@ -147,6 +190,20 @@ impl App {
     /// Authorities in memory.
     pub fn authorities(&self) -> &Authorities {
         &self.inner.authorities
+    }
+
+    /// The key of that id, whosever it is and whether or not it still works; that of an agent from
+    /// memory where that is fresh.
+    pub(crate) async fn api_key(&self, id: &ApiKeyId) -> AppResult<Option<Arc<ApiKey>>> {
+        let version = match self.authorities().agent_key(id) {
+            Ok(key) => return Ok(Some(key)),
+            Err(version) => version,
+        };
+        let key = self.store().read("authn.key").await?.api_keys().find(id).await?.map(Arc::new);
+        if let Some((key, agent)) = key.as_ref().and_then(|key| Some((key, key.agent.as_ref()?))) {
+            self.authorities().keep_agent_key(agent, key, version);
+        }
+        Ok(key)
     }
 
     /// The agent as it stands now, approved or quarantined; from memory where that is fresh. 503
@@ -275,5 +332,32 @@ mod tests {
         assert!(authorities.get(&agent.id).is_ok());
         authorities.forget(&[AuthorityChange::Agent(agent.id.clone())]);
         assert!(authorities.get(&agent.id).is_err());
+    }
+
+    #[test]
+    fn keys_of_an_agent_are_forgotten_with_it_and_by_themselves() {
+        let authorities = Authorities::default();
+        let agent: AgentId = "a".parse().unwrap();
+        let key = Arc::new(crate::testing::agent_key("k", &agent));
+        let keep = || {
+            let version = authorities.agent_key(&key.id).unwrap_err();
+            authorities.keep_agent_key(&agent, &key, version);
+            assert!(authorities.agent_key(&key.id).is_ok());
+        };
+        let version = authorities.agent_key(&key.id).unwrap_err();
+        authorities.forget(&[AuthorityChange::Agent(agent.clone())]);
+        authorities.keep_agent_key(&agent, &key, version);
+        assert!(authorities.agent_key(&key.id).is_err(), "a change came meanwhile");
+        for change in [
+            AuthorityChange::Agent(agent.clone()),
+            AuthorityChange::Key(key.id.clone()),
+            AuthorityChange::Anybody,
+        ] {
+            keep();
+            authorities.forget(&[AuthorityChange::Agent("b".parse().unwrap())]);
+            assert!(authorities.agent_key(&key.id).is_ok(), "another agent changed");
+            authorities.forget(std::slice::from_ref(&change));
+            assert!(authorities.agent_key(&key.id).is_err(), "{change:?}");
+        }
     }
 }

@@ -25,8 +25,8 @@ use super::{
     App, Origin,
     error::{AppError, AppResult},
     sessions::ProvedSession,
-    stream::{AgentStream, Bearer, Down, Up, ends_channel, spread_ms},
-    streams::CloseReason,
+    stream::{AgentStream, Bearer, Down, Up, ends_channel},
+    streams::{CloseReason, spread_ms},
     telemetry::TelemetryBatch,
 };
 

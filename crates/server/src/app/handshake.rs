@@ -109,21 +109,19 @@ impl App {
         let expires_at = now.plus(CHALLENGE_LIFE);
         let challenge = random_bytes::<32>(self.entropy());
         let mut tx = self.store().write("handshake.begin").await?;
-        if !tx.agents().hold(&agent.id).await? {
-            return Err(refused());
+        let (digest, span) = (Sha256::of(&challenge), (now, expires_at));
+        if !tx.handshakes().insert_challenge(&agent.id, digest, span, CHALLENGES_MAX).await? {
+            let stands = tx.agents().find(&agent.id).await?.is_some();
+            let full = AppError::rate_limited(CHALLENGE_LIFE.as_secs());
+            return Err(if stands { full } else { refused() });
         }
-        if tx.handshakes().live_challenges(&agent.id, now, expires_at).await? >= CHALLENGES_MAX {
-            return Err(AppError::rate_limited(CHALLENGE_LIFE.as_secs()));
-        }
-        let digest = Sha256::of(&challenge);
-        tx.handshakes().insert_challenge(&agent.id, digest, now, expires_at).await?;
         failpoint("begin", "before_commit");
         tx.commit().await?;
         failpoint("begin", "after_commit");
         let keyring = self.keyring();
         let statement = ChallengeStatement {
             server: keyring.thumbprint(),
-            agent: agent.id,
+            agent: agent.id.clone(),
             agent_nonce: begin.agent_nonce,
             challenge: Fixed(challenge),
             server_time: now,
@@ -187,8 +185,9 @@ impl App {
         tx.agents().save_origin(&agent.id, &seen).await?;
         let session = self.issue_session(&mut tx, &agent, &version).await?;
         // While two bear this identity, neither moves the version beyond what the other has.
-        if !((forked || is_torn(&agent)) && is_upgrade(&agent, &version)) {
-            let version = version.to_string();
+        let moves = !((forked || is_torn(&agent)) && is_upgrade(&agent, &version));
+        let version = version.to_string();
+        if moves && agent.version.as_deref() != Some(version.as_str()) {
             tx.agents().save_reported(&agent.id, Some(version.as_str()), None, None).await?;
         }
         failpoint("complete", "before_commit");

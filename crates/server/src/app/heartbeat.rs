@@ -3,6 +3,8 @@
 //! *Invariant:* a heartbeat is answered only after the commit that holds it; a failed commit
 //! answers every heartbeat of its group with 503.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
+
 use argosy_domain::{
     access::Caller,
     agent::{Agent, AgentStatus, Assurance},
@@ -28,7 +30,22 @@ const QUEUE_MAX: usize = 65_536;
 /// Heartbeats in one transaction at most.
 const GROUP_MAX: usize = 4_096;
 
-type Waiting = (AgentId, Timestamp, oneshot::Sender<Result<(), StoreError>>);
+/// A sign of life that was written, and what the agent may be told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Commands of the agent that have not ended.
+    pub commands_open: u32,
+    /// Whether a sync job waits for the agent, where that was asked for.
+    pub job_waits: bool,
+}
+
+/// A sign of life that waits to be written.
+struct Waiting {
+    agent: AgentId,
+    at: Timestamp,
+    asks_for_jobs: bool,
+    done: oneshot::Sender<Result<Seen, StoreError>>,
+}
 
 /// Writes presence in groups.
 pub struct PresenceWriter {
@@ -44,10 +61,16 @@ impl PresenceWriter {
     }
 
     /// Records that an agent was seen; answers once that is durable.
-    pub async fn seen(&self, agent: &AgentId, at: Timestamp) -> AppResult<()> {
+    pub async fn seen(
+        &self,
+        agent: &AgentId,
+        at: Timestamp,
+        asks_for_jobs: bool,
+    ) -> AppResult<Seen> {
         let busy = || AppError { retry_after_s: Some(1), ..AppError::new(Code::Unavailable) };
         let (done, answer) = oneshot::channel();
-        self.queue.try_send((agent.clone(), at, done)).map_err(|_| busy())?;
+        let waiting = Waiting { agent: agent.clone(), at, asks_for_jobs, done };
+        self.queue.try_send(waiting).map_err(|_| busy())?;
         Ok(answer.await.map_err(|_| busy())??)
     }
 }
@@ -55,19 +78,40 @@ impl PresenceWriter {
 async fn write_groups(store: Store, mut waiting: mpsc::Receiver<Waiting>) {
     let mut group = Vec::new();
     while waiting.recv_many(&mut group, GROUP_MAX).await > 0 {
-        let seen: Vec<_> = group.iter().map(|(agent, at, _)| (agent.clone(), *at)).collect();
-        let written = write(&store, &seen).await;
-        for (_, _, done) in group.drain(..) {
+        let written = write(&store, &group).await;
+        for Waiting { agent, done, .. } in group.drain(..) {
+            let answer = |found: &Found| Seen {
+                commands_open: found.commands.get(&agent).copied().unwrap_or_default(),
+                job_waits: found.jobs.contains(&agent),
+            };
             // Whoever no longer waits needs no answer.
-            let _ = done.send(written.clone());
+            let _ = done.send(written.as_ref().map(answer).map_err(StoreError::clone));
         }
     }
 }
 
-async fn write(store: &Store, seen: &[(AgentId, Timestamp)]) -> Result<(), StoreError> {
+/// What a group of agents may be told of.
+struct Found {
+    /// How many commands of an agent have not ended, where it has such.
+    commands: HashMap<AgentId, u32>,
+    /// For whom a sync job waits.
+    jobs: HashSet<AgentId>,
+}
+
+/// Records signs of life, and finds what their agents may be told of.
+async fn write(store: &Store, group: &[Waiting]) -> Result<Found, StoreError> {
+    let seen: Vec<_> = group.iter().map(|waiting| (waiting.agent.clone(), waiting.at)).collect();
+    let asking = group.iter().filter(|waiting| waiting.asks_for_jobs);
+    let asking: BTreeSet<_> = asking.map(|waiting| &waiting.agent).collect();
     let mut tx = store.write("heartbeat").await?;
-    tx.presence().touch_many(seen).await?;
-    tx.commit().await
+    tx.presence().touch_many(&seen).await?;
+    let commands = tx.commands().count_open_of(seen.iter().map(|(agent, _)| agent)).await?;
+    let jobs = match asking.is_empty() {
+        true => HashSet::new(),
+        false => tx.sync_jobs().waiting_for_any(&asking).await?,
+    };
+    tx.commit().await?;
+    Ok(Found { commands, jobs })
 }
 
 /// What a heartbeat is answered with.
@@ -183,13 +227,16 @@ impl App {
             self.note_reported(agent, heartbeat).await?;
         }
         let at = self.now();
-        self.presence().seen(agent, at).await?;
+        let seen = self.presence().seen(agent, at, true).await?;
         let (commands_pending, sync_job) = match status {
             AgentStatus::Approved => {
-                let open =
-                    self.store().read("heartbeat").await?.commands().count_open(agent).await?;
                 let org = caller.org().ok_or_else(|| AppError::new(Code::Forbidden))?;
-                (open, self.sync_hint((org, account, agent), assurance_of(caller)).await?)
+                let hint = if seen.job_waits {
+                    self.sync_hint((org, account, agent), assurance_of(caller)).await?
+                } else {
+                    None
+                };
+                (seen.commands_open, hint)
             }
             AgentStatus::Quarantined
             | AgentStatus::Pending
@@ -213,7 +260,7 @@ impl App {
         if version.is_none() && hostname.is_none() {
             return Ok(());
         }
-        let known = self.store().read("heartbeat").await?.agents().find(agent).await?;
+        let known = self.standing(agent).await?;
         let same = known.is_some_and(|known| {
             (version.is_none() || known.version == version)
                 && (hostname.is_none() || known.hostname == hostname)

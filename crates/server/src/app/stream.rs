@@ -6,7 +6,6 @@ use argosy_domain::{
     agent::Agent,
     configuration::Generation,
     digest::Sha256,
-    entropy::random_bytes,
     id::{AgentId, CommandId, SessionId},
     limits::ERROR_TEXT_CHARS_MAX,
     text::clip,
@@ -27,7 +26,7 @@ use super::{
     keyring::Certified,
     results::IncomingResult,
     sessions::{ProvedSession, SessionCall},
-    streams::{CloseReason, Held, Ticket},
+    streams::{Held, Ticket},
 };
 
 /// The path whose proof opens and renews a stream.
@@ -140,26 +139,6 @@ pub fn ends_channel(error: &AppError, heartbeat: bool) -> bool {
     }
 }
 
-/// Milliseconds after which to come back, spread so that a fleet does not come at once.
-pub fn return_after_ms(app: &App, reason: CloseReason) -> u32 {
-    let window = match reason {
-        CloseReason::SessionEnded => (0, 2_000),
-        // A millisecond for each stream that was open: a small fleet is soon back, a large one spreads.
-        CloseReason::Draining => {
-            (500, u32::try_from(app.hub().drained()).unwrap_or(u32::MAX).clamp(1_000, 30_000))
-        }
-        // Two bearers of one identity must not chase each other.
-        CloseReason::Replaced => (10_000, 20_000),
-        CloseReason::Revoked => (30_000, 30_000),
-    };
-    spread_ms(app, window)
-}
-
-/// Milliseconds: at least so many, and by chance up to so many more.
-pub(super) fn spread_ms(app: &App, (least, spread): (u32, u32)) -> u32 {
-    least + u32::from_le_bytes(random_bytes(app.entropy())) % spread
-}
-
 /// Whose channel is opened.
 pub(super) struct Bearer {
     /// The agent.
@@ -184,6 +163,8 @@ pub struct AgentStream {
     /// The configuration that it was sent on this stream.
     sent: Generation,
     busy: bool,
+    /// The last thing that was heard is that the agent is there, and none of its commands was open.
+    nothing_open: bool,
     held: Held,
     ticket: Ticket,
 }
@@ -254,6 +235,7 @@ impl AgentStream {
             said,
             sent: said,
             busy: false,
+            nothing_open: false,
             held,
             ticket,
         })
@@ -269,10 +251,19 @@ impl AgentStream {
         &mut self.ticket
     }
 
-    /// What is due for the agent now. A configuration is looked for only where `woken` says that
-    /// something may have changed.
+    /// Whether the last thing that was heard is that the agent is there, and none of its commands was
+    /// open then: nothing is due before a wake-up.
+    pub fn has_nothing_open(&self) -> bool {
+        self.nothing_open
+    }
+
+    /// What is due for the agent now. Where `woken` does not say that something may have changed, no
+    /// configuration is looked for, and no command after a heartbeat that found none.
     pub async fn due(&mut self, woken: bool) -> AppResult<Vec<Down>> {
         let mut due = Vec::new();
+        if self.nothing_open && !woken {
+            return Ok(due);
+        }
         // What an agent without keys holds, nobody can be sure of.
         if woken
             && self.agent.identity.is_some()
@@ -296,34 +287,40 @@ impl AgentStream {
     /// Takes one frame and answers what follows from it.
     pub async fn take(&mut self, frame: Up) -> AppResult<Vec<Down>> {
         self.app.sight().clear().await?;
+        self.nothing_open = false;
+        // What is rare beside heartbeats is boxed: a stream that waits is not to have room for it.
         match frame {
-            Up::Hello { .. } => Err(AppError::field("frame", "must not be hello: said already")),
             Up::Heartbeat => {
                 let received_at = self.app.now();
-                self.app.presence().seen(&self.agent.id, received_at).await?;
+                let seen = self.app.presence().seen(&self.agent.id, received_at, false).await?;
+                self.nothing_open = seen.commands_open == 0;
                 self.busy = false;
                 Ok(vec![Down::HeartbeatAck { received_at }])
             }
+            Up::Hello { .. } => Err(AppError::field("frame", "must not be hello: said already")),
             Up::Ack { command, code, error } => {
-                self.take_ack(&command, code, &error).await?;
+                Box::pin(self.take_ack(&command, code, &error)).await?;
                 Ok(Vec::new())
             }
             Up::State { command } => {
-                self.app.advance_command(&self.agent, &command, true).await?;
+                Box::pin(self.app.advance_command(&self.agent, &command, true)).await?;
                 Ok(Vec::new())
             }
             Up::Configuration { held, error } => {
                 self.said = held;
-                self.app.note_configuration(&self.agent, held, &error).await?;
+                Box::pin(self.app.note_configuration(&self.agent, held, &error)).await?;
                 Ok(Vec::new())
             }
             Up::Result(result) => {
                 self.on_the_way.forget(&result.command);
                 self.busy = false;
-                let ack = self.app.take_result(&self.origin, &self.agent, result).await?;
+                let taken = self.app.take_result(&self.origin, &self.agent, result);
+                let ack = Box::pin(taken).await?;
                 Ok(ack.into_iter().map(Down::ResultAck).collect())
             }
-            Up::Renew { session_token, proof } => self.renew(&session_token, &proof).await,
+            Up::Renew { session_token, proof } => {
+                Box::pin(self.renew(&session_token, &proof)).await
+            }
         }
     }
 

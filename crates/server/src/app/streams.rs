@@ -8,8 +8,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use argosy_domain::id::AgentId;
+use argosy_domain::{entropy::random_bytes, id::AgentId};
 use tokio::sync::{Notify, oneshot};
+
+use super::App;
 
 /// Why the server ends a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,6 +204,26 @@ impl Hub {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// Milliseconds after which to come back, spread so that a fleet does not come at once.
+pub fn return_after_ms(app: &App, reason: CloseReason) -> u32 {
+    let window = match reason {
+        CloseReason::SessionEnded => (0, 2_000),
+        // A millisecond for each stream that was open: a small fleet is soon back, a large one spreads.
+        CloseReason::Draining => {
+            (500, u32::try_from(app.hub().drained()).unwrap_or(u32::MAX).clamp(1_000, 30_000))
+        }
+        // Two bearers of one identity must not chase each other.
+        CloseReason::Replaced => (10_000, 20_000),
+        CloseReason::Revoked => (30_000, 30_000),
+    };
+    spread_ms(app, window)
+}
+
+/// Milliseconds: at least so many, and by chance up to so many more.
+pub(super) fn spread_ms(app: &App, (least, spread): (u32, u32)) -> u32 {
+    least + u32::from_le_bytes(random_bytes(app.entropy())) % spread
 }
 
 #[cfg(test)]

@@ -38,7 +38,8 @@ use crate::app::{
     error::{AppError, AppResult},
     keyring::Certified,
     results::IncomingResult,
-    stream::{AckCode, Down, Up, return_after_ms},
+    stream::{AckCode, Down, Up},
+    streams::return_after_ms,
 };
 
 /// A check-in of an agent without a stream: says what a stream would carry, and answers with what is

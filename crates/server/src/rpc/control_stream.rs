@@ -1,6 +1,7 @@
 //! One control stream on the wire: frames in, frames out, and every way in which it can end.
 //!
-//! What frames mean is [`AgentStream`]'s business. *Invariant:* a stream that was opened is closed
+//! What frames mean is [`AgentStream`]'s business. A task of a stream is as large as the largest thing
+//! that it waits for, so what is rare is boxed. *Invariant:* a stream that was opened is closed
 //! in the books, whatever ended it: the agent, the network, the server, a panic.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -23,8 +24,8 @@ use crate::app::{
     App, Origin,
     error::{AppError, AppResult},
     sessions::ProvedSession,
-    stream::{AgentStream, Down, Up, ends_channel, return_after_ms},
-    streams::CloseReason,
+    stream::{AgentStream, Down, Up, ends_channel},
+    streams::{CloseReason, return_after_ms},
 };
 
 /// The first frame must come within this time.
@@ -92,7 +93,7 @@ async fn serve(app: App, opening: Opening, out: Out) {
     };
     let opened = match first {
         // Not to be abandoned half way: what it enters in the books is taken out by `close`.
-        Ok(first) => AgentStream::open(&app, origin, proved, &token, first).await,
+        Ok(first) => Box::pin(AgentStream::open(&app, origin, proved, &token, first)).await,
         Err(error) => Err(error),
     };
     drop(token);
@@ -106,7 +107,7 @@ async fn serve(app: App, opening: Opening, out: Out) {
     // Nothing more is heard, whatever the reader does with the last frame.
     drop(frames);
     finish(&app, &out, end).await;
-    stream.close().await;
+    Box::pin(stream.close()).await;
 }
 
 async fn first_frame(frames: &mut InboundStream<ControlStreamRequest>) -> AppResult<Up> {
@@ -229,7 +230,10 @@ impl Pump<'_> {
 
     /// Sends what is due for the agent. What cannot be read now is read again later.
     async fn deliver_due(&mut self, woken: bool) -> Result<(), End> {
-        match self.stream.due(woken).await {
+        if !woken && self.stream.has_nothing_open() {
+            return Ok(());
+        }
+        match Box::pin(self.stream.due(woken)).await {
             Ok(due) => {
                 self.due_again_at = None;
                 self.deliver(due).await

@@ -1,7 +1,8 @@
 //! The way out of one stream: a short queue that its reader must keep moving.
 //!
 //! *Invariant:* a reader that does not read costs at most [`QUEUE_FRAMES_MAX`] frames of memory,
-//! and those only until it is cut off.
+//! and those only until it is cut off. The queue of a stream that says nothing holds pointers: a
+//! channel keeps room for 32 items whatever its capacity.
 
 use std::{
     pin::Pin,
@@ -18,16 +19,17 @@ use tokio::sync::mpsc;
 pub(super) const QUEUE_FRAMES_MAX: usize = 16;
 
 type Item<T> = Result<T, ConnectError>;
+type Receiver<T> = mpsc::Receiver<Box<Item<T>>>;
 
 /// The reader's end, which the writer can take away.
 struct Shared<T> {
-    receiver: Mutex<Option<mpsc::Receiver<Item<T>>>>,
+    receiver: Mutex<Option<Receiver<T>>>,
     /// Whoever waits at the receiver. The receiver does not wake it when it is taken away.
     waiting: AtomicWaker,
 }
 
 impl<T> Shared<T> {
-    fn lock(&self) -> MutexGuard<'_, Option<mpsc::Receiver<Item<T>>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Receiver<T>>> {
         self.receiver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -38,7 +40,7 @@ pub(super) struct Cut;
 
 /// The writer's end.
 pub(super) struct Outbound<T> {
-    queue: mpsc::Sender<Item<T>>,
+    queue: mpsc::Sender<Box<Item<T>>>,
     reader: Arc<Shared<T>>,
 }
 
@@ -58,7 +60,7 @@ pub(super) fn channel<T>() -> (Outbound<T>, OutboundStream<T>) {
 impl<T> Outbound<T> {
     /// Queues an item; waits `patience` at most for a reader that has fallen behind.
     pub(super) async fn send(&self, item: Item<T>, patience: Duration) -> Result<(), Cut> {
-        self.queue.send_timeout(item, patience).await.map_err(|_| Cut)
+        self.queue.send_timeout(Box::new(item), patience).await.map_err(|_| Cut)
     }
 
     /// Returns once the client has gone.
@@ -79,7 +81,7 @@ impl<T> Stream for OutboundStream<T> {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item<T>>> {
         self.reader.waiting.register(cx.waker());
         match self.reader.lock().as_mut() {
-            Some(receiver) => receiver.poll_recv(cx),
+            Some(receiver) => receiver.poll_recv(cx).map(|item| item.map(|item| *item)),
             None => Poll::Ready(None),
         }
     }

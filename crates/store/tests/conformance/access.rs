@@ -290,16 +290,18 @@ async fn a_dead_token_gives_no_seat(db: Db) {
 async fn a_challenge_is_consumed_once(db: Db) {
     insert_agents(&db, &["a", "b"]).await;
     let digest = |n: u8| Sha256::of(&[n]);
-    let kept = db
-        .write(async |tx| {
-            let mut handshakes = tx.handshakes();
-            for n in 0..3 {
-                handshakes.insert_challenge(&id("a"), digest(n), at(1), at(31)).await?;
-            }
-            handshakes.insert_challenge(&id("ghost"), digest(9), at(1), at(31)).await
-        })
-        .await;
-    assert!(!kept);
+    let insert = async |agent: &str, n, s| {
+        let (id, span) = (id(agent), (at(s), at(s + 30)));
+        db.write(async |tx| tx.handshakes().insert_challenge(&id, digest(n), span, 3).await).await
+    };
+    for n in 0..3 {
+        assert!(insert("a", n, 1).await);
+    }
+    assert!(!insert("a", 3, 1).await, "there are as many as there may be");
+    assert!(!insert("a", 3, 30).await);
+    assert!(insert("a", 3, 0).await, "those that end later do not count");
+    assert!(insert("b", 3, 1).await);
+    assert!(!insert("ghost", 9, 1).await);
     let consume = async |agent: &str, n, s| {
         db.write(async |tx| tx.handshakes().consume_challenge(&id(agent), digest(n), at(s)).await)
             .await
@@ -309,11 +311,8 @@ async fn a_challenge_is_consumed_once(db: Db) {
     assert!(!consume("a", 0, 30).await);
     assert!(!consume("a", 1, 31).await, "too late");
     assert!(!consume("a", 1, 30).await, "gone, although it was too late");
-    let mut reader = db.store.read("live").await.unwrap();
-    assert_eq!(reader.handshakes().live_challenges(&id("a"), at(30), at(60)).await.unwrap(), 1);
-    assert_eq!(reader.handshakes().live_challenges(&id("a"), at(31), at(61)).await.unwrap(), 0);
-    drop(reader);
-    assert_eq!(db.write(async |tx| tx.handshakes().purge_expired(at(31)).await).await, 1);
+    assert!(insert("a", 4, 31).await, "the others are over");
+    assert_eq!(db.write(async |tx| tx.handshakes().purge_expired(at(31)).await).await, 3);
 }
 
 async fn continuations_are_replaced(db: Db) {

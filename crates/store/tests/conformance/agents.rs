@@ -275,7 +275,7 @@ async fn deleting_takes_everything_of_the_agent(db: Db) {
         tx.presence().open_stream(&id("a"), "one", at(50)).await?;
         tx.subsystems().ensure_defaults(&org(), &id("a")).await?;
         let digest = Sha256::of(b"c");
-        tx.handshakes().insert_challenge(&id("a"), digest, at(1), at(100)).await
+        tx.handshakes().insert_challenge(&id("a"), digest, (at(1), at(100)), 1).await
     })
     .await;
     assert!(db.write(async |tx| tx.agents().delete(&org(), &id("a")).await).await);
@@ -283,8 +283,9 @@ async fn deleting_takes_everything_of_the_agent(db: Db) {
     let mut reader = db.store.read("after").await.unwrap();
     assert_eq!(reader.agents().find(&id("a")).await.unwrap(), None);
     assert!(reader.subsystems().list(&org(), &id("a")).await.unwrap().is_empty());
-    assert_eq!(reader.handshakes().live_challenges(&id("a"), at(2), at(90)).await.unwrap(), 0);
     assert_eq!(reader.presence().count_connected().await.unwrap(), 0);
+    drop(reader);
+    assert_eq!(db.write(async |tx| tx.handshakes().forget_challenges(&id("a")).await).await, 0);
 }
 
 async fn another_organisations_agents_do_not_exist(db: Db) {

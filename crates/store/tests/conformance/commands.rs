@@ -147,6 +147,10 @@ async fn open_commands_come_in_order(db: Db) {
     assert_eq!(open(10).await, ["third", "sent"]);
     let mut reader = db.store.read("count").await.unwrap();
     assert_eq!(reader.commands().count_open(&id("a")).await.unwrap(), 2);
+    let asked = [id("a"), id("b"), id("a"), id("ghost")];
+    let counts = reader.commands().count_open_of(&asked).await.unwrap();
+    assert_eq!(counts, [(id("a"), 2), (id("b"), 1)].into());
+    assert!(reader.commands().count_open_of(&[]).await.unwrap().is_empty());
     assert_eq!(reader.commands().count_open_in(&org()).await.unwrap(), 3);
     assert_eq!(reader.commands().count_open_in(&id("other")).await.unwrap(), 0);
 }

@@ -317,7 +317,14 @@ async fn an_agent_has_one_open_job(db: Db) {
     let second = tx.sync_jobs().insert(&pending("j2", Some("a"))).await;
     assert!(matches!(second, Err(StoreError::Conflict { what: "sync_job_open" })), "{second:?}");
     drop(tx);
+    let agents = [id("a"), id("b"), id("ghost")];
+    let told = async || {
+        let mut reader = db.store.read("told").await.unwrap();
+        reader.sync_jobs().waiting_for_any(&agents.iter().collect()).await.unwrap()
+    };
+    assert_eq!(told().await, [id("a")].into(), "the other's job is not its own");
     db.write(async |tx| tx.sync_jobs().insert(&pending("any", None)).await).await;
+    assert_eq!(told().await, [id("a"), id("b")].into());
     let mut reader = db.store.read("waiting").await.unwrap();
     let account = AccountId::DEFAULT;
     let mut jobs = reader.sync_jobs();

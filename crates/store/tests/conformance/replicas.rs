@@ -23,6 +23,7 @@ conformance!(
     a_lease_has_one_holder_and_its_epoch_rises,
     changes_are_heard_here_and_seen_elsewhere,
     what_is_undone_is_not_heard_of,
+    keys_that_an_agent_loses_are_heard_of,
     commands_wait_where_the_stream_is,
 );
 
@@ -189,6 +190,13 @@ async fn what_is_undone_is_not_heard_of(db: Db) {
     assert_eq!(heard(), [AuthorityChange::Agent(id("a"))], "a failure may have been a success");
     let mut reader = db.store.read("last").await.unwrap();
     assert_eq!(reader.authorities().last().await.unwrap(), 0);
+}
+
+async fn keys_that_an_agent_loses_are_heard_of(db: Db) {
+    insert_agents(&db, &["a"]).await;
+    let heard = ear(&db.store);
+    db.write(async |tx| tx.api_keys().void_of_agent(&id("a"), at(7)).await).await;
+    assert_eq!(heard(), [AuthorityChange::Agent(id("a"))]);
 }
 
 async fn commands_wait_where_the_stream_is(db: Db) {
