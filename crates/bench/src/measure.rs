@@ -42,7 +42,8 @@ pub(crate) async fn maximum_and_latencies<C: Client>(
     let (clients, maximum, per_second) = maximum(server, clients, common).await?;
     let mut clients = clients;
     let mut open = serde_json::Map::new();
-    for (percent, share) in SHARES {
+    let shares = if common.counts { &[][..] } else { &SHARES[..] };
+    for (percent, share) in shares {
         let rate = per_second * share;
         let (back, sample) = load::open(clients, common.span(), rate).await?;
         clients = back;
@@ -62,7 +63,7 @@ pub(crate) async fn maximum<C: Client>(
     let (mut clients, _) = load::closed(clients, WARM_UP).await?;
     let before = server.snapshot().await?;
     let (mut rates, mut total) = (Vec::new(), Sample::new()?);
-    for _ in 0..common.rounds {
+    for _ in 0..common.rounds() {
         let (back, sample) = load::closed(clients, common.span()).await?;
         clients = back;
         rates.push(sample.per_second());

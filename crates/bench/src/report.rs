@@ -14,8 +14,8 @@ const BUSY_MAX: f64 = 0.15;
 pub(crate) struct Report {
     scenario: &'static str,
     json: bool,
-    busy: f64,
-    before: Calibration,
+    busy: Option<f64>,
+    before: Option<Calibration>,
     results: Map<String, Value>,
     marks: Vec<String>,
 }
@@ -23,11 +23,17 @@ pub(crate) struct Report {
 impl Report {
     /// Looks at the machine before anything else happens.
     pub(crate) async fn begin(scenario: &'static str, common: &Common) -> Outcome<Self> {
-        let busy = host::busy().await?;
-        let before = Calibration::take(&common.folder()?).await?;
         let mut marks = Vec::new();
-        if busy > BUSY_MAX {
-            marks.push(format!("the machine was busy before the start: {:.0} %", busy * 100.0));
+        let (mut busy, mut before) = (None, None);
+        if common.counts {
+            marks.push("not calibrated: only counts and memory mean anything".to_owned());
+        } else {
+            let share = *busy.insert(host::busy().await?);
+            before = Some(Calibration::take(&common.folder()?).await?);
+            if share > BUSY_MAX {
+                marks
+                    .push(format!("the machine was busy before the start: {:.0} %", share * 100.0));
+            }
         }
         if !host::is_pinned() {
             marks.push("server and generator share their core".to_owned());
@@ -39,9 +45,9 @@ impl Report {
         Ok(Self { scenario, json, busy, before, results, marks })
     }
 
-    /// The calibration before the scenario.
-    pub(crate) fn calibration(&self) -> &Calibration {
-        &self.before
+    /// A figure over one of the calibration before the scenario; none where there is no such.
+    pub(crate) fn over(&self, figure: &Value, of: impl Fn(&Calibration) -> f64) -> Option<f64> {
+        Some(figure.as_f64()? / of(self.before.as_ref()?))
     }
 
     /// Keeps a result.
@@ -56,9 +62,12 @@ impl Report {
 
     /// Looks at the machine once more, and prints everything.
     pub(crate) async fn end(mut self, common: &Common) -> Outcome<()> {
-        let after = Calibration::take(&common.folder()?).await?;
-        for probe in self.before.moved(&after) {
-            self.marks.push(format!("the probe {probe} moved more than twofold"));
+        let mut after = None;
+        if let Some(before) = &self.before {
+            let later = after.insert(Calibration::take(&common.folder()?).await?);
+            for probe in before.moved(later) {
+                self.marks.push(format!("the probe {probe} moved more than twofold"));
+            }
         }
         let whole = json!({
             "scenario": self.scenario,

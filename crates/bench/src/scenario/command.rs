@@ -57,7 +57,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome<()> {
     let all = u64::try_from(*agents)?;
     life::until("everybody to be connected", WITHIN, || tally.connected() == all).await?;
     let (mut seconds, mut last) = (Vec::new(), json!(null));
-    for _ in 0..common.rounds {
+    for _ in 0..common.rounds() {
         let before = server.snapshot().await?;
         tally.take_results()?;
         let id = order_all(&server).await?;

@@ -63,7 +63,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome<()> {
         }
     };
     let most = &figures["closed_loop"]["per_second"]["median"];
-    let over_hello = most.as_f64().unwrap_or_default() / report.calibration().hello;
+    let over_hello = report.over(most, |calibration| calibration.hello);
     let name = if *via == Via::Stream { "over_streams" } else { "over_rest" };
     report.put(name, figures);
     report.put("ratios", json!({ "heartbeats_over_hello": over_hello }));

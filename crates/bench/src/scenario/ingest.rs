@@ -35,7 +35,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome<()> {
     let server = Server::start(common, Setup::default()).await?;
     let (mut fresh, mut same) = (Vec::new(), Vec::new());
     let (mut fresh_last, mut same_last) = (Value::Null, Value::Null);
-    for round in 0..common.rounds {
+    for round in 0..common.rounds() {
         let bodies: Vec<_> =
             (0..*regions).map(|region| body(&format!("r{round}-{region}"), *resources)).collect();
         (fresh_last, same_last) = (

@@ -25,16 +25,25 @@ pub(crate) struct Common {
     pub(crate) directory: Option<PathBuf>,
     /// Rounds of each measurement.
     #[arg(long, default_value_t = 3)]
-    pub(crate) rounds: u32,
+    rounds: u32,
     /// Milliseconds of one round.
     #[arg(long, default_value_t = 3_000)]
     span_ms: u64,
+    /// Look at counts and memory alone, which are the same on every machine: no calibration, one
+    /// round, and no latencies at shares of the maximum.
+    #[arg(long)]
+    pub(crate) counts: bool,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 impl Common {
+    /// How many rounds there are.
+    pub(crate) fn rounds(&self) -> u32 {
+        if self.counts { 1 } else { self.rounds }
+    }
+
     /// How long a round is.
     pub(crate) fn span(&self) -> Duration {
         Duration::from_millis(self.span_ms)

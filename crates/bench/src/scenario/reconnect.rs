@@ -55,7 +55,7 @@ pub(crate) async fn run(arguments: &Arguments, name: &'static str, cause: Cause)
     let all = u64::try_from(*agents)?;
     life::until("everybody to be connected", WITHIN, || tally.connected() == all).await?;
     let (mut seconds, mut outages, mut last) = (Vec::new(), Vec::new(), json!(null));
-    for _ in 0..common.rounds {
+    for _ in 0..common.rounds() {
         let before = server.snapshot().await?;
         tally.take_returns()?;
         match cause {

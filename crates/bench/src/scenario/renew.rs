@@ -38,7 +38,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome<()> {
     let (members, _) = fleet::enrol(&server, *agents).await?;
     let (_, figures) = maximum_and_latencies(&server, members, common).await?;
     let most = &figures["closed_loop"]["per_second"]["median"];
-    let over_verify = most.as_f64().unwrap_or_default() / report.calibration().ed25519_verify;
+    let over_verify = report.over(most, |calibration| calibration.ed25519_verify);
     report.put("renewals", figures);
     report.put("ratios", json!({ "renewals_over_verifications": over_verify }));
     report.end(common).await
