@@ -7,6 +7,7 @@ pub mod app;
 pub mod combined;
 pub mod config;
 pub mod console;
+pub mod doctor;
 pub mod http;
 pub mod rotate;
 pub mod rpc;

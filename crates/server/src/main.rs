@@ -6,7 +6,7 @@ use argosy_config::{host, load, logging};
 use argosy_server::{
     combined,
     config::{LogFormat, Mode, Settings, Tls},
-    rotate,
+    doctor, rotate,
     start::{Server, StartError, open_store},
     tls,
 };
@@ -54,6 +54,13 @@ enum Command {
     },
     /// Make a link with which somebody becomes an administrator, once, within an hour.
     UserLink,
+    /// Look whether this host and its database are fit to serve: disk, limits, clock, settings. It changes
+    /// nothing, and may run beside the server.
+    Doctor {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Write a copy of the running SQLite store.
     Backup {
         /// A file that does not exist yet.
@@ -134,6 +141,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
     host::forbid_core_files()?;
+    host::raise_file_limit()?;
     let settings = settings(&arguments)?;
     // Fails only where a provider is installed already, which is then in force.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -173,6 +181,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
                 println!("good once, within an hour; whoever has it becomes an administrator");
                 Ok(())
             }
+            Command::Doctor { json } => examine(&settings, json).await,
             Command::Backup { to } => {
                 let store = open_store(&settings).await?;
                 store.backup(&to).await?;
@@ -181,6 +190,20 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             }
         }
     })
+}
+
+async fn examine(settings: &Settings, json: bool) -> Result<(), Failure> {
+    let found = doctor::examine(settings).await;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&found)?);
+    } else {
+        found.iter().for_each(|finding| println!("{finding}"));
+    }
+    match found.iter().filter(|finding| finding.state == doctor::State::Fail).count() {
+        0 => Ok(()),
+        1 => Err("one thing must be put right".into()),
+        count => Err(format!("{count} things must be put right").into()),
+    }
 }
 
 async fn migrate(settings: &Settings, command: MigrateCommand) -> Result<(), Failure> {

@@ -20,6 +20,7 @@ use hyper_util::{
         graceful::{GracefulShutdown, Watcher},
     },
 };
+use rustix::process::{Resource, getrlimit};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -60,6 +61,9 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .max_header_list_size(HEADER_BYTES_MAX);
     builder
 }
+
+/// The gauge of connections that are open.
+const CONNECTIONS_OPEN: &str = "argosy_connections_open";
 
 /// What every connection is served with.
 struct Host {
@@ -143,6 +147,8 @@ pub async fn serve(
     app: Router,
     shutdown: CancellationToken,
 ) {
+    crate::http::record_metrics();
+    metrics::gauge!("argosy_connections_max").set(f64::from(connections_max()));
     let host = Arc::new(Host { builder: builder(), tls, app });
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -159,9 +165,10 @@ pub async fn serve(
         match accepted {
             Ok((stream, peer)) => {
                 let (host, watcher) = (Arc::clone(&host), graceful.watcher());
+                let open = Open::begin();
                 tokio::spawn(async move {
                     host.greet(stream, peer, watcher).await;
-                    drop(place);
+                    drop((place, open));
                 });
             }
             Err(error) => {
@@ -175,6 +182,28 @@ pub async fn serve(
     if timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests did not end in time");
     }
+}
+
+/// A connection that is counted for as long as it is open.
+struct Open;
+
+impl Open {
+    fn begin() -> Self {
+        metrics::gauge!(CONNECTIONS_OPEN).increment(1.0);
+        Self
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        metrics::gauge!(CONNECTIONS_OPEN).decrement(1.0);
+    }
+}
+
+/// Connections that this process accepts at most, by its own bound and by its limit of open files.
+fn connections_max() -> u32 {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX).min(u32::try_from(files).unwrap_or(u32::MAX))
 }
 
 impl Host {

@@ -12,7 +12,6 @@ use argosy_domain::{
     digest::Sha256,
     id::{AgentId, OrgId, TokenId},
     labels::Labels,
-    limits::{HEALTHY_WITHIN, STALE_WITHIN},
     review::{Appearance, Review},
     time::Timestamp,
 };
@@ -26,7 +25,6 @@ use crate::{
     error::StoreError,
     handle::{ReadWrite, aggregate, selection},
     page::{Page, PageRequest, page_of},
-    value::Row,
 };
 
 const TABLE: &str = "agents";
@@ -174,39 +172,6 @@ impl<A> Agents<'_, A> {
         let sql = view!("a.org_id = $1 AND a.id = $2");
         let row = self.conn.query(TABLE, sql).bind(org).bind(id).fetch_optional().await?;
         row.as_ref().map(agent_view).transpose()
-    }
-
-    /// How many agents of an organisation stand where.
-    pub async fn counts_in(&mut self, org: &OrgId) -> Result<Vec<(AgentStatus, u64)>, StoreError> {
-        let sql = "SELECT status, COUNT(*) AS n FROM agents WHERE org_id = $1
-            GROUP BY status ORDER BY status";
-        let count = |row: &Row| Ok((row.parsed("status", AgentStatus::parse)?, row.get("n")?));
-        let rows = self.conn.query(TABLE, sql).bind(org).fetch_all().await?;
-        rows.iter().map(count).collect()
-    }
-
-    /// How the approved agents of an organisation are at `now`.
-    pub async fn health_in(
-        &mut self,
-        org: &OrgId,
-        now: Timestamp,
-    ) -> Result<HealthCounts, StoreError> {
-        let sql = "SELECT COALESCE(SUM(CASE WHEN p.last_seen > $2 THEN 1 ELSE 0 END), 0) AS fresh,
-            COALESCE(SUM(CASE WHEN p.last_seen > $3 THEN 1 ELSE 0 END), 0) AS known,
-            COALESCE(SUM(CASE WHEN p.connected THEN 1 ELSE 0 END), 0) AS linked,
-            COUNT(*) AS total FROM agents AS a LEFT JOIN agent_presence AS p ON p.agent_id = a.id
-            WHERE a.org_id = $1 AND a.status = 'approved'";
-        let query = self.conn.query(TABLE, sql).bind(org);
-        let query = query.bind(now.minus(HEALTHY_WITHIN)).bind(now.minus(STALE_WITHIN));
-        let Some(row) = query.fetch_optional().await? else { return Ok(HealthCounts::default()) };
-        let (healthy, known): (u64, u64) = (row.get("fresh")?, row.get("known")?);
-        let total: u64 = row.get("total")?;
-        Ok(HealthCounts {
-            healthy,
-            stale: known.saturating_sub(healthy),
-            offline: total.saturating_sub(known),
-            connected: row.get("linked")?,
-        })
     }
 
     /// The pending agents that registered before `before`, oldest first, at most 500.

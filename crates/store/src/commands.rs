@@ -176,11 +176,12 @@ impl<A> Commands<'_, A> {
         rows.iter().map(|row| Ok((row.get("agent_id")?, row.get("n")?))).collect()
     }
 
-    /// Commands of an organisation that have not ended.
-    pub async fn count_open_in(&mut self, org: &OrgId) -> Result<u64, StoreError> {
-        let sql = "SELECT COUNT(*) AS n FROM commands WHERE org_id = $1
-            AND state IN ('queued', 'sent', 'received', 'running')";
-        let row = self.conn.query(TABLE, sql).bind(org).fetch_optional().await?;
+    /// Commands of an organisation, or of all, that have not ended.
+    pub async fn count_open_in(&mut self, org: Option<&OrgId>) -> Result<u64, StoreError> {
+        let base = "SELECT COUNT(*) AS n FROM commands
+            WHERE state IN ('queued', 'sent', 'received', 'running')";
+        let select = Select::new(base, []).and_if("org_id = ?", org);
+        let row = self.conn.select(TABLE, select).fetch_optional().await?;
         row.map_or(Ok(0), |row| row.get("n"))
     }
 

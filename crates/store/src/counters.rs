@@ -22,6 +22,9 @@ impl OpCounters {
     }
 }
 
+/// Upper bounds of the sizes by which groups are counted; larger ones are counted too.
+pub const GROUP_BOUNDS: [u64; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
+
 /// Counts of one store.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -29,6 +32,8 @@ pub(crate) struct Counters {
     commits: AtomicU64,
     members: AtomicU64,
     members_max: AtomicU64,
+    /// Commits by the size of their group: at most each of [`GROUP_BOUNDS`] and above the one before.
+    groups: [AtomicU64; GROUP_BOUNDS.len()],
 }
 
 impl Counters {
@@ -49,6 +54,9 @@ impl Counters {
         self.commits.fetch_add(1, Relaxed);
         self.members.fetch_add(members, Relaxed);
         self.members_max.fetch_max(members, Relaxed);
+        if let Some(at) = GROUP_BOUNDS.iter().position(|bound| members <= *bound) {
+            self.groups[at].fetch_add(1, Relaxed);
+        }
     }
 
     pub(crate) fn snapshot(&self) -> CountersSnapshot {
@@ -64,6 +72,7 @@ impl Counters {
             commits: self.commits.load(Relaxed),
             committed_transactions: self.members.load(Relaxed),
             group_members_max: self.members_max.load(Relaxed),
+            groups: self.groups.each_ref().map(|count| count.load(Relaxed)),
         }
     }
 }
@@ -88,4 +97,17 @@ pub struct CountersSnapshot {
     pub committed_transactions: u64,
     /// The largest group.
     pub group_members_max: u64,
+    /// Commits by the size of their group: at most each of [`GROUP_BOUNDS`] and above the one before.
+    pub groups: [u64; GROUP_BOUNDS.len()],
+}
+
+/// How busy a store is at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    /// Connections that are open: those that read (SQLite), or all (PostgreSQL).
+    pub connections: u64,
+    /// Of these, those that nobody uses.
+    pub idle: u64,
+    /// Transactions that wait for the one that writes (SQLite).
+    pub waiting: u64,
 }

@@ -21,6 +21,7 @@ mod conn;
 mod counters;
 mod dialect;
 mod error;
+mod examine;
 mod fan_outs;
 mod feed;
 mod handle;
@@ -64,8 +65,9 @@ pub use audit::{Audit, AuditEntry, AuditFilter, AuditRow, CheckpointRow, OrgChai
 pub use authorities::{AUTHORITY_CHANGES_KEPT, Authorities, AuthorityChange, Seen};
 pub use commands::{CommandCount, CommandFilter, Commands};
 pub use configurations::{ConfigurationRow, Configurations};
-pub use counters::{CountersSnapshot, OpCount};
+pub use counters::{CountersSnapshot, GROUP_BOUNDS, Load, OpCount};
 pub use error::{CONFLICTS, Cause, StoreError};
+pub use examine::Examination;
 pub use fan_outs::{FanOutPlace, FanOutPlaces, FanOutTarget, FanOuts};
 pub use feed::{AgentNow, CommandNow, Feed};
 pub use handle::{Handle, ReadOnly, ReadWrite, Reader, Tx};

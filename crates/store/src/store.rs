@@ -16,7 +16,7 @@ use sqlx::{
 use crate::{
     authorities::{AuthorityChange, Heard},
     conn::{Conn, Link},
-    counters::{Counters, CountersSnapshot},
+    counters::{Counters, CountersSnapshot, Load},
     dialect::Dialect,
     error::{Cause, StoreError, unavailable},
     handle::{Reader, Tx},
@@ -222,6 +222,21 @@ impl Store {
     /// What was done so far.
     pub fn counters(&self) -> CountersSnapshot {
         self.inner.counters.snapshot()
+    }
+
+    /// How busy it is now.
+    pub fn load(&self) -> Load {
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        match &self.inner.database {
+            Database::Sqlite { readers, writer, .. } => Load {
+                connections: readers.size().into(),
+                idle: count(readers.num_idle()),
+                waiting: count(writer.waiting()),
+            },
+            Database::Postgres { pool, .. } => {
+                Load { connections: pool.size().into(), idle: count(pool.num_idle()), waiting: 0 }
+            }
+        }
     }
 
     /// Applies what is missing. On PostgreSQL several servers may do so at once.

@@ -127,6 +127,12 @@ impl Writer {
         granted.await.unwrap_or_else(|_| Err(gone()))
     }
 
+    /// Requests that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        let requests = self.running().as_ref().map(|running| running.requests.clone());
+        requests.map_or(0, |requests| requests.max_capacity() - requests.capacity())
+    }
+
     /// Serves what is queued, closes the connection, and refuses whatever comes later.
     pub(crate) async fn close(&self) {
         let Some(Running { requests, task }) = self.running().take() else { return };

@@ -14,6 +14,7 @@ mod fleet;
 mod keys;
 mod kills;
 mod long_poll;
+mod monitoring;
 mod network;
 mod outage;
 mod own;

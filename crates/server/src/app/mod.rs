@@ -54,6 +54,7 @@ pub mod subsystems;
 pub mod telemetry;
 pub mod template;
 pub mod tokens;
+pub mod totals;
 pub mod updates;
 pub mod user_sessions;
 pub mod users;
@@ -91,6 +92,7 @@ use self::{
     settings::SharedSettings,
     sight::Sight,
     streams::Hub,
+    totals::Counted,
     uses::Uses,
 };
 
@@ -171,6 +173,7 @@ struct Inner {
     foreign_calls: RecentRefusals<UserSessionId>,
     uses: Uses,
     fan_outs: Notify,
+    counted: Counted,
     started_at: Timestamp,
 }
 
@@ -206,6 +209,7 @@ impl App {
             foreign_calls: RecentRefusals::default(),
             uses: Uses::default(),
             fan_outs: Notify::new(),
+            counted: Counted::default(),
             started_at,
             parts,
         };
@@ -322,6 +326,11 @@ impl App {
     /// Whether this server sees what others on its database change.
     pub fn sight(&self) -> &Sight {
         &self.inner.sight
+    }
+
+    /// The installation in numbers.
+    pub fn totals(&self) -> &Counted {
+        &self.inner.counted
     }
 
     /// Who watches what changes.

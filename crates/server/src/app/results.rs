@@ -29,6 +29,7 @@ use super::{
     error::{AppError, AppResult},
     keyring::Certified,
     security::Sighting,
+    totals::Ended,
 };
 
 /// A result as it came in.
@@ -88,12 +89,16 @@ impl App {
                 return Ok(None);
             }
         };
-        if let Some(command) = command {
-            self.end_command(&mut tx, command, &result).await?;
-        }
+        let ended = match command {
+            Some(command) => self.end_command(&mut tx, command, &result).await?,
+            None => None,
+        };
         failpoint("command_ended", "before_commit");
         tx.commit().await?;
         failpoint("command_ended", "after_commit");
+        if let Some(ended) = ended {
+            ended.count();
+        }
         self.wake_fan_outs();
         Ok(Some(self.sign_result_ack(agent, result.command, result_sha256)))
     }
@@ -118,8 +123,8 @@ impl App {
         tx: &mut Tx,
         command: Command,
         result: &IncomingResult,
-    ) -> AppResult<()> {
-        let Some(outcome) = Outcome::parse(&result.outcome) else { return Ok(()) };
+    ) -> AppResult<Option<Ended>> {
+        let Some(outcome) = Outcome::parse(&result.outcome) else { return Ok(None) };
         let end = End { outcome, at: self.now(), detail: detail_of(&result.payload) };
         let before = command.state.as_str();
         // An end stands: a result that comes twice or late changes nothing.
@@ -138,8 +143,9 @@ impl App {
                 // that is not kept, and the agent sends the result again.
                 return Err(AppError::new(Code::Unavailable));
             }
+            return Ok(Some(Ended::of(&command, &end)));
         }
-        Ok(())
+        Ok(None)
     }
 }
 

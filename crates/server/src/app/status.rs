@@ -4,12 +4,18 @@ use std::collections::BTreeMap;
 
 use argosy_domain::{
     access::{Caller, Permission},
-    agent::{AgentStatus, Health},
     time::Timestamp,
 };
-use argosy_store::{CountersSnapshot, StoreError};
+use argosy_store::StoreError;
 
-use super::{App, error::AppResult};
+use super::{
+    App,
+    error::AppResult,
+    totals::{by_health, by_status},
+};
+
+/// How busy the store is, and what it did, for metrics.
+pub use argosy_store::{CountersSnapshot, GROUP_BOUNDS, Load};
 
 /// The fleet at a glance.
 #[derive(Debug, Clone)]
@@ -31,25 +37,13 @@ impl App {
     pub async fn fleet_status(&self, caller: &Caller) -> AppResult<FleetStatus> {
         let org = Self::own_org(caller, Permission::AgentsRead)?;
         let mut reader = self.store().read("status").await?;
-        let by_status = reader.agents().counts_in(org).await?;
-        let agents = AgentStatus::ALL
-            .into_iter()
-            .map(|status| {
-                let count = by_status.iter().find(|(known, _)| *known == status);
-                (status.as_str(), count.map_or(0, |(_, count)| *count))
-            })
-            .collect();
-        let counts = reader.agents().health_in(org, self.now()).await?;
-        let health = [Health::Healthy, Health::Stale, Health::Offline]
-            .into_iter()
-            .zip([counts.healthy, counts.stale, counts.offline])
-            .map(|(health, count)| (health.as_str(), count))
-            .collect();
+        let statuses = reader.agents().counts_in(Some(org)).await?;
+        let counts = reader.agents().health_in(Some(org), self.now()).await?;
         Ok(FleetStatus {
-            agents,
-            health,
+            agents: by_status(&statuses),
+            health: by_health([counts.healthy, counts.stale, counts.offline]),
             connected: counts.connected,
-            commands_open: reader.commands().count_open_in(org).await?,
+            commands_open: reader.commands().count_open_in(Some(org)).await?,
             started_at: self.started_at(),
         })
     }
@@ -68,5 +62,10 @@ impl App {
     /// What the store has counted since the start.
     pub fn store_counters(&self) -> CountersSnapshot {
         self.store().counters()
+    }
+
+    /// How busy the store is now.
+    pub fn store_load(&self) -> Load {
+        self.store().load()
     }
 }

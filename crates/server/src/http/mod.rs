@@ -53,6 +53,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::app::{App, error::AppError};
 
 use self::answer::Refusal;
+pub(crate) use self::metrics::record as record_metrics;
 
 #[derive(OpenApi)]
 #[openapi(

@@ -6,6 +6,7 @@ mod keys;
 mod replica;
 mod security;
 mod settings;
+mod totals;
 mod uses;
 
 use std::time::Duration;
@@ -52,6 +53,7 @@ pub(crate) async fn run(app: App, shutdown: CancellationToken) {
         shutdown.run_until_cancelled(app.run_feed()),
         uses::run(app.clone(), shutdown.clone()),
         fan_outs::run(app.clone(), shutdown.clone()),
+        totals::run(app.clone(), shutdown.clone()),
         sweep(app.clone(), shutdown.clone())
     );
 }

@@ -1,11 +1,17 @@
-//! The agents of an organisation in numbers: by version, by when they were heard, by what is odd.
+//! Agents in numbers, of an organisation or of all: by status, by health, by version, by when they were
+//! heard, by what is odd.
 
 use std::time::Duration;
 
-use argosy_domain::{id::OrgId, time::Timestamp};
+use argosy_domain::{
+    agent::AgentStatus,
+    id::OrgId,
+    limits::{HEALTHY_WITHIN, STALE_WITHIN},
+    time::Timestamp,
+};
 
-use super::{Agents, TABLE};
-use crate::error::StoreError;
+use super::{Agents, HealthCounts, TABLE};
+use crate::{error::StoreError, page::Select, value::Row};
 
 /// Spans of silence that [`Agents::silence_in`] tells apart, shortest first.
 pub const SILENCE_BOUNDS: [Duration; 5] = [
@@ -17,6 +23,44 @@ pub const SILENCE_BOUNDS: [Duration; 5] = [
 ];
 
 impl<A> Agents<'_, A> {
+    /// The agents of an organisation, or all, by their status.
+    pub async fn counts_in(
+        &mut self,
+        org: Option<&OrgId>,
+    ) -> Result<Vec<(AgentStatus, u64)>, StoreError> {
+        let base = "SELECT status, COUNT(*) AS n FROM agents WHERE status IS NOT NULL";
+        let select = Select::new(base, []).and_if("org_id = ?", org);
+        let select = select.ending(" GROUP BY status ORDER BY status");
+        let rows = self.conn.select(TABLE, select).fetch_all().await?;
+        let count = |row: &Row| Ok((row.parsed("status", AgentStatus::parse)?, row.get("n")?));
+        rows.iter().map(count).collect()
+    }
+
+    /// How the approved agents of an organisation, or all, are at `now`.
+    pub async fn health_in(
+        &mut self,
+        org: Option<&OrgId>,
+        now: Timestamp,
+    ) -> Result<HealthCounts, StoreError> {
+        let base = "SELECT COALESCE(SUM(CASE WHEN p.last_seen > $1 THEN 1 ELSE 0 END), 0) AS fresh,
+            COALESCE(SUM(CASE WHEN p.last_seen > $2 THEN 1 ELSE 0 END), 0) AS known,
+            COALESCE(SUM(CASE WHEN p.connected THEN 1 ELSE 0 END), 0) AS linked,
+            COUNT(*) AS total FROM agents AS a LEFT JOIN agent_presence AS p ON p.agent_id = a.id
+            WHERE a.status = 'approved'";
+        let since = [HEALTHY_WITHIN, STALE_WITHIN].map(|span| now.minus(span).into());
+        let select = Select::new(base, since).and_if("a.org_id = ?", org);
+        let Some(row) = self.conn.select(TABLE, select).fetch_optional().await? else {
+            return Ok(HealthCounts::default());
+        };
+        let (healthy, known): (u64, u64) = (row.get("fresh")?, row.get("known")?);
+        let total: u64 = row.get("total")?;
+        Ok(HealthCounts {
+            healthy,
+            stale: known.saturating_sub(healthy),
+            offline: total.saturating_sub(known),
+            connected: row.get("linked")?,
+        })
+    }
     /// How many admitted agents have which version.
     pub async fn versions_in(&mut self, org: &OrgId) -> Result<Vec<(String, u64)>, StoreError> {
         let sql = "SELECT version, COUNT(*) AS n FROM agents WHERE org_id = $1

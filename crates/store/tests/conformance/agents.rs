@@ -68,7 +68,8 @@ async fn every_state_survives_the_store(db: Db) {
     };
     db.write(async |tx| tx.agents().insert(&keyless).await).await;
     assert_eq!(get(&db, "keyless").await, Some(keyless));
-    let counts = db.store.read("counts").await.unwrap().agents().counts_in(&org()).await.unwrap();
+    let counts =
+        db.store.read("counts").await.unwrap().agents().counts_in(Some(&org())).await.unwrap();
     assert!(counts.contains(&(AgentStatus::Pending, 2)) && counts.len() == 7, "{counts:?}");
 }
 
@@ -203,7 +204,8 @@ async fn filters_choose(db: Db) {
 }
 
 async fn health_is_counted_over_approved_agents(db: Db) {
-    let empty = db.store.read("health").await.unwrap().agents().health_in(&org(), at(1)).await;
+    let empty =
+        db.store.read("health").await.unwrap().agents().health_in(Some(&org()), at(1)).await;
     assert_eq!(empty.unwrap(), HealthCounts::default());
     insert_agents(&db, &["pending"]).await;
     let seen = [("healthy", 9_990), ("stale", 9_600), ("offline", 9_100), ("pending", 9_990)];
@@ -217,9 +219,10 @@ async fn health_is_counted_over_approved_agents(db: Db) {
     })
     .await;
     let mut reader = db.store.read("health").await.unwrap();
-    let counted = reader.agents().health_in(&org(), at(10_000)).await.unwrap();
+    let counted = reader.agents().health_in(Some(&org()), at(10_000)).await.unwrap();
     assert_eq!(counted, HealthCounts { healthy: 1, stale: 1, offline: 2, connected: 1 });
-    let other = reader.agents().health_in(&id("other"), at(10_000)).await.unwrap();
+    assert_eq!(reader.agents().health_in(None, at(10_000)).await.unwrap(), counted);
+    let other = reader.agents().health_in(Some(&id("other")), at(10_000)).await.unwrap();
     assert_eq!(other, HealthCounts::default());
 }
 

@@ -151,8 +151,9 @@ async fn open_commands_come_in_order(db: Db) {
     let counts = reader.commands().count_open_of(&asked).await.unwrap();
     assert_eq!(counts, [(id("a"), 2), (id("b"), 1)].into());
     assert!(reader.commands().count_open_of(&[]).await.unwrap().is_empty());
-    assert_eq!(reader.commands().count_open_in(&org()).await.unwrap(), 3);
-    assert_eq!(reader.commands().count_open_in(&id("other")).await.unwrap(), 0);
+    assert_eq!(reader.commands().count_open_in(Some(&org())).await.unwrap(), 3);
+    assert_eq!(reader.commands().count_open_in(Some(&id("other"))).await.unwrap(), 0);
+    assert_eq!(reader.commands().count_open_in(None).await.unwrap(), 3);
 }
 
 async fn a_state_is_fenced_by_the_one_before(db: Db) {
