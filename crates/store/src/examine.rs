@@ -42,7 +42,7 @@ impl Store {
                 let sql = "SELECT 'server_version' AS name, sqlite_version() AS setting
                     UNION ALL SELECT 'journal_mode', journal_mode FROM pragma_journal_mode";
                 let settings = conn.query("sqlite", sql).fetch_all().await?;
-                let sql = "SELECT quick_check AS said FROM pragma_quick_check(1)";
+                let sql = "SELECT quick_check AS said FROM pragma_quick_check LIMIT 1";
                 let said: String = conn.query("sqlite", sql).fetch_one().await?.get("said")?;
                 Examination {
                     settings: settings.iter().map(pair).collect::<Result<_, StoreError>>()?,
