@@ -23,7 +23,7 @@ use argosy_wire::{
     statement::HandshakeStatement,
 };
 use connectrpc::client::CallOptions;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
 use crate::{
     backoff::{Backoff, fraction},
@@ -46,6 +46,8 @@ pub use verdict::{Refusals, Verdict, judge};
 const APPROVAL_CEILING: Duration = Duration::from_secs(15);
 /// A session that the server calls shorter is renewed as if it were this long.
 const LIFE_MIN: Duration = Duration::from_secs(3);
+/// How long an answer may come after the end of the session that it ends.
+const LATE_ANSWER: Duration = Duration::from_secs(2);
 
 /// Who shakes hands.
 pub struct Applicant<'a> {
@@ -376,10 +378,15 @@ impl SessionKeeper {
     async fn rest(&self, life: Duration) -> bool {
         let wait = life * 2 / 3 - fraction(self.deps.entropy.as_ref(), life / 10);
         let mut current = self.sessions.subscribe();
+        let refused = async { current.wait_for(Option::is_none).await.map(drop) };
+        let mut rotated = std::pin::pin!(self.rotated());
         tokio::select! {
             () = tokio::time::sleep(wait) => true,
-            _ = current.wait_for(Option::is_none) => false,
-            () = self.rotated() => true,
+            // A new identity key ends the session: that may be heard before the answer that says so.
+            _ = refused => {
+                self.rotation().is_due() && timeout(LATE_ANSWER, rotated).await.is_ok()
+            }
+            () = &mut rotated => true,
         }
     }
 }

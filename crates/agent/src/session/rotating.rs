@@ -40,7 +40,8 @@ impl SessionKeeper {
         Ok(opened)
     }
 
-    fn rotation(&self) -> Rotation {
+    /// What replaces the identity key.
+    pub(super) fn rotation(&self) -> Rotation {
         Rotation {
             link: self.link.clone(),
             keys: Arc::clone(&self.keys),

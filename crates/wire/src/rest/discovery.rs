@@ -106,7 +106,7 @@ pub struct Ingest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_id: Option<i64>,
     /// What was seen; null counts as nothing.
-    #[serde(default, deserialize_with = "bounded")]
+    #[serde(default, deserialize_with = "bounded", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(max_items = 50_000))]
     pub resources: Option<Vec<IngestResource>>,
     /// The caller's own id, or absent.
@@ -148,7 +148,7 @@ pub struct IngestAccount {
     #[serde(default)]
     pub regions: Vec<String>,
     /// What was seen; null counts as nothing.
-    #[serde(default, deserialize_with = "bounded")]
+    #[serde(default, deserialize_with = "bounded", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(max_items = 50_000))]
     pub resources: Option<Vec<IngestResource>>,
     /// What was not read.
