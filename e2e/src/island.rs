@@ -78,8 +78,7 @@ impl Island {
 
     /// What a program is started by to run on the island.
     pub fn prefix(&self) -> Vec<String> {
-        let network = format!("--net={}", self.island.path().display());
-        vec!["nsenter".to_owned(), network, "--".to_owned()]
+        self.island.entered().to_vec()
     }
 
     /// From now on the router loses what passes, without a word to anybody.
@@ -141,18 +140,20 @@ impl Namespace {
         PathBuf::from(format!("/proc/{}/ns/net", self.id()))
     }
 
+    /// What a program is started by to run in it.
+    fn entered(&self) -> [String; 3] {
+        ["nsenter".to_owned(), format!("--net={}", self.path().display()), "--".to_owned()]
+    }
+
     /// Runs `ip` with each line.
     fn all(&self, lines: &[&str]) -> Result<(), String> {
         lines.iter().try_for_each(|line| self.run("ip", &line.split(' ').collect::<Vec<_>>()))
     }
 
     fn run(&self, program: &str, arguments: &[&str]) -> Result<(), String> {
-        let network = format!("--net={}", self.path().display());
-        let output = Command::new("nsenter")
-            .args([&network, "--", program])
-            .args(arguments)
-            .output()
-            .map_err(|error| format!("nsenter: {error}"))?;
+        let [enter, words @ ..] = self.entered();
+        let output = Command::new(enter).args(words).arg(program).args(arguments).output();
+        let output = output.map_err(|error| format!("nsenter: {error}"))?;
         let told = String::from_utf8_lossy(&output.stderr);
         if output.status.success() {
             Ok(())

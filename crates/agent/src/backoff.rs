@@ -16,6 +16,7 @@ pub const CEILING_MAX: Duration = Duration::from_secs(60);
 pub struct Backoff {
     entropy: Arc<dyn Entropy>,
     ceiling: Duration,
+    ceiling_min: Duration,
     ceiling_max: Duration,
 }
 
@@ -27,7 +28,16 @@ impl Backoff {
 
     /// A series whose ceiling stays at or below `ceiling_max`.
     pub fn up_to(entropy: Arc<dyn Entropy>, ceiling_max: Duration) -> Self {
-        Self { entropy, ceiling: CEILING_MIN, ceiling_max }
+        Self::between(entropy, CEILING_MIN, ceiling_max)
+    }
+
+    /// A series whose first delay stays at or below `ceiling_min`, and every one below `ceiling_max`.
+    pub fn between(
+        entropy: Arc<dyn Entropy>,
+        ceiling_min: Duration,
+        ceiling_max: Duration,
+    ) -> Self {
+        Self { entropy, ceiling: ceiling_min, ceiling_min, ceiling_max }
     }
 
     /// The delay after one more failure.
@@ -49,8 +59,15 @@ impl Backoff {
 
     /// It worked: the next series starts anew.
     pub fn reset(&mut self) {
-        self.ceiling = CEILING_MIN;
+        self.ceiling = self.ceiling_min;
     }
+}
+
+/// What makes a span up to a tenth shorter or longer, so that a fleet that was started at once does
+/// not report at once for ever.
+pub fn jitter(entropy: &dyn Entropy) -> f64 {
+    let [random] = random_bytes::<1>(entropy);
+    0.9 + 0.2 * f64::from(random) / 255.0
 }
 
 /// An even draw from zero to `span`.

@@ -3,7 +3,7 @@
 use std::{fs, io, sync::OnceLock, time::Duration};
 
 use rustix::{
-    process::{Resource, Rlimit, getrlimit, setrlimit},
+    process::{Resource, getrlimit},
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 
@@ -16,12 +16,6 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// The core of what is measured; none where it is not pinned.
 static SERVER_CORE: OnceLock<usize> = OnceLock::new();
-
-/// Lets this process, and those that it starts, open as many files as the system allows.
-pub(crate) fn raise_file_limit() -> io::Result<()> {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
-}
 
 /// How many files a process may open; none: however many.
 pub(crate) fn file_limit() -> Option<u64> {

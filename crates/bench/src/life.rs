@@ -32,6 +32,8 @@ use crate::{
 
 /// Frames that wait to leave.
 const WAITING_MAX: usize = 8;
+/// How long everybody may take to connect.
+const CONNECT_WITHIN: Duration = Duration::from_secs(300);
 /// How often it is looked whether something has come true.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
@@ -143,19 +145,21 @@ impl Tally {
     }
 }
 
-/// Lets every agent live in a task of its own, which ends with the set.
-pub(crate) fn begin(
+/// Lets every agent live in a task of its own, which ends with the set, and waits until all are
+/// connected.
+pub(crate) async fn begin(
     server: &Server,
     members: Vec<Member>,
     plan: Plan,
     tally: &Arc<Tally>,
-) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
+) -> Outcome<JoinSet<()>> {
+    let (mut tasks, all) = (JoinSet::new(), u64::try_from(members.len())?);
     for member in members {
         let life = Life { way: server.way().clone(), plan, tally: Arc::clone(tally) };
         tasks.spawn(life.live(member));
     }
-    tasks
+    until("everybody to be connected", CONNECT_WITHIN, || tally.connected() == all).await?;
+    Ok(tasks)
 }
 
 /// Waits until something has come true; fails after `patience`.

@@ -83,7 +83,7 @@ fn main() -> ExitCode {
 fn start() -> Outcome<()> {
     let scenario = Arguments::parse().scenario;
     // Before there are threads, which take both over.
-    host::raise_file_limit()?;
+    argosy_config::host::raise_file_limit()?;
     if !matches!(scenario, Scenario::Hello(_) | Scenario::StoreCommit(_) | Scenario::AgentIdle(_)) {
         host::pin_generator()?;
     }

@@ -35,7 +35,7 @@ pub fn forbid_core_files() -> std::io::Result<()> {
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
-/// Lets this process open as many files as its owner may: each connection is one.
+/// Lets this process, and those that it starts, open as many files as its owner may: each connection is one.
 pub fn raise_file_limit() -> std::io::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let maximum = getrlimit(Resource::Nofile).maximum;

@@ -14,11 +14,16 @@ impl Sha256 {
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256Hasher::digest(bytes).into())
     }
+
+    /// As 64 lower-case hexadecimal digits.
+    pub fn hex(self) -> String {
+        hex::encode(self.0)
+    }
 }
 
 impl fmt::Debug for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        f.write_str(&self.hex())
     }
 }
 

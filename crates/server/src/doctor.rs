@@ -188,7 +188,7 @@ async fn database(settings: &Settings) -> Vec<Finding> {
 
 async fn look_at_database(settings: &Settings) -> Result<Vec<Finding>, StoreError> {
     let store = Store::open(target(settings), argosy_store::Options::default()).await?;
-    let missing = store.migration_status().await?.iter().filter(|step| !step.applied).count();
+    let missing = store.migrations_missing().await?;
     let told = store.examine().await?;
     let mut found = vec![match &told.damage {
         Some(damage) => finding("database", State::Fail, format!("damaged: {damage}")),

@@ -57,7 +57,7 @@ pub enum RotateError {
 
 async fn migrated_store(settings: &Settings) -> Result<Store, RotateError> {
     let store = open_store(settings).await?;
-    if store.migration_status().await?.iter().any(|migration| !migration.applied) {
+    if store.migrations_missing().await? > 0 {
         return Err(RotateError::NotInitialised("run argosyd migrate up, or start argosyd"));
     }
     Ok(store)

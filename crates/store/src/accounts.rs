@@ -45,6 +45,19 @@ impl<A> Accounts<'_, A> {
         row.as_ref().map(account).transpose()
     }
 
+    /// The organisation's account that a provider knows by this id; the first of several.
+    pub async fn of_provider(
+        &mut self,
+        org: &OrgId,
+        provider: &str,
+        external_id: &str,
+    ) -> Result<Option<Account>, StoreError> {
+        let sql =
+            select!("WHERE org_id = $1 AND provider = $2 AND external_id = $3 ORDER BY id LIMIT 1");
+        let query = self.conn.query(TABLE, sql).bind(org).bind(provider).bind(external_id);
+        query.fetch_optional().await?.as_ref().map(account).transpose()
+    }
+
     /// The first account of the organisation, for those who name none.
     pub async fn first(&mut self, org: &OrgId) -> Result<Option<AccountId>, StoreError> {
         let sql = select!("WHERE org_id = $1 ORDER BY id LIMIT 1");

@@ -273,6 +273,14 @@ impl Store {
         Ok(STEPS.iter().map(status).collect())
     }
 
+    /// How many migrations that this program knows the database lacks.
+    ///
+    /// Errors: [`StoreError::Newer`] when the database is ahead of this program.
+    pub async fn migrations_missing(&self) -> Result<usize, StoreError> {
+        let status = self.migration_status().await?;
+        Ok(status.iter().filter(|migration| !migration.applied).count())
+    }
+
     /// The numbers of the applied migrations.
     async fn check_not_newer(&self) -> Result<Vec<i64>, StoreError> {
         const TABLE: &str = "_sqlx_migrations";

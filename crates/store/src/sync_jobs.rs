@@ -74,6 +74,43 @@ pub struct SyncJob {
     pub error: Option<String>,
 }
 
+impl SyncJob {
+    /// A job that waits for somebody to take it: nobody's yet, about an account.
+    pub fn asked(
+        id: SyncJobId,
+        (org, account): (OrgId, AccountId),
+        (source, asked_by): (SyncSource, String),
+        at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            org,
+            account,
+            agent: None,
+            status: SyncStatus::Pending,
+            source,
+            asked_by,
+            taken_by: None,
+            created_at: at,
+            begun_at: None,
+            heard_at: None,
+            finished_at: None,
+            chunks: 0,
+            counts: UpsertCounts::default(),
+            stale: 0,
+            outcomes: Vec::new(),
+            error: None,
+        }
+    }
+
+    /// Ends it without success.
+    pub fn fail(&mut self, why: &str, at: Timestamp) {
+        self.status = SyncStatus::Failed;
+        self.error = Some(why.to_owned());
+        self.finished_at = Some(at);
+    }
+}
+
 /// A chunk that has arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncChunk {

@@ -6,6 +6,7 @@ use argosy_e2e::{
     database::Place,
     http::Client,
     process::{Process, free_port, ready, until},
+    proxy::Proxy,
 };
 use serde_json::{Value, json};
 
@@ -94,6 +95,16 @@ impl Fleet {
             build: Build::Here,
             server: None,
         }
+    }
+
+    /// A running server and the proxy through which its agents find it.
+    pub(crate) async fn behind_a_proxy(place: &Place) -> (Self, Proxy) {
+        let mut fleet = Self::prepare(place, "server");
+        let server = fleet.url.trim_start_matches("http://").parse().unwrap();
+        let proxy = Proxy::start(vec![server]).await;
+        fleet.public_url(&format!("http://{}", proxy.address));
+        fleet.start_server().await;
+        (fleet, proxy)
     }
 
     /// Which build of the server is started from now on.
@@ -273,9 +284,9 @@ impl AgentProcess {
         agent
     }
 
-    /// The same, by way of another address.
-    pub(crate) fn through(fleet: &Fleet, url: &str, token: &str) -> Self {
-        let url = url.to_owned();
+    /// The same, by way of a proxy.
+    pub(crate) fn through(fleet: &Fleet, proxy: &Proxy, token: &str) -> Self {
+        let url = format!("http://{}", proxy.address);
         let mut agent = Self { url, ..Self::prepare(fleet, "far-away", "agent", token) };
         agent.start_again();
         agent

@@ -16,18 +16,9 @@ use crate::fleet::{AgentProcess, Fleet};
 /// A command over a call that waits; the best of several, because a test's machine may be busy.
 const DONE_WITHIN: Duration = Duration::from_secs(2);
 
-async fn behind_proxy(place: &Place) -> (Fleet, Proxy) {
-    let mut fleet = Fleet::prepare(place, "server");
-    let target = fleet.url.trim_start_matches("http://").parse().unwrap();
-    let proxy = Proxy::start(vec![target]).await;
-    fleet.public_url(&format!("http://{}", proxy.address));
-    fleet.start_server().await;
-    (fleet, proxy)
-}
-
 async fn enrolled(fleet: &Fleet, proxy: &Proxy) -> (AgentProcess, String) {
     let token = fleet.token(json!({ "auto_approve": true })).await;
-    let agent = AgentProcess::through(fleet, &format!("http://{}", proxy.address), &token);
+    let agent = AgentProcess::through(fleet, proxy, &token);
     (agent, fleet.connected().await)
 }
 
@@ -39,7 +30,7 @@ async fn travels_by(agent: &AgentProcess, channel: &str) {
 }
 
 async fn an_agent_behind_a_proxy_without_http_2_polls(place: Place) {
-    let (mut fleet, proxy) = behind_proxy(&place).await;
+    let (mut fleet, proxy) = Fleet::behind_a_proxy(&place).await;
     proxy.http2(Http2::Refused);
     let (mut agent, id) = enrolled(&fleet, &proxy).await;
     travels_by(&agent, "long_poll").await;
@@ -80,7 +71,7 @@ async fn an_agent_behind_a_proxy_without_http_2_polls(place: Place) {
 }
 
 async fn streams_that_are_cut_give_way_to_polls_until_they_last(place: Place) {
-    let (fleet, proxy) = behind_proxy(&place).await;
+    let (fleet, proxy) = Fleet::behind_a_proxy(&place).await;
     let (agent, id) = enrolled(&fleet, &proxy).await;
     travels_by(&agent, "stream").await;
 
@@ -98,7 +89,7 @@ async fn streams_that_are_cut_give_way_to_polls_until_they_last(place: Place) {
 }
 
 async fn streams_whose_answers_are_collected_give_way_to_polls(place: Place) {
-    let (fleet, proxy) = behind_proxy(&place).await;
+    let (fleet, proxy) = Fleet::behind_a_proxy(&place).await;
     proxy.http2(Http2::Collected);
     let (agent, id) = enrolled(&fleet, &proxy).await;
     travels_by(&agent, "long_poll").await;

@@ -1,7 +1,7 @@
 //! Attack 24 between the real programs: a network that crawls, cuts, corrupts and goes dead. Each command
 //! ends once.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use argosy_e2e::{
     database::{Place, on_sqlite},
@@ -28,14 +28,9 @@ struct Faulty {
 
 impl Faulty {
     async fn start(place: &Place) -> Self {
-        let mut fleet = Fleet::prepare(place, "server");
-        let server: SocketAddr = fleet.url.strip_prefix("http://").unwrap().parse().unwrap();
-        let proxy = Proxy::start(vec![server]).await;
-        let url = format!("http://{}", proxy.address);
-        fleet.public_url(&url);
-        fleet.start_server().await;
+        let (fleet, proxy) = Fleet::behind_a_proxy(place).await;
         let token = fleet.token(json!({ "auto_approve": true })).await;
-        let agent = AgentProcess::through(&fleet, &url, &token);
+        let agent = AgentProcess::through(&fleet, &proxy, &token);
         let id = fleet.connected().await;
         Self { fleet, proxy, id, ended: Vec::new(), _agent: agent }
     }

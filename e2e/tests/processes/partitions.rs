@@ -56,14 +56,9 @@ async fn on_an_island(place: &Place, island: Island) -> (Fleet, Network, AgentPr
 }
 
 async fn behind_a_proxy(place: &Place) -> (Fleet, Network, AgentProcess) {
-    let mut fleet = Fleet::prepare(place, "server");
-    let target = fleet.url.trim_start_matches("http://").parse().unwrap();
-    let proxy = Proxy::start(vec![target]).await;
-    let url = format!("http://{}", proxy.address);
-    fleet.public_url(&url);
-    fleet.start_server().await;
+    let (fleet, proxy) = Fleet::behind_a_proxy(place).await;
     let token = fleet.token(json!({ "auto_approve": true })).await;
-    let agent = AgentProcess::through(&fleet, &url, &token);
+    let agent = AgentProcess::through(&fleet, &proxy, &token);
     (fleet, Network::Proxy(proxy), agent)
 }
 

@@ -34,8 +34,7 @@ fn describe(path: &Path, loaded: &LoadedPolicy) -> Result<String, AgentError> {
     };
     let mut text = format!("{origin}\n\n{}", allowed(policy));
     if matches!(loaded.rules, Rules::File(_)) {
-        let digest: String = loaded.sha256.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        text = format!("{text}\nsha256      {digest}");
+        text = format!("{text}\nsha256      {}", loaded.sha256.hex());
     }
     if loaded.self_owned {
         text = format!(

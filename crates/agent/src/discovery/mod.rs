@@ -13,12 +13,13 @@ mod settings;
 
 use std::{sync::Arc, time::Duration};
 
-use argosy_domain::entropy::random_bytes;
 use argosy_wire::rest::discovery::{IngestFailure, IngestResource};
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::{Mutex, mpsc};
 
-use crate::{engine::RunOutcome, policy_file::PolicyFile, transport::CallError, upload::Way};
+use crate::{
+    backoff::jitter, engine::RunOutcome, policy_file::PolicyFile, transport::CallError, upload::Way,
+};
 
 use deliver::Run;
 pub use settings::{AwsOrgSettings, AwsSettings, InvalidDiscovery, Wanted};
@@ -124,8 +125,7 @@ impl Discoverer {
                 ),
                 Err(error) => tracing::warn!(%error, "discovery failed"),
             }
-            let [random] = random_bytes::<1>(&*self.way.deps.entropy);
-            let factor = 0.9 + 0.2 * f64::from(random) / 255.0;
+            let factor = jitter(self.way.deps.entropy.as_ref());
             tokio::time::sleep(self.interval.mul_f64(factor)).await;
         }
     }

@@ -108,7 +108,7 @@ impl Shared {
 
 fn in_force(policy: &LoadedPolicy) -> PolicyInForce {
     PolicyInForce {
-        sha256: policy.sha256.0.iter().map(|byte| format!("{byte:02x}")).collect(),
+        sha256: policy.sha256.hex(),
         self_owned: policy.self_owned,
         problem: policy.unusable().map(ToString::to_string),
     }

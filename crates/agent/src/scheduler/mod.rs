@@ -14,7 +14,7 @@ mod runner;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use argosy_domain::{
-    entropy::{Entropy, random_bytes},
+    entropy::Entropy,
     subsystem::{Schedule, Subsystem},
     time::Clock,
 };
@@ -25,7 +25,10 @@ pub use mailbox::{InventoryOutcome, Mailbox};
 pub use run::RunError;
 pub use runner::SubsystemRunner;
 
-use crate::{bounds::Bounds, policy_file::PolicyFile, recorder::Recorder, subsystem::Collector};
+use crate::{
+    backoff::jitter, bounds::Bounds, policy_file::PolicyFile, recorder::Recorder,
+    subsystem::Collector,
+};
 use run::{Station, told};
 
 /// Between the first runs of two subsystems, so that they do not load the host at once.
@@ -153,7 +156,7 @@ impl Shared {
     /// Waits for the next turn of a subsystem whose last one was at `began`, by the schedule as it
     /// stands meanwhile.
     async fn rest(&self, station: &Station, began: Instant) {
-        let factor = self.jitter();
+        let factor = jitter(self.entropy.as_ref());
         loop {
             let schedule = station.schedule();
             let turn = began + schedule.interval.mul_f64(factor);
@@ -182,13 +185,6 @@ impl Shared {
         // Not to know the policy is to be refused; it happens only while the process ends.
         let loaded = loaded.map_err(|_| RunError::Disabled)?;
         Ok(loaded.allows_subsystem(subsystem)?)
-    }
-
-    /// Makes a span up to a tenth shorter or longer, so that a fleet that was started at once does
-    /// not report at once for ever.
-    fn jitter(&self) -> f64 {
-        let [random] = random_bytes::<1>(&*self.entropy);
-        0.9 + 0.2 * f64::from(random) / 255.0
     }
 }
 

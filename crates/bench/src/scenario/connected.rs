@@ -19,8 +19,6 @@ use crate::{
 const SETTLE: Duration = Duration::from_secs(3);
 /// The same where only counts are looked at.
 const SETTLE_BRIEFLY: Duration = Duration::from_secs(1);
-/// How long everybody may take to connect.
-const CONNECT_WITHIN: Duration = Duration::from_secs(300);
 
 /// How the scenario is run.
 #[derive(Debug, clap::Args)]
@@ -59,9 +57,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome<()> {
     let before = server.snapshot().await?;
     let tally = Tally::new()?;
     let plan = Plan { heartbeat_every: Some(settle), ..Plan::default() };
-    let _lives = life::begin(&server, members, plan, &tally);
+    let _lives = life::begin(&server, members, plan, &tally).await?;
     let all = u64::try_from(*agents)?;
-    life::until("everybody to be connected", CONNECT_WITHIN, || tally.connected() == all).await?;
     // Everybody has beaten at least once.
     tokio::time::sleep(settle * 3).await;
     let after = server.snapshot().await?;

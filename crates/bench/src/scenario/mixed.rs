@@ -17,8 +17,6 @@ use crate::{
     server::{Server, Setup},
 };
 
-/// How long everybody may take to connect.
-const CONNECT_WITHIN: Duration = Duration::from_secs(300);
 /// How often the server is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Part of the run that is not counted when growth is looked at.
@@ -85,9 +83,8 @@ pub(crate) async fn run(arguments: &Arguments, name: &'static str) -> Outcome<()
         heartbeat_every: Some(Duration::from_millis(arguments.heartbeat_ms.max(1))),
         renew_every: Some(Duration::from_secs(arguments.renew_s.max(1))),
     };
-    let _lives = life::begin(&server, members, plan, &tally);
+    let _lives = life::begin(&server, members, plan, &tally).await?;
     let all = u64::try_from(*agents)?;
-    life::until("everybody to be connected", CONNECT_WITHIN, || tally.connected() == all).await?;
     tally.take_heartbeats()?;
     tally.take_results()?;
     let before = server.snapshot().await?;

@@ -51,9 +51,8 @@ pub(crate) async fn run(arguments: &Arguments, name: &'static str, cause: Cause)
     let mut server = Server::start(common, setup).await?;
     let members = fleet::ready(&server, *agents).await?;
     let tally = Tally::new()?;
-    let _lives = life::begin(&server, members, Plan::default(), &tally);
+    let _lives = life::begin(&server, members, Plan::default(), &tally).await?;
     let all = u64::try_from(*agents)?;
-    life::until("everybody to be connected", WITHIN, || tally.connected() == all).await?;
     let (mut seconds, mut outages, mut last) = (Vec::new(), Vec::new(), json!(null));
     for _ in 0..common.rounds() {
         let before = server.snapshot().await?;

@@ -50,8 +50,7 @@ impl App {
 
     /// Whether the store answers and is migrated.
     pub async fn store_is_ready(&self) -> Result<bool, StoreError> {
-        let status = self.store().migration_status().await?;
-        Ok(status.iter().all(|migration| migration.applied))
+        Ok(self.store().migrations_missing().await? == 0)
     }
 
     /// The kind of database: `sqlite` or `postgres`.

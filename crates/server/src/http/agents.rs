@@ -23,13 +23,12 @@ use utoipa::IntoParams;
 use super::{
     answer::{Answer, Problems, Refusal},
     convert,
-    extract::{By, From, Id, Json, OptionalJson, Params},
+    extract::{By, From, Id, Json, OptionalJson, Paging, Params},
 };
 use crate::app::{
     App, Origin,
     agents::{AgentQuery, AgentSnapshot, Replacement, Ruling},
     error::AppResult,
-    paging::PageQuery,
     template::Format,
 };
 
@@ -47,16 +46,11 @@ pub(super) struct Wanted {
     label: Option<String>,
     /// Part of name, hostname or id.
     q: Option<String>,
-    /// Items at most: 1 to 500, 50 unless said otherwise.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u32>,
-    /// As given by the page before.
-    cursor: Option<String>,
 }
 
 /// Lists agents, newest first.
 #[utoipa::path(
-    get, path = "/agents", tag = "agents", params(Wanted),
+    get, path = "/agents", tag = "agents", params(Wanted, Paging),
     security(("api_key" = ["agents:read"]), ("api_key" = ["discovery:read"])),
     responses((status = 200, body = Page<Agent>), Problems)
 )]
@@ -64,8 +58,8 @@ pub(super) async fn list(
     State(app): State<App>,
     By(caller): By,
     Params(wanted): Params<Wanted>,
+    Params(paging): Params<Paging>,
 ) -> Answer<Answered<Page<Agent>>> {
-    let paging = PageQuery { limit: wanted.limit, cursor: wanted.cursor };
     let query = AgentQuery {
         status: wanted.status,
         health: wanted.health,
@@ -74,7 +68,7 @@ pub(super) async fn list(
         q: wanted.q,
         ..AgentQuery::default()
     };
-    let page = app.list_agents(&caller, &query, &paging).await?;
+    let page = app.list_agents(&caller, &query, &paging.into()).await?;
     Ok(Answered(convert::page(page, convert::agent)))
 }
 

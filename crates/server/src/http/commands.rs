@@ -12,9 +12,9 @@ use utoipa::IntoParams;
 use super::{
     answer::{Answer, Problems},
     convert,
-    extract::{By, From, Id, IdempotencyKey, Json, Params},
+    extract::{By, From, Id, IdempotencyKey, Json, Paging, Params},
 };
-use crate::app::{App, commands::CommandQuery, error::AppError, paging::PageQuery};
+use crate::app::{App, commands::CommandQuery, error::AppError};
 
 /// Gives a command to an agent.
 #[utoipa::path(
@@ -45,16 +45,11 @@ pub(super) struct Wanted {
     state: Option<String>,
     /// Given then or later.
     since: Option<String>,
-    /// Items at most: 1 to 500, 50 unless said otherwise.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u32>,
-    /// As given by the page before.
-    cursor: Option<String>,
 }
 
 /// Lists commands, newest first.
 #[utoipa::path(
-    get, path = "/commands", tag = "commands", params(Wanted),
+    get, path = "/commands", tag = "commands", params(Wanted, Paging),
     security(("api_key" = ["commands:read"])),
     responses((status = 200, body = Page<Command>), Problems)
 )]
@@ -62,14 +57,14 @@ pub(super) async fn list(
     State(app): State<App>,
     By(caller): By,
     Params(wanted): Params<Wanted>,
+    Params(paging): Params<Paging>,
 ) -> Answer<Answered<Page<Command>>> {
     let agent = wanted.agent_id.map(|id| id.parse()).transpose();
     let agent = agent.map_err(|error| AppError::field("agent_id", error))?;
-    let paging = PageQuery { limit: wanted.limit, cursor: wanted.cursor };
     let since = wanted.since.map(|text| text.parse()).transpose();
     let since = since.map_err(|error| AppError::field("since", error))?;
     let query = CommandQuery { agent, state: wanted.state, since };
-    let page = app.list_commands(&caller, query, &paging).await?;
+    let page = app.list_commands(&caller, query, &paging.into()).await?;
     Ok(Answered(convert::page(page, |command| convert::command(&command))))
 }
 

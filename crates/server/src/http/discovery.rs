@@ -24,13 +24,13 @@ use utoipa::IntoParams;
 use super::{
     answer::{Answer, Problems},
     convert,
-    extract::{By, Id, Params},
+    extract::{By, Id, Paging, Params},
 };
 use crate::app::{
     App,
     discovery::{Insight, ResourceQuery, TreeNode},
     error::AppError,
-    paging::{AppPage, PageQuery, cursor_text},
+    paging::{AppPage, cursor_text},
     records::{NetworkRecord, ResourceChangeRecord, ResourceRecord},
 };
 
@@ -50,30 +50,24 @@ pub(super) struct Wanted {
     status: Option<String>,
     /// Part of name, id or address range.
     q: Option<String>,
-    /// Items at most: 1 to 500, 50 unless said otherwise.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u32>,
-    /// As given by the page before.
-    cursor: Option<String>,
 }
 
 impl Wanted {
-    fn parts(self) -> (ResourceQuery, PageQuery) {
-        let query = ResourceQuery {
+    fn query(self) -> ResourceQuery {
+        ResourceQuery {
             account: self.account_id,
             provider: self.provider,
             region: self.region,
             resource_type: self.resource_type,
             status: self.status,
             q: self.q,
-        };
-        (query, PageQuery { limit: self.limit, cursor: self.cursor })
+        }
     }
 }
 
 /// Lists resources, newest first.
 #[utoipa::path(
-    get, path = "/discovery/resources", tag = "discovery", params(Wanted),
+    get, path = "/discovery/resources", tag = "discovery", params(Wanted, Paging),
     security(("api_key" = ["discovery:read"])),
     responses((status = 200, body = Page<Resource>), Problems)
 )]
@@ -81,9 +75,9 @@ pub(super) async fn resources(
     State(app): State<App>,
     By(caller): By,
     Params(wanted): Params<Wanted>,
+    Params(paging): Params<Paging>,
 ) -> Answer<Answered<Page<Resource>>> {
-    let (query, paging) = wanted.parts();
-    let page = app.list_resources(&caller, query, &paging).await?;
+    let page = app.list_resources(&caller, wanted.query(), &paging.into()).await?;
     Ok(Answered(convert::page(page, resource_of)))
 }
 
@@ -114,16 +108,16 @@ pub(super) async fn resource(
 /// Shows networks, newest first, each with its subnets, and those with what is in them.
 #[utoipa::path(
     get, path = "/discovery/tree", tag = "discovery", operation_id = "resource_tree",
-    params(Wanted), security(("api_key" = ["discovery:read"])),
+    params(Wanted, Paging), security(("api_key" = ["discovery:read"])),
     responses((status = 200, body = ResourceTree), Problems)
 )]
 pub(super) async fn tree(
     State(app): State<App>,
     By(caller): By,
     Params(wanted): Params<Wanted>,
+    Params(paging): Params<Paging>,
 ) -> Answer<Answered<ResourceTree>> {
-    let (query, paging) = wanted.parts();
-    let tree = app.resource_tree(&caller, query, &paging).await?;
+    let tree = app.resource_tree(&caller, wanted.query(), &paging.into()).await?;
     Ok(Answered(ResourceTree {
         items: tree.roots.into_iter().map(node).collect(),
         next_cursor: tree.next.as_ref().map(cursor_text),
@@ -138,22 +132,10 @@ fn node(node: TreeNode) -> ResourceNode {
     }
 }
 
-/// Which resources to export, and how.
+/// What an export is to be.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Exported {
-    /// Of this account.
-    account_id: Option<i64>,
-    /// Such as `aws`.
-    provider: Option<String>,
-    /// Such as `eu-central-1`.
-    region: Option<String>,
-    /// Such as `vpc`.
-    resource_type: Option<String>,
-    /// `active` or `stale`.
-    status: Option<String>,
-    /// Part of name, id or address range.
-    q: Option<String>,
     /// `csv` or `json`; `json` unless said otherwise.
     format: Option<String>,
 }
@@ -168,7 +150,7 @@ enum Format {
 /// Exports every resource that the filter lets through, as CSV or as one JSON array.
 #[utoipa::path(
     get, path = "/discovery/export", tag = "discovery", operation_id = "export_resources",
-    params(Exported), security(("api_key" = ["discovery:read"])),
+    params(Wanted, Exported), security(("api_key" = ["discovery:read"])),
     responses(
         (status = 200, content((Vec<Resource> = "application/json"), (String = "text/csv"))),
         Problems
@@ -177,21 +159,15 @@ enum Format {
 pub(super) async fn export(
     State(app): State<App>,
     By(caller): By,
-    Params(wanted): Params<Exported>,
+    Params(wanted): Params<Wanted>,
+    Params(exported): Params<Exported>,
 ) -> Answer<impl IntoResponse> {
-    let format = match wanted.format.as_deref() {
+    let format = match exported.format.as_deref() {
         None | Some("json") => Format::Json,
         Some("csv") => Format::Csv,
         Some(_) => return Err(AppError::field("format", "must be csv or json").into()),
     };
-    let query = ResourceQuery {
-        account: wanted.account_id,
-        provider: wanted.provider,
-        region: wanted.region,
-        resource_type: wanted.resource_type,
-        status: wanted.status,
-        q: wanted.q,
-    };
+    let query = wanted.query();
     let first = app.export_resources(&caller, query.clone(), None).await?;
     let (media_type, file) = match format {
         Format::Csv => ("text/csv; charset=utf-8", "attachment; filename=\"resources.csv\""),

@@ -7,15 +7,13 @@ use argosy_wire::rest::{
     fan_outs::{CreateFanOut, FanOut},
 };
 use axum::{Json as Answered, extract::State, http::StatusCode};
-use serde::Deserialize;
-use utoipa::IntoParams;
 
 use super::{
     answer::{Answer, Problems},
     convert,
-    extract::{By, From, Id, IdempotencyKey, Json, Params},
+    extract::{By, From, Id, IdempotencyKey, Json, Paging, Params},
 };
-use crate::app::{App, paging::PageQuery};
+use crate::app::App;
 
 /// Gives an order to many agents, a few at a time.
 #[utoipa::path(
@@ -35,30 +33,18 @@ pub(super) async fn create(
     Ok((StatusCode::ACCEPTED, Answered(convert::fan_out(&progress))))
 }
 
-/// Which page of fan-outs, or of the commands of one.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Wanted {
-    /// Items at most: 1 to 500, 50 unless said otherwise.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u32>,
-    /// As given by the page before.
-    cursor: Option<String>,
-}
-
 /// Lists fan-outs, newest first.
 #[utoipa::path(
-    get, path = "/fan-outs", tag = "commands", operation_id = "list_fan_outs", params(Wanted),
+    get, path = "/fan-outs", tag = "commands", operation_id = "list_fan_outs", params(Paging),
     security(("api_key" = ["commands:read"])),
     responses((status = 200, body = Page<FanOut>), Problems)
 )]
 pub(super) async fn list(
     State(app): State<App>,
     By(caller): By,
-    Params(wanted): Params<Wanted>,
+    Params(paging): Params<Paging>,
 ) -> Answer<Answered<Page<FanOut>>> {
-    let paging = PageQuery { limit: wanted.limit, cursor: wanted.cursor };
-    let page = app.list_fan_outs(&caller, &paging).await?;
+    let page = app.list_fan_outs(&caller, &paging.into()).await?;
     Ok(Answered(convert::page(page, |progress| convert::fan_out(&progress))))
 }
 
@@ -80,17 +66,16 @@ pub(super) async fn show(
 /// Lists the commands that a fan-out gave, newest first.
 #[utoipa::path(
     get, path = "/fan-outs/{id}/commands", tag = "commands", operation_id = "list_fan_out_commands",
-    params(("id" = String, Path), Wanted), security(("api_key" = ["commands:read"])),
+    params(("id" = String, Path), Paging), security(("api_key" = ["commands:read"])),
     responses((status = 200, body = Page<Command>), Problems)
 )]
 pub(super) async fn commands(
     State(app): State<App>,
     By(caller): By,
     Id(id): Id<FanOutId>,
-    Params(wanted): Params<Wanted>,
+    Params(paging): Params<Paging>,
 ) -> Answer<Answered<Page<Command>>> {
-    let paging = PageQuery { limit: wanted.limit, cursor: wanted.cursor };
-    let page = app.list_fan_out_commands(&caller, &id, &paging).await?;
+    let page = app.list_fan_out_commands(&caller, &id, &paging.into()).await?;
     Ok(Answered(convert::page(page, |command| convert::command(&command))))
 }
 

@@ -8,9 +8,9 @@ use utoipa::IntoParams;
 use super::{
     answer::{Answer, Problems},
     convert,
-    extract::{By, Params},
+    extract::{By, Paging, Params},
 };
-use crate::app::{App, error::AppError, paging::PageQuery, security::SecurityQuery};
+use crate::app::{App, error::AppError, security::SecurityQuery};
 
 /// Which security events to list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -23,18 +23,13 @@ pub(super) struct Wanted {
     /// Seen then or later, RFC 3339.
     #[param(format = DateTime)]
     since: Option<String>,
-    /// Items at most: 1 to 500, 50 unless said otherwise.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u32>,
-    /// As given by the page before.
-    cursor: Option<String>,
 }
 
 /// Lists security events, the last seen first.
 ///
 /// Repeats of one kind about one agent from one network within an hour are one event with a count.
 #[utoipa::path(
-    get, path = "/security/events", tag = "audit", params(Wanted),
+    get, path = "/security/events", tag = "audit", params(Wanted, Paging),
     security(("api_key" = ["security:read"])),
     responses((status = 200, body = Page<SecurityEvent>), Problems)
 )]
@@ -42,6 +37,7 @@ pub(super) async fn events(
     State(app): State<App>,
     By(caller): By,
     Params(wanted): Params<Wanted>,
+    Params(paging): Params<Paging>,
 ) -> Answer<Answered<Page<SecurityEvent>>> {
     let since = wanted.since.map(|since| since.parse()).transpose();
     let query = SecurityQuery {
@@ -49,7 +45,6 @@ pub(super) async fn events(
         agent_id: wanted.agent_id,
         since: since.map_err(|error| AppError::field("since", error))?,
     };
-    let paging = PageQuery { limit: wanted.limit, cursor: wanted.cursor };
-    let page = app.list_security_events(&caller, query, &paging).await?;
+    let page = app.list_security_events(&caller, query, &paging.into()).await?;
     Ok(Answered(convert::page(page, convert::security_event)))
 }

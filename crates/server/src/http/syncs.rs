@@ -12,12 +12,11 @@ use utoipa::IntoParams;
 use super::{
     answer::{Answer, Problems},
     convert,
-    extract::{By, From, Id, OptionalJson, Params},
+    extract::{By, From, Id, OptionalJson, Paging, Params},
 };
 use crate::app::{
     App,
     discovery::{SyncQuery, SyncWanted},
-    paging::PageQuery,
     records::SyncJobRecord,
 };
 
@@ -50,16 +49,11 @@ pub(super) struct Wanted {
     agent_id: Option<String>,
     /// Such as `running`.
     status: Option<String>,
-    /// Items at most: 1 to 500, 50 unless said otherwise.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u32>,
-    /// As given by the page before.
-    cursor: Option<String>,
 }
 
 /// Lists sync jobs, newest first.
 #[utoipa::path(
-    get, path = "/discovery/sync", tag = "discovery", operation_id = "list_syncs", params(Wanted),
+    get, path = "/discovery/sync", tag = "discovery", operation_id = "list_syncs", params(Wanted, Paging),
     security(("api_key" = ["discovery:read"])),
     responses((status = 200, body = Page<SyncJob>), Problems)
 )]
@@ -67,11 +61,11 @@ pub(super) async fn list(
     State(app): State<App>,
     By(caller): By,
     Params(wanted): Params<Wanted>,
+    Params(paging): Params<Paging>,
 ) -> Answer<Answered<Page<SyncJob>>> {
-    let paging = PageQuery { limit: wanted.limit, cursor: wanted.cursor };
     let query =
         SyncQuery { account: wanted.account_id, agent: wanted.agent_id, status: wanted.status };
-    let page = app.list_syncs(&caller, &query, &paging).await?;
+    let page = app.list_syncs(&caller, &query, &paging.into()).await?;
     Ok(Answered(convert::page(page, job)))
 }
 

@@ -13,9 +13,9 @@ use utoipa::IntoParams;
 use super::{
     answer::{Answer, Problems},
     convert,
-    extract::{By, Params},
+    extract::{By, Paging, Params},
 };
-use crate::app::{App, audit::AuditQuery, error::AppError, paging::PageQuery};
+use crate::app::{App, audit::AuditQuery, error::AppError};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -100,16 +100,11 @@ pub(super) struct Wanted {
     /// From then on, RFC 3339.
     #[param(format = DateTime)]
     since: Option<String>,
-    /// Items at most: 1 to 500, 50 unless said otherwise.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u32>,
-    /// As given by the page before.
-    cursor: Option<String>,
 }
 
 /// Lists the audit log, newest first.
 #[utoipa::path(
-    get, path = "/audit", tag = "audit", params(Wanted),
+    get, path = "/audit", tag = "audit", params(Wanted, Paging),
     security(("api_key" = ["audit:read"])),
     responses((status = 200, body = Page<AuditEntry>), Problems)
 )]
@@ -117,6 +112,7 @@ pub(super) async fn audit(
     State(app): State<App>,
     By(caller): By,
     Params(wanted): Params<Wanted>,
+    Params(paging): Params<Paging>,
 ) -> Answer<Answered<Page<AuditEntry>>> {
     let since = wanted.since.map(|since| since.parse()).transpose();
     let query = AuditQuery {
@@ -125,7 +121,6 @@ pub(super) async fn audit(
         target: wanted.target,
         since: since.map_err(|error| AppError::field("since", error))?,
     };
-    let paging = PageQuery { limit: wanted.limit, cursor: wanted.cursor };
-    let page = app.list_audit(&caller, query, &paging).await?;
+    let page = app.list_audit(&caller, query, &paging.into()).await?;
     Ok(Answered(convert::page(page, convert::audit)))
 }

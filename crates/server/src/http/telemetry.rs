@@ -12,11 +12,10 @@ use utoipa::IntoParams;
 use super::{
     answer::{Answer, Problems},
     convert,
-    extract::{By, Id, Params},
+    extract::{By, Id, Paging, Params},
 };
 use crate::app::{
     App,
-    paging::PageQuery,
     records::{AgentEventRecord, BucketRecord, SeriesRecord},
     telemetry::{EventQuery, TelemetryQuery, TelemetryView},
 };
@@ -108,17 +107,12 @@ pub(super) struct WantedEvents {
     severity: Option<String>,
     /// A time, or a span before now such as `7d`.
     since: Option<String>,
-    /// Items at most: 1 to 500, 50 unless said otherwise.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u32>,
-    /// As given by the page before.
-    cursor: Option<String>,
 }
 
 /// What an agent tells of, newest first.
 #[utoipa::path(
     get, path = "/agents/{id}/events", tag = "inventory",
-    params(("id" = String, Path), WantedEvents),
+    params(("id" = String, Path), WantedEvents, Paging),
     security(("api_key" = ["inventory:read"])),
     responses((status = 200, body = Page<AgentEvent>), Problems)
 )]
@@ -127,10 +121,10 @@ pub(super) async fn agent_events(
     By(caller): By,
     Id(id): Id<AgentId>,
     Params(wanted): Params<WantedEvents>,
+    Params(paging): Params<Paging>,
 ) -> Answer<Answered<Page<AgentEvent>>> {
     let query = EventQuery { kind: wanted.kind, severity: wanted.severity, since: wanted.since };
-    let paging = PageQuery { limit: wanted.limit, cursor: wanted.cursor };
-    let page = app.list_agent_events(&caller, &id, &query, &paging).await?;
+    let page = app.list_agent_events(&caller, &id, &query, &paging.into()).await?;
     Ok(Answered(convert::page(page, event)))
 }
 

@@ -19,7 +19,6 @@ use super::{
 };
 use crate::app::{
     App,
-    paging::PageQuery,
     records::{ApprovalRecord, FleetPackageRecord, PendingRecord},
     updates::UpdatesQuery,
 };
@@ -44,23 +43,18 @@ pub(super) struct Wanted {
     agent_id: Option<String>,
     /// Of this name.
     package: Option<String>,
-    /// Items at most: 1 to 500, 50 unless said otherwise.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<u32>,
-    /// As given by the page before.
-    cursor: Option<String>,
 }
 
 impl Wanted {
-    fn parts(self) -> (UpdatesQuery, PageQuery) {
-        let Self { security, agent_id, package, limit, cursor } = self;
-        (UpdatesQuery { agent: agent_id, package, security }, PageQuery { limit, cursor })
+    fn query(self) -> UpdatesQuery {
+        let Self { security, agent_id, package } = self;
+        UpdatesQuery { agent: agent_id, package, security }
     }
 }
 
 /// Lists the packages that are pending in the fleet, security first, then by name.
 #[utoipa::path(
-    get, path = "/updates", tag = "updates", operation_id = "list_updates", params(Wanted),
+    get, path = "/updates", tag = "updates", operation_id = "list_updates", params(Wanted, Paging),
     security(("api_key" = ["updates:read"])),
     responses((status = 200, body = Page<FleetPackage>), Problems)
 )]
@@ -68,25 +62,25 @@ pub(super) async fn list(
     State(app): State<App>,
     By(caller): By,
     Params(wanted): Params<Wanted>,
+    Params(paging): Params<Paging>,
 ) -> Answer<Answered<Page<FleetPackage>>> {
-    let (query, paging) = wanted.parts();
-    let page = app.list_updates(&caller, &query, &paging).await?;
+    let page = app.list_updates(&caller, &wanted.query(), &paging.into()).await?;
     Ok(Answered(convert::page(page, fleet_package)))
 }
 
 /// Lists pending packages with their agents, by name of package, then by agent.
 #[utoipa::path(
     get, path = "/updates/agents", tag = "updates", operation_id = "list_pending_updates",
-    params(Wanted), security(("api_key" = ["updates:read"])),
+    params(Wanted, Paging), security(("api_key" = ["updates:read"])),
     responses((status = 200, body = Page<PendingPackage>), Problems)
 )]
 pub(super) async fn pending(
     State(app): State<App>,
     By(caller): By,
     Params(wanted): Params<Wanted>,
+    Params(paging): Params<Paging>,
 ) -> Answer<Answered<Page<PendingPackage>>> {
-    let (query, paging) = wanted.parts();
-    let page = app.list_pending_updates(&caller, &query, &paging).await?;
+    let page = app.list_pending_updates(&caller, &wanted.query(), &paging.into()).await?;
     Ok(Answered(convert::page(page, pending_package)))
 }
 

@@ -1,8 +1,10 @@
 //! Signed calls of AWS (Signature Version 4), tried again where AWS asks for patience.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use argosy_domain::entropy::random_bytes;
 use aws_credential_types::{
     Credentials,
     provider::{ProvideCredentials as _, SharedCredentialsProvider},
@@ -18,16 +20,17 @@ use super::{
     resources::Kind,
     xml::Node,
 };
-use crate::{deps::Deps, discovery::Failure};
+use crate::{backoff::Backoff, deps::Deps, discovery::Failure};
 
 /// An answer.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How long one answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// Attempts for one call, and the pauses between them: exponential, with full jitter.
+/// Attempts for one call.
 const ATTEMPTS: u32 = 8;
-const PAUSE_BASE: Duration = Duration::from_millis(250);
+/// The longest first pause between them, and the longest of all.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(20);
 /// Items of one page.
 const PAGE_ITEMS: u32 = 1_000;
@@ -152,7 +155,8 @@ impl Api {
         credentials: &SharedCredentialsProvider,
         call: &Call<'_>,
     ) -> Result<String, Failure> {
-        let mut attempt = 0;
+        let entropy = Arc::clone(&self.deps.entropy);
+        let (mut attempt, mut backoff) = (0, Backoff::between(entropy, PAUSE_MIN, PAUSE_MAX));
         loop {
             let opens = credentials.provide_credentials().await;
             let opens = opens.map_err(|why| no_credentials(&chain(&why)))?;
@@ -169,7 +173,6 @@ impl Api {
                 Err(failure) if attempt == ATTEMPTS => return Err(failure),
                 Err(failure) => failure.error,
             };
-            let pause = self.pause(attempt);
             tracing::debug!(
                 call = call.name,
                 region = call.region,
@@ -177,15 +180,8 @@ impl Api {
                 why = failure,
                 "AWS is asked again"
             );
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(backoff.next_delay()).await;
         }
-    }
-
-    /// Anything from nothing to twice as long as before.
-    fn pause(&self, attempt: u32) -> Duration {
-        let whole = PAUSE_MAX.min(PAUSE_BASE * 2u32.saturating_pow(attempt));
-        let [random] = random_bytes::<1>(&*self.deps.entropy);
-        whole.mul_f64(f64::from(random) / 255.0)
     }
 
     async fn attempt(

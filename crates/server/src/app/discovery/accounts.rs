@@ -5,12 +5,11 @@
 
 use argosy_domain::{
     access::{Caller, Decision, Permission, Target, decide},
-    account::Account,
     audit::AuditAction,
     id::AccountId,
     text,
 };
-use argosy_store::Tx;
+use argosy_store::{StoreError, Tx};
 use argosy_wire::problem::Code;
 use serde_json::json;
 
@@ -63,22 +62,15 @@ impl App {
     ) -> AppResult<AccountId> {
         let field = |error| AppError::field("accounts.aws_account_id", error);
         let external_id = text::name(external_id).map_err(field)?;
-        let accounts = tx.accounts().list(deliverer.org).await?;
-        let of = |account: &&Account| {
-            account.external_id.as_deref() == Some(&external_id)
-                && account.provider.as_deref() == Some(provider)
-        };
-        let known = accounts.iter().find(of);
+        let known = tx.accounts().of_provider(deliverer.org, provider, &external_id).await?;
         let Some(own) = deliverer.account else {
             return match known {
                 Some(account) => Ok(account.id),
                 None => self.make_member(tx, deliverer, (provider, &external_id), None).await,
             };
         };
-        let organises = |account: &Account| {
-            account.id == own && account.provider.as_deref() == Some(ORGANISATION)
-        };
-        if !accounts.iter().any(organises) {
+        let organiser = tx.accounts().get(deliverer.org, own).await?;
+        if organiser.is_none_or(|own| own.provider.as_deref() != Some(ORGANISATION)) {
             let why = format!("this agent's account is not of the provider {ORGANISATION}");
             return Err(AppError::because(Code::Forbidden, why));
         }
@@ -113,12 +105,13 @@ impl App {
         }
         let name = text::name(&format!("{provider}:{external_id}"))
             .map_err(|error| AppError::field("accounts.provider", error))?;
-        let (accounts, now) = (tx.accounts().list(org).await?, self.now());
-        if accounts.iter().any(|account| account.name == name) {
-            return Err(AppError::wrong_state(format!("there is another account {name}")));
-        }
-        let made =
-            tx.accounts().create(org, &name, Some(provider), Some(external_id), &[], now).await?;
+        let (given, now) = ((Some(provider), Some(external_id)), self.now());
+        let made = match tx.accounts().create(org, &name, given.0, given.1, &[], now).await {
+            Err(StoreError::Conflict { what: "account_name" }) => {
+                return Err(AppError::wrong_state(format!("there is another account {name}")));
+            }
+            made => made?,
+        };
         if let Some(by) = organised_by {
             tx.accounts().organise(org, made.id, by).await?;
         }

@@ -148,9 +148,5 @@ pub(super) fn digest(parts: &[Checked]) -> String {
         // Strings and numbers only: this cannot fail.
         let _ = serde_json::to_writer(&mut said, &(part.account, resources, &part.outcomes));
     }
-    hex_of(Sha256::of(&said))
-}
-
-fn hex_of(digest: Sha256) -> String {
-    digest.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::of(&said).hex()
 }

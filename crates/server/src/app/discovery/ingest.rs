@@ -162,24 +162,16 @@ impl App {
             (Some(account), _) | (None, Some(account)) => account,
             (None, None) => self.first_account(org).await?,
         };
+        let actor = deliverer.caller.actor();
+        let source = if deliverer.agent.is_some() { UNASKED } else { SyncSource::Api };
+        let asked = SyncJob::asked(id, (org.clone(), account), (source, actor.clone()), now);
         let job = SyncJob {
-            id,
-            org: org.clone(),
-            account,
             agent: deliverer.agent.clone(),
             status: SyncStatus::Running,
-            source: if deliverer.agent.is_some() { UNASKED } else { SyncSource::Api },
-            asked_by: deliverer.caller.actor(),
-            taken_by: Some(deliverer.caller.actor()),
-            created_at: now,
+            taken_by: Some(actor),
             begun_at: Some(now),
             heard_at: Some(now),
-            finished_at: None,
-            chunks: 0,
-            counts: UpsertCounts::default(),
-            stale: 0,
-            outcomes: Vec::new(),
-            error: None,
+            ..asked
         };
         tx.sync_jobs().insert(&job).await?;
         Ok(job)
@@ -197,9 +189,7 @@ impl App {
             return Ok(());
         };
         if other.id != *id {
-            other.status = SyncStatus::Failed;
-            other.error = Some("the agent began another run".to_owned());
-            other.finished_at = Some(self.now());
+            other.fail("the agent began another run", self.now());
             tx.sync_jobs().save(&other).await?;
         }
         Ok(())

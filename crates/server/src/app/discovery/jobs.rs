@@ -9,9 +9,7 @@ use argosy_domain::{
     id::{AccountId, AgentId, OrgId, SyncJobId},
     limits::{PAGE_ITEMS_MAX, SYNC_AGENTS_MAX},
 };
-use argosy_store::{
-    AgentFilter, Page, PageRequest, StoreError, SyncFilter, SyncJob, Tx, UpsertCounts,
-};
+use argosy_store::{AgentFilter, Page, PageRequest, StoreError, SyncFilter, SyncJob, Tx};
 use argosy_wire::problem::Code;
 use serde_json::json;
 
@@ -165,25 +163,9 @@ impl App {
         {
             return Ok(open);
         }
-        let job = SyncJob {
-            id: self.ids().fresh(),
-            org: org.clone(),
-            account,
-            agent: agent.cloned(),
-            status: SyncStatus::Pending,
-            source,
-            asked_by: caller.actor(),
-            taken_by: None,
-            created_at: self.now(),
-            begun_at: None,
-            heard_at: None,
-            finished_at: None,
-            chunks: 0,
-            counts: UpsertCounts::default(),
-            stale: 0,
-            outcomes: Vec::new(),
-            error: None,
-        };
+        let of = (org.clone(), account);
+        let asked = SyncJob::asked(self.ids().fresh(), of, (source, caller.actor()), self.now());
+        let job = SyncJob { agent: agent.cloned(), ..asked };
         tx.sync_jobs().insert(&job).await?;
         Ok(job)
     }

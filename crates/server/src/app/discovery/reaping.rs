@@ -28,9 +28,7 @@ impl App {
                     | SyncStatus::Partial
                     | SyncStatus::Failed => "the agent did not go on with it",
                 };
-                job.error = Some(why.to_owned());
-                job.status = SyncStatus::Failed;
-                job.finished_at = Some(now);
+                job.fail(why, now);
                 tx.sync_jobs().save(&job).await?;
             }
             tx.commit().await?;
