@@ -6,7 +6,8 @@
 
 use argosy_domain::{
     agent::AgentStatus,
-    id::{AgentId, CommandId, OrgId},
+    discovery::SyncStatus,
+    id::{AccountId, AgentId, CommandId, OrgId, SyncJobId},
     time::Timestamp,
 };
 
@@ -47,6 +48,34 @@ pub struct AgentNow {
     pub last_seen: Option<Timestamp>,
     /// Whether a stream of it is open.
     pub connected: bool,
+}
+
+/// A run of discovery as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncNow {
+    /// Its job.
+    pub id: SyncJobId,
+    /// The account that it is about.
+    pub account: AccountId,
+    /// The agent that carries it out, where there is one.
+    pub agent: Option<AgentId>,
+    /// How far it is.
+    pub status: SyncStatus,
+    /// Chunks that arrived.
+    pub chunks: u32,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+fn sync_now(row: &Row) -> Result<SyncNow, StoreError> {
+    Ok(SyncNow {
+        id: row.get("id")?,
+        account: row.get("account_id")?,
+        agent: row.optional("agent_id")?,
+        status: row.parsed("status", SyncStatus::parse)?,
+        chunks: row.get("chunks")?,
+        at: row.get("at")?,
+    })
 }
 
 fn command_now(row: &Row) -> Result<CommandNow, StoreError> {
@@ -103,6 +132,26 @@ impl<A> Feed<'_, A> {
             ORDER BY a.status_at, a.id LIMIT $3";
         let query = self.conn.query("agents", sql).bind(org).bind(since).bind(limit);
         query.fetch_all().await?.iter().map(agent_now).collect()
+    }
+
+    /// Runs of discovery of which something was heard at `since` or later, the oldest news first, at
+    /// most `limit`.
+    pub async fn syncs(
+        &mut self,
+        org: &OrgId,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SyncNow>, StoreError> {
+        let sql = "SELECT * FROM (
+                SELECT id, account_id, agent_id, status, chunks, finished_at AS at FROM sync_jobs
+                WHERE org_id = $1 AND finished_at >= $2
+                UNION ALL
+                SELECT id, account_id, agent_id, status, chunks,
+                    COALESCE(heard_at, begun_at, created_at) AS at FROM sync_jobs
+                WHERE org_id = $1 AND status IN ('pending', 'running')
+            ) AS changed WHERE at >= $2 ORDER BY at, id LIMIT $3";
+        let query = self.conn.query("sync_jobs", sql).bind(org).bind(since).bind(limit);
+        query.fetch_all().await?.iter().map(sync_now).collect()
     }
 
     /// Agents whose status began at `since` or later, the oldest change first, at most `limit`.

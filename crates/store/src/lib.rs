@@ -69,7 +69,7 @@ pub use counters::{CountersSnapshot, GROUP_BOUNDS, Load, OpCount};
 pub use error::{CONFLICTS, Cause, StoreError};
 pub use examine::Examination;
 pub use fan_outs::{FanOutPlace, FanOutPlaces, FanOutTarget, FanOuts};
-pub use feed::{AgentNow, CommandNow, Feed};
+pub use feed::{AgentNow, CommandNow, Feed, SyncNow};
 pub use handle::{Handle, ReadOnly, ReadWrite, Reader, Tx};
 pub use handshakes::{Continuation, Handshakes};
 pub use idempotency::{AskedWrite, Claim, Claimed, IdempotentWrites, Keeping, within};

@@ -38,6 +38,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(8, "0008_commands.sql", "withdrawn commands, journals, fan-outs"),
     step!(9, "0009_packages.sql", "pending packages and their approvals"),
     step!(10, "0010_discovery.sql", "sync jobs in chunks, history of resources"),
+    step!(11, "0011_sync_lists.sql", "runs of discovery by agent, by account and by end"),
 ];
 
 /// A migration and whether the database has it.

@@ -249,6 +249,28 @@ impl<A> SyncJobs<'_, A> {
         row.as_ref().map(sync_job).transpose()
     }
 
+    /// Of each of these agents the run that has not ended, and the newest one that has.
+    pub async fn of_agents(
+        &mut self,
+        org: &OrgId,
+        agents: &[&AgentId],
+    ) -> Result<Vec<SyncJob>, StoreError> {
+        let named = self.conn.dialect().texts_of_json("$2", "n");
+        let select = Select::dynamic([
+            select!("WHERE org_id = $1 AND id IN (SELECT "),
+            "(SELECT j.id FROM sync_jobs AS j WHERE j.org_id = $1 AND j.agent_id = n.value
+                AND j.finished_at IS NOT NULL ORDER BY j.created_at DESC, j.id DESC LIMIT 1) FROM ",
+            &named,
+            " UNION ALL SELECT j.id FROM ",
+            &named,
+            " JOIN sync_jobs AS j ON j.org_id = $1 AND j.agent_id = n.value
+                AND j.status IN ('pending', 'running')) ORDER BY created_at DESC, id DESC",
+        ]);
+        let agents = serde_json::Value::from_iter(agents.iter().map(|id| id.as_str()));
+        let query = self.conn.select(TABLE, select).bind(org).bind(agents.to_string());
+        query.fetch_all().await?.iter().map(sync_job).collect()
+    }
+
     /// A chunk of a job, if it has arrived.
     pub async fn chunk(
         &mut self,

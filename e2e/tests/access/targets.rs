@@ -51,8 +51,8 @@ impl Noun {
     /// What the `{id}` of a path names.
     pub(crate) fn of(template: &str) -> Option<Self> {
         let owner = template.split("/{id}").next().filter(|owner| *owner != template)?;
-        let owner = owner.trim_start_matches("/api/v1").trim_start_matches("/discovery");
-        Some(match owner.trim_start_matches("/console") {
+        let owner = owner.trim_start_matches("/api/v1").trim_start_matches("/console");
+        Some(match owner.trim_start_matches("/discovery") {
             "/accounts" => Self::Account,
             "/agents" => Self::Agent,
             "/auth/keys" | "/keys" => Self::Key,

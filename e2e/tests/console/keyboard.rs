@@ -173,6 +173,16 @@ async fn an_organisation(place: Place) {
     browser.close().await;
 }
 
+async fn a_run_of_discovery(place: Place) {
+    let (world, browser) = ready(&place).await;
+    browser.go(&format!("{}/console/discovery", world.server.url)).await;
+    enter(&browser, "a[href='/console/discovery/sync/new']").await;
+    browser.reads("Clouds are only read.").await;
+    enter(&browser, "main form button.primary").await;
+    browser.reads("It waits for any agent of the account.").await;
+    browser.close().await;
+}
+
 macro_rules! by_keys_alone {
     ($($name:ident $scenario:ident;)*) => {
         $(
@@ -190,4 +200,5 @@ by_keys_alone! {
     keys_alone_approve_and_try_packages packages;
     keys_alone_make_rename_and_delete_an_account an_account;
     keys_alone_make_and_disable_an_organisation an_organisation;
+    keys_alone_ask_for_a_run_of_discovery a_run_of_discovery;
 }

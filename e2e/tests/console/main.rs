@@ -1,6 +1,7 @@
 //! The console: its pages as a browser asks for them, and in a real browser.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod discovery;
 mod entry;
 mod fleet;
 mod forms;

@@ -7,7 +7,7 @@ use argosy_e2e::{
 };
 use serde_json::json;
 
-use crate::world::World;
+use crate::{discovery::clouds, world::World};
 
 /// The addresses that a page leads to on this server, without their anchors.
 fn links(page: &str) -> Vec<String> {
@@ -62,6 +62,7 @@ async fn walk(world: &World, user: &TestUser) -> BTreeSet<String> {
 
 async fn every_link_of_every_page_leads_somewhere(place: Place) {
     let world = World::start(&place).await;
+    let [vpc, job] = clouds(&world.server, 2, 2).await;
     let of_admin = walk(&world, &world.admin).await;
     for expected in [
         "/console/agents",
@@ -73,11 +74,17 @@ async fn every_link_of_every_page_leads_somewhere(place: Place) {
         &world.path(&world.pending, "/approve"),
         &world.path(&world.agent, "/revoke"),
         &format!("/console/commands/{}", world.command),
+        &format!("/console/discovery/resources/{vpc}"),
+        &format!("/console/discovery/sync/{job}"),
+        "/console/discovery?view=tree",
+        "/console/discovery/agents",
     ] {
         assert!(of_admin.contains(expected), "{expected} is not reached: {of_admin:#?}");
     }
     let of_viewer = walk(&world, &world.viewer).await;
-    for hidden in ["/console/enrol", "/console/keys", "/console/tokens"] {
+    for hidden in
+        ["/console/enrol", "/console/keys", "/console/tokens", "/console/discovery/sync/new"]
+    {
         assert!(!of_viewer.contains(hidden), "{hidden} is offered to a viewer");
     }
     assert!(!of_viewer.iter().any(|path| path.ends_with("/revoke") || path.ends_with("/approve")));
@@ -172,6 +179,13 @@ async fn names_are_text_on_every_page(place: Place) {
     let token = world.server.token(json!({ "name": nasty })).await;
     agent.register(&world.server, &token).await.expect(201);
     let search = "/console/agents?q=%3Cscript%3E%22%3E";
+    let seen = json!({ "resources": [{ "provider": "aws", "region": nasty, "resource_type": "vpc",
+        "resource_id": nasty, "name": nasty, "cidr": nasty, "metadata": { "tags": { nasty: nasty } } }] });
+    let key = &world.server.admin_key;
+    world.server.client.post("/api/v1/discovery/ingest", key, &seen).await.expect(200);
+    let listed = world.server.client.get("/api/v1/discovery/resources", key).await.expect(200);
+    let resource =
+        format!("/console/discovery/resources/{}", listed["items"][0]["id"].as_str().unwrap());
     for path in [
         "/console",
         "/console/agents",
@@ -179,6 +193,10 @@ async fn names_are_text_on_every_page(place: Place) {
         "/console/approvals",
         "/console/tokens",
         "/console/audit",
+        "/console/discovery?q=%3Cscript%3E%22%3E",
+        "/console/discovery?view=tree",
+        "/console/discovery/sync",
+        &resource,
         &world.path(&agent, ""),
         &world.path(&agent, "/approve"),
         &world.path(&agent, "/reject"),

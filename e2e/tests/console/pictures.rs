@@ -16,7 +16,7 @@ use argosy_e2e::{
 };
 use serde_json::json;
 
-use crate::fleet::settle;
+use crate::{discovery::clouds, fleet::settle};
 
 /// What the pictures in the documentation are of: name, path, width, dark.
 const IN_DOCS: [(&str, &str, u32, bool); 6] = [
@@ -28,7 +28,7 @@ const IN_DOCS: [(&str, &str, u32, bool); 6] = [
     ("enrol", "/console/enrol", 1280, true),
 ];
 
-const PATHS: [&str; 38] = [
+const PATHS: [&str; 48] = [
     "/console",
     "/console/agents",
     "/console/agents?q=nobody",
@@ -49,6 +49,16 @@ const PATHS: [&str; 38] = [
     "/console/packages/approve",
     "/console/packages/approvals",
     "/console/packages/install",
+    "/console/discovery",
+    "/console/discovery?view=tree",
+    "/console/discovery?view=hints",
+    "/console/discovery?q=nothing&status=stale",
+    "/console/discovery/resources/{vpc}",
+    "/console/discovery/sync",
+    "/console/discovery/sync/{sync}",
+    "/console/discovery/sync/new",
+    "/console/discovery/agents",
+    "/console/discovery/sync/new?agent={collector}",
     "/console/enrol",
     "/console/tokens",
     "/console/accounts",
@@ -73,6 +83,8 @@ struct Camera {
     browser: Browser,
     known: AgentId,
     order: String,
+    /// A network, and a run that failed in part.
+    seen: [String; 2],
     folder: PathBuf,
 }
 
@@ -99,6 +111,11 @@ impl Camera {
             0 => "nobody".to_owned(),
             _ => Self::order(&server).await,
         };
+        let seen = match agents {
+            0 => ["nobody".to_owned(), "nobody".to_owned()],
+            1..1_000 => clouds(&server, 4, 6).await,
+            _ => clouds(&server, 60, 40).await,
+        };
         let ada = TestUser::make(&server, "ada", "admin").await;
         let browser = Browser::start().await;
         browser.window(1280, 800, false).await;
@@ -107,7 +124,7 @@ impl Camera {
         browser.fill("#password", &ada.password).await;
         browser.click("main button").await;
         browser.wait("the overview", "location.pathname === '/console'").await;
-        Self { server, browser, known, order, folder: root().join("target/screenshots") }
+        Self { server, browser, known, order, seen, folder: root().join("target/screenshots") }
     }
 
     /// A command to many, under way.
@@ -132,6 +149,8 @@ impl Camera {
     async fn path(&self, template: &str) -> String {
         let known = template.replace("{id}", self.known.as_str()).replace("{order}", &self.order);
         let known = known.replace("{command}", &self.command().await);
+        let known = known.replace("{vpc}", &self.seen[0]).replace("{sync}", &self.seen[1]);
+        let known = known.replace("{collector}", &self.agent_in("approved").await);
         let pending = known.replace("{pending}", &self.agent_in("pending").await);
         pending.replace("{cloned}", &self.agent_in("quarantined").await)
     }
@@ -154,8 +173,10 @@ impl Camera {
     }
 
     async fn take_all(&self, fleet: &str, looks: &[(u32, bool)]) {
+        // Of some pages only, where somebody is at work on them.
+        let part = std::env::var("ARGOSY_PICTURES").unwrap_or_default();
         for look in looks {
-            for template in PATHS {
+            for template in PATHS.into_iter().filter(|path| path.contains(&part)) {
                 let name: String =
                     template.replace("/console", "").replace(['/', '?', '{', '}'], "-");
                 let shade = if look.1 { "dark" } else { "light" };
@@ -178,7 +199,8 @@ async fn pictures_of_every_page() {
         let camera = Camera::ready(&place, 38).await;
         let looks = [(1024, false), (1024, true), (390, false), (390, true), (1600, false)];
         camera.take_all("small", &looks).await;
-        for (name, template, width, dark) in IN_DOCS {
+        let whole = std::env::var_os("ARGOSY_PICTURES").is_none();
+        for (name, template, width, dark) in IN_DOCS.into_iter().filter(|_| whole) {
             let file = root().join(format!("docs/images/console-{name}.png"));
             camera.take(template, (width, dark), (900, file)).await;
         }
@@ -200,8 +222,17 @@ async fn pictures_of_every_page() {
 async fn pages_stay_quick(place: Place) {
     let server = TestServer::start(&place).await;
     settle(&server, 10_000).await;
+    clouds(&server, 20, 10).await;
     let ada = TestUser::make(&server, "ada", "admin").await;
-    for path in ["/console", "/console/agents", "/console/approvals", "/console/agents?q=web-19"] {
+    for path in [
+        "/console",
+        "/console/agents",
+        "/console/approvals",
+        "/console/agents?q=web-19",
+        "/console/discovery",
+        "/console/discovery?view=tree",
+        "/console/discovery/agents",
+    ] {
         let (mut page, mut elapsed) = (ada.page(&server, path).await, Duration::MAX);
         for _ in 0..5 {
             let asked = Instant::now();

@@ -8,7 +8,7 @@ use argosy_e2e::{
 };
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::{discovery::clouds, world::World};
 
 /// What axe-core does not look at: one heading of the first order, no scrolling sideways
 /// (1.4.10), targets of 24 pixels unless they stand in a line of text (2.5.8), a name for each
@@ -118,9 +118,21 @@ async fn nothing_is_out_of_reach(place: Place) {
     wrong.extend(look(&browser, &axe).await);
     sign_in(&world, &browser).await;
     let order = order(&world).await;
+    let [vpc, job] = clouds(&world.server, 2, 2).await;
+    let seen = [
+        format!("/console/discovery/resources/{vpc}"),
+        format!("/console/discovery/sync/{job}"),
+        "/console/discovery".to_owned(),
+        "/console/discovery?view=tree".to_owned(),
+        "/console/discovery?view=hints".to_owned(),
+        "/console/discovery?q=nothing".to_owned(),
+        "/console/discovery/sync".to_owned(),
+        "/console/discovery/sync/new".to_owned(),
+        "/console/discovery/agents".to_owned(),
+    ];
     for (width, dark) in [(1024, false), (390, true)] {
         browser.window(width, 844, dark).await;
-        for path in paths(&world).iter().chain(&order) {
+        for path in paths(&world).iter().chain(&order).chain(&seen) {
             browser.go(&format!("{}{path}", world.server.url)).await;
             let found = look(&browser, &axe).await;
             wrong.extend(found.iter().map(|what| format!("{path} at {width}: {what}")));

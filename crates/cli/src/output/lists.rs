@@ -180,7 +180,7 @@ pub fn accounts(view: &View, accounts: &[Account]) -> String {
     if accounts.is_empty() {
         return "No accounts that you may see.".into();
     }
-    let headings = ["ID", "NAME", "PROVIDER", "EXTERNAL ID", "REGIONS", "CREATED"];
+    let headings = ["ID", "NAME", "PROVIDER", "EXTERNAL ID", "REGIONS", "CREATED", "LAST SYNC"];
     let mut sheet = Sheet::new(view, &headings).right(&[0]);
     for account in accounts {
         let regions = account.regions.join(", ");
@@ -191,6 +191,7 @@ pub fn accounts(view: &View, accounts: &[Account]) -> String {
             maybe(account.external_id.as_deref()),
             plain(if regions.is_empty() { "-".into() } else { regions }),
             plain(age_of(Some(&account.created_at), view.now)),
+            plain(age_of(account.last_sync_at.as_deref(), view.now)),
         ]);
     }
     sheet.finish()

@@ -25,6 +25,7 @@ struct Row {
     external: String,
     regions: String,
     made: When,
+    synced: When,
 }
 
 #[derive(Template)]
@@ -38,6 +39,7 @@ struct AccountsPage {
 /// The list.
 pub(super) async fn list(visit: Visit) -> Shown {
     let accounts = visit.app.list_accounts(&visit.caller).await?;
+    let syncs = visit.app.last_syncs(&visit.caller).await?;
     let row = |account: Account| Row {
         id: account.id.0,
         name: account.name,
@@ -45,6 +47,7 @@ pub(super) async fn list(visit: Visit) -> Shown {
         external: account.external_id.unwrap_or_default(),
         regions: account.regions.join(", "),
         made: when(account.created_at, visit.app.now()),
+        synced: when(syncs.get(&account.id).copied(), visit.app.now()),
     };
     page(&AccountsPage {
         frame: visit.frame("Accounts", "accounts").await,
@@ -57,6 +60,7 @@ pub(super) async fn list(visit: Visit) -> Shown {
 struct Known {
     id: AccountId,
     made: When,
+    synced: When,
     agents: String,
     may_delete: bool,
 }
@@ -147,9 +151,11 @@ async fn account_page(
         true => visit.app.count_agents(&visit.caller, &of_account).await?,
         false => 0,
     };
+    let syncs = visit.app.last_syncs(&visit.caller).await?;
     let known = Known {
         id,
         made: when(account.created_at, visit.app.now()),
+        synced: when(syncs.get(&id).copied(), visit.app.now()),
         agents: show::several(agents, "agent", "agents"),
         may_delete: visit.may(Permission::AccountsDelete),
     };

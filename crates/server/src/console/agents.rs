@@ -65,7 +65,8 @@ struct AgentsPage {
     kept: Vec<(&'static str, String)>,
 }
 
-fn account_name(accounts: &[(String, String)], id: &str) -> String {
+/// The name of an account; its number where that is not known.
+pub(super) fn account_name(accounts: &[(String, String)], id: &str) -> String {
     let known = accounts.iter().find(|(known, _)| known == id);
     known.map_or_else(|| id.to_owned(), |(_, name)| name.clone())
 }
@@ -110,6 +111,7 @@ pub(super) fn wanted(query: &Fields) -> AgentQuery {
         connected: query.given("connected").map(|text| text == "yes"),
         under_review: query.has("review"),
         token: None,
+        discovers: false,
     }
 }
 

@@ -65,6 +65,19 @@ pub(super) fn link<'a>(
     if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
+/// The same list under other filters: the names that it knows as the query has them, but for those in
+/// `other`, which may also add one.
+pub(super) fn relink<'a>(
+    path: &str,
+    names: &[&'a str],
+    query: &'a Fields,
+    other: &[(&'a str, Option<&'a str>)],
+) -> String {
+    let kept = names.iter().filter(|name| !other.iter().any(|(known, _)| known == *name));
+    let kept = kept.map(|name| (*name, query.given(name)));
+    link(path, kept.chain(other.iter().copied()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +89,16 @@ mod tests {
         assert_eq!((fields.given("label"), fields.given("none")), (None, None));
         assert_eq!(fields.all("id").collect::<Vec<_>>(), ["1", "2"]);
         assert!(fields.has("all") && !fields.has("none"));
+    }
+
+    #[test]
+    fn a_list_is_linked_under_other_filters() {
+        let query = Fields::parse(b"q=a&region=eu&cursor=xyz&odd=1");
+        let names = ["q", "region"];
+        assert_eq!(relink("/l", &names, &query, &[]), "/l?q=a&region=eu");
+        assert_eq!(relink("/l", &names, &query, &[("q", None)]), "/l?region=eu");
+        let onward = [("cursor", Some("n"))];
+        assert_eq!(relink("/l", &names, &query, &onward), "/l?q=a&region=eu&cursor=n");
     }
 
     #[test]

@@ -104,6 +104,7 @@ const NAV: [(&str, &[NavEntry]); 4] = [
             ("approvals", "Approvals", "/console/approvals", Some(Permission::AgentsRead)),
             ("commands", "Commands", "/console/commands", Some(Permission::CommandsRead)),
             ("packages", "Packages", "/console/packages", Some(Permission::UpdatesRead)),
+            ("discovery", "Discovery", "/console/discovery", Some(Permission::DiscoveryRead)),
         ],
     ),
     (

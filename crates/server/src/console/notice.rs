@@ -25,6 +25,7 @@ const NOTICES: &[(&str, &str)] = &[
     ("account-deleted", "Deleted. The audit log stays."),
     ("packages-approved", "Approved. Nothing is installed yet: try it, then install it."),
     ("packages-taken-back", "Taken back. What hosts were already told to install goes on."),
+    ("sync-asked", "Asked for. Agents with keys begin at once, others with their next heartbeat."),
     ("ended", "The session has ended."),
 ];
 

@@ -1,6 +1,6 @@
 //! Accounts of an organisation.
 
-use argosy_domain::id::AccountId;
+use argosy_domain::{account::Account as DomainAccount, id::AccountId};
 use argosy_wire::rest::{
     Page,
     accounts::{Account, CreateAccount, UpdateAccount},
@@ -33,7 +33,12 @@ pub(super) async fn list(
     By(caller): By,
 ) -> Answer<Answered<Page<Account>>> {
     let accounts = app.list_accounts(&caller).await?;
-    let items = accounts.into_iter().map(convert::account).collect();
+    let syncs = app.last_syncs(&caller).await?;
+    let account = |account: DomainAccount| {
+        let last_sync = syncs.get(&account.id).copied();
+        convert::account(account, last_sync)
+    };
+    let items = accounts.into_iter().map(account).collect();
     Ok(Answered(Page { items, next_cursor: None }))
 }
 
@@ -50,7 +55,7 @@ pub(super) async fn create(
     Json(request): Json<CreateAccount>,
 ) -> Answer<(StatusCode, Answered<Account>)> {
     let account = app.create_account(&caller, &origin, &request).await?;
-    Ok((StatusCode::CREATED, Answered(convert::account(account))))
+    Ok((StatusCode::CREATED, Answered(convert::account(account, None))))
 }
 
 /// Shows an account.
@@ -64,7 +69,9 @@ pub(super) async fn show(
     By(caller): By,
     Id(id): Id<String>,
 ) -> Answer<Answered<Account>> {
-    Ok(Answered(convert::account(app.show_account(&caller, number(&id)?).await?)))
+    let account = app.show_account(&caller, number(&id)?).await?;
+    let last_sync = app.last_syncs(&caller).await?.remove(&account.id);
+    Ok(Answered(convert::account(account, last_sync)))
 }
 
 /// Changes an account.
@@ -82,7 +89,8 @@ pub(super) async fn update(
     Json(request): Json<UpdateAccount>,
 ) -> Answer<Answered<Account>> {
     let account = app.update_account(&caller, &origin, number(&id)?, &request).await?;
-    Ok(Answered(convert::account(account)))
+    let last_sync = app.last_syncs(&caller).await.unwrap_or_default().remove(&account.id);
+    Ok(Answered(convert::account(account, last_sync)))
 }
 
 /// Deletes an account that nothing belongs to.

@@ -253,7 +253,7 @@ pub(super) fn receipt(receipted: &Receipted) -> Receipt {
     }
 }
 
-pub(super) fn account(account: Account) -> WireAccount {
+pub(super) fn account(account: Account, last_sync: Option<Timestamp>) -> WireAccount {
     WireAccount {
         id: account.id.0,
         name: account.name,
@@ -261,6 +261,7 @@ pub(super) fn account(account: Account) -> WireAccount {
         external_id: account.external_id,
         regions: account.regions,
         created_at: text(account.created_at),
+        last_sync_at: last_sync.map(text),
     }
 }
 

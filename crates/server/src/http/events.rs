@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use argosy_wire::rest::events::{AgentEvent, CommandEvent};
+use argosy_wire::rest::events::{AgentEvent, CommandEvent, SyncEvent};
 use axum::{
     extract::State,
     http::{HeaderMap, header},
@@ -37,14 +37,15 @@ const READER_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
-    /// Kinds with commas between them: `agent`, `command`, `security`. All, where none is named.
+    /// Kinds with commas between them: `agent`, `command`, `security`, `sync`. All, where none is
+    /// named.
     kinds: Option<String>,
 }
 
 /// Tells what changes, as it changes.
 ///
-/// Server-sent events `agent`, `command` and `security`, each with JSON as data, and of each what the
-/// caller's scopes let it read. With `Last-Event-ID` it goes on where an earlier connection ended, up
+/// Server-sent events `agent`, `command`, `security` and `sync`, each with JSON as data, and of each what
+/// the caller's scopes let it read. With `Last-Event-ID` it goes on where an earlier connection ended, up
 /// to an hour back; an event `reset` says that something may be missing: read the lists anew. An event
 /// may come twice. The stream ends when its credential does.
 #[utoipa::path(
@@ -118,6 +119,14 @@ fn data_of(item: &FeedItem) -> serde_json::Result<String> {
             agent_id: command.agent.to_string(),
             kind: command.kind.clone(),
             state: command.state.clone(),
+        }),
+        FeedEvent::Sync(sync) => text(&SyncEvent {
+            at,
+            sync_job_id: sync.id.to_string(),
+            account_id: sync.account.0,
+            agent_id: sync.agent.as_ref().map(ToString::to_string),
+            status: sync.status.as_str().to_owned(),
+            chunks: sync.chunks,
         }),
         FeedEvent::Security(event) => text(&convert::security_event(event.clone())),
     }

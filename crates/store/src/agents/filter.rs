@@ -37,6 +37,8 @@ pub struct AgentFilter {
     pub under_review: bool,
     /// Only those that used this enrolment token.
     pub token: Option<TokenId>,
+    /// Only those that have a run of discovery, whatever became of it.
+    pub discovers: bool,
 }
 
 impl AgentFilter {
@@ -75,6 +77,12 @@ impl AgentFilter {
             .and_if("COALESCE(p.connected, FALSE) = ?", self.connected);
         if self.under_review {
             select = select.and("a.review IS NOT NULL AND a.status <> ?", "revoked");
+        }
+        if self.discovers {
+            select = select.ending(
+                " AND EXISTS (SELECT 1 FROM sync_jobs AS j WHERE j.org_id = a.org_id \
+                 AND j.agent_id = a.id)",
+            );
         }
         for (key, value) in &self.labels {
             let pair = [(key.clone(), value.as_str().into())];

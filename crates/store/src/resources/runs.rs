@@ -1,8 +1,10 @@
 //! The end of a run: what it read whole and did not deliver is stale, and nothing else.
 
+use std::collections::HashMap;
+
 use argosy_domain::{
     discovery::RegionOutcome,
-    id::{OrgId, SyncJobId},
+    id::{AccountId, OrgId, SyncJobId},
     time::Timestamp,
 };
 use serde_json::json;
@@ -38,6 +40,19 @@ fn places(outcomes: &[RegionOutcome]) -> String {
         })
     };
     read.map(place).collect::<serde_json::Value>().to_string()
+}
+
+impl<A> Resources<'_, A> {
+    /// When something of each account was last read whole; accounts of which nothing was are not there.
+    pub async fn last_reads(
+        &mut self,
+        org: &OrgId,
+    ) -> Result<HashMap<AccountId, Timestamp>, StoreError> {
+        let sql = "SELECT account_id, MAX(seen_at) AS seen_at FROM sync_regions WHERE org_id = $1
+            GROUP BY account_id";
+        let rows = self.conn.query("sync_regions", sql).bind(org).fetch_all().await?;
+        rows.iter().map(|row| Ok((row.get("account_id")?, row.get("seen_at")?))).collect()
+    }
 }
 
 impl Resources<'_, ReadWrite> {

@@ -26,7 +26,7 @@ conformance!(
     jobs_are_given_dropped_and_forgotten,
 );
 
-fn job(name: &str, second: i64) -> SyncJob {
+pub(crate) fn job(name: &str, second: i64) -> SyncJob {
     SyncJob {
         id: id(name),
         org: org(),
@@ -48,7 +48,7 @@ fn job(name: &str, second: i64) -> SyncJob {
     }
 }
 
-fn vpc(name: &str, region: &str) -> Resource {
+pub(crate) fn vpc(name: &str, region: &str) -> Resource {
     Resource {
         provider: "aws".into(),
         region: region.into(),
@@ -61,7 +61,7 @@ fn vpc(name: &str, region: &str) -> Resource {
     }
 }
 
-fn read(regions: &[&str]) -> Vec<RegionOutcome> {
+pub(crate) fn read(regions: &[&str]) -> Vec<RegionOutcome> {
     let outcome = |region: &&str| RegionOutcome {
         account: AccountId::DEFAULT,
         provider: "aws".into(),
@@ -72,7 +72,7 @@ fn read(regions: &[&str]) -> Vec<RegionOutcome> {
 }
 
 /// Takes a chunk of a job in, which begins with its first one.
-async fn deliver(
+pub(crate) async fn deliver(
     db: &Db,
     name: &str,
     number: u32,
@@ -95,7 +95,7 @@ async fn deliver(
 }
 
 /// Ends a job; answers how many resources are stale by it.
-async fn end(db: &Db, name: &str, outcomes: &[RegionOutcome], second: i64) -> u64 {
+pub(crate) async fn end(db: &Db, name: &str, outcomes: &[RegionOutcome], second: i64) -> u64 {
     db.write(async |tx| {
         let mut job = tx.sync_jobs().hold(&org(), &id(name)).await?.unwrap();
         let end = RunEnd {

@@ -21,5 +21,6 @@ mod replicas;
 mod reports;
 mod schema;
 mod security;
+mod syncs;
 mod telemetry;
 mod ways;

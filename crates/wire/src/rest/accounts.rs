@@ -18,6 +18,9 @@ pub struct Account {
     pub regions: Vec<String>,
     /// When it was made.
     pub created_at: String,
+    /// When a run of discovery last read something of it whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sync_at: Option<String>,
 }
 
 /// Body of `POST /api/v1/accounts`.

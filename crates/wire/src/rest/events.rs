@@ -37,3 +37,22 @@ pub struct CommandEvent {
     /// Its state or outcome.
     pub state: String,
 }
+
+/// Data of an event `sync`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SyncEvent {
+    /// When something was last heard of it, RFC 3339.
+    pub at: String,
+    /// The sync job.
+    pub sync_job_id: String,
+    /// The account that it is about.
+    pub account_id: i64,
+    /// The agent that carries it out, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<String>,
+    /// How far it is: `pending`, `running`, `completed`, `partial` or `failed`.
+    pub status: String,
+    /// Chunks that arrived.
+    pub chunks: u32,
+}

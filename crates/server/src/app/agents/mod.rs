@@ -67,6 +67,8 @@ pub struct AgentQuery {
     pub under_review: bool,
     /// Only those that used this enrolment token.
     pub token: Option<TokenId>,
+    /// Only those that have a run of discovery.
+    pub discovers: bool,
 }
 
 impl App {
@@ -96,6 +98,7 @@ impl App {
             version: query.version.clone(),
             connected: query.connected,
             under_review: query.under_review,
+            discovers: query.discovers,
             token: query.token.clone(),
         })
     }

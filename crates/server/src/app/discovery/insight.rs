@@ -3,6 +3,7 @@
 use argosy_domain::{
     access::{Caller, Permission},
     id::AccountId,
+    limits::PAGE_ITEMS_MAX,
 };
 use argosy_store::{NetworkRow, PageRequest};
 use ipnet::IpNet;
@@ -62,7 +63,7 @@ impl App {
     ) -> AppResult<Insight> {
         let org = Self::own_org(caller, Permission::DiscoveryRead)?;
         let mut reader = self.store().read("resources.networks").await?;
-        let (mut rows, mut page) = (Vec::new(), PageRequest::first(500));
+        let (mut rows, mut page) = (Vec::new(), PageRequest::first(PAGE_ITEMS_MAX));
         loop {
             let part = reader.resources().networks(org, account.map(AccountId), &page).await?;
             rows.extend(part.items);

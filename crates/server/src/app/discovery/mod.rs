@@ -4,6 +4,7 @@
 //! in a region that a run read whole can become stale by it.
 
 mod accounts;
+mod agents;
 mod delivery;
 mod ingest;
 mod insight;
@@ -15,6 +16,7 @@ mod resources;
 use argosy_domain::discovery::SyncSource;
 
 pub use self::{
+    agents::Discoverer,
     delivery::{Delivery, Part, Place},
     ingest::IngestOutcome,
     insight::{Crowded, Insight, Overlap},

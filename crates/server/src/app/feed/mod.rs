@@ -1,4 +1,4 @@
-//! What changes, told to those who watch: security events, agents, commands.
+//! What changes, told to those who watch: security events, agents, commands, runs of discovery.
 //!
 //! One reader per process looks at the store twice a second, and at once when somebody decided about
 //! an agent, for the organisations that somebody watches, and tells what is new. So nothing is written for watchers, what other servers change is
@@ -20,7 +20,7 @@ use argosy_domain::{
     id::{AgentId, OrgId},
     time::Timestamp,
 };
-use argosy_store::{AgentNow, CommandNow, SecurityRow};
+use argosy_store::{AgentNow, CommandNow, SecurityRow, SyncNow};
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 
@@ -51,11 +51,13 @@ pub enum FeedKind {
     Command,
     /// A security event.
     Security,
+    /// A run of discovery went on.
+    Sync,
 }
 
 impl FeedKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Agent, Self::Command, Self::Security];
+    pub const ALL: [Self; 4] = [Self::Agent, Self::Command, Self::Security, Self::Sync];
 
     /// The public name.
     pub fn as_str(self) -> &'static str {
@@ -63,6 +65,7 @@ impl FeedKind {
             Self::Agent => "agent",
             Self::Command => "command",
             Self::Security => "security",
+            Self::Sync => "sync",
         }
     }
 
@@ -72,6 +75,7 @@ impl FeedKind {
             Self::Agent => Permission::AgentsRead,
             Self::Command => Permission::CommandsRead,
             Self::Security => Permission::SecurityRead,
+            Self::Sync => Permission::DiscoveryRead,
         }
     }
 }
@@ -115,6 +119,8 @@ pub enum FeedEvent {
     Command(CommandNow),
     /// A security event, new or seen again.
     Security(SecurityRow),
+    /// A run of discovery is this far.
+    Sync(SyncNow),
 }
 
 impl FeedEvent {
@@ -124,6 +130,7 @@ impl FeedEvent {
             Self::Agent(_) => FeedKind::Agent,
             Self::Command(_) => FeedKind::Command,
             Self::Security(_) => FeedKind::Security,
+            Self::Sync(_) => FeedKind::Sync,
         }
     }
 }

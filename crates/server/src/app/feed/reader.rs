@@ -136,11 +136,12 @@ impl App {
             false => None,
         };
         let commands = reader.feed().commands(org, since, ROWS_MAX).await?;
+        let syncs = reader.feed().syncs(org, since, ROWS_MAX).await?;
         let filter = SecurityFilter { since: Some(since), ..SecurityFilter::default() };
         let events = reader.security().list(org, &filter, &PageRequest::first(ROWS_MAX)).await?;
         drop(reader);
-        let full = usize::try_from(ROWS_MAX).is_ok_and(|full| commands.len() >= full);
-        let incomplete = full || events.next.is_some();
+        let all = usize::try_from(ROWS_MAX).unwrap_or(usize::MAX);
+        let incomplete = commands.len() >= all || syncs.len() >= all || events.next.is_some();
         known.forget_before(since);
         let item = |at, event| FeedItem { org: org.clone(), at, event };
         let mut items = Vec::new();
@@ -150,6 +151,11 @@ impl App {
         for command in commands {
             if known.is_news(command.at, format!("{} {}", command.id, command.state)) {
                 items.push(item(command.at, FeedEvent::Command(command)));
+            }
+        }
+        for sync in syncs {
+            if known.is_news(sync.at, format!("{} {}", sync.id, sync.status.as_str())) {
+                items.push(item(sync.at, FeedEvent::Sync(sync)));
             }
         }
         for event in events.items {

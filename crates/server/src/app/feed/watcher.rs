@@ -174,7 +174,7 @@ fn chosen(kinds: Option<&str>) -> AppResult<BTreeSet<FeedKind>> {
     };
     let kind = |name: &str| FeedKind::ALL.into_iter().find(|kind| kind.as_str() == name.trim());
     let chosen: Option<_> = names.split(',').map(kind).collect();
-    chosen.ok_or_else(|| AppError::field("kinds", "must be of agent, command, security"))
+    chosen.ok_or_else(|| AppError::field("kinds", "must be of agent, command, security, sync"))
 }
 
 impl FeedWatcher {
@@ -245,15 +245,20 @@ impl FeedWatcher {
         let filter = SecurityFilter { since: Some(since), ..SecurityFilter::default() };
         let events = reader.security().list(&org, &filter, &PageRequest::first(RESUME_MAX)).await?;
         let agents = reader.feed().changed_agents(&org, since, RESUME_MAX).await?;
+        let syncs = reader.feed().syncs(&org, since, RESUME_MAX).await?;
         drop(reader);
         let all = usize::try_from(RESUME_MAX).unwrap_or(usize::MAX);
-        if commands.len() >= all || agents.len() >= all || events.next.is_some() {
+        let full = [commands.len(), agents.len(), syncs.len()].into_iter().any(|n| n >= all);
+        if full || events.next.is_some() {
             self.backlog.push_back(Told::Reset);
         }
         let mut items: Vec<FeedItem> = Vec::new();
         let mut add = |at, event| items.push(FeedItem { org: org.clone(), at, event });
         for command in commands {
             add(command.at, FeedEvent::Command(command));
+        }
+        for sync in syncs {
+            add(sync.at, FeedEvent::Sync(sync));
         }
         for event in events.items {
             add(event.last_at, FeedEvent::Security(event));

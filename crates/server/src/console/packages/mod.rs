@@ -15,7 +15,7 @@ pub(super) use self::{
 use super::{
     agent::typed_labels,
     answer::{Shown, page},
-    fields::{Fields, link},
+    fields::{Fields, link, relink},
     frame::Frame,
     show::{self, Badge, Chip, When, when},
     visit::Visit,
@@ -154,12 +154,7 @@ fn pending(visit: &Visit, record: &PendingRecord) -> Pending {
 
 /// The list under other filters.
 fn with<'a>(query: &'a Fields, other: &[(&'a str, Option<&'a str>)]) -> String {
-    let pairs = FILTERS.into_iter().map(|name| {
-        let changed = other.iter().find(|(known, _)| *known == name);
-        (name, changed.map_or_else(|| query.given(name), |(_, value)| *value))
-    });
-    let cursor = other.iter().find(|(name, _)| *name == "cursor").copied();
-    link(LIST, pairs.chain(cursor))
+    relink(LIST, &FILTERS, query, other)
 }
 
 fn listing(visit: &Visit, cursor: Option<&str>, shown: String) -> Listing {
