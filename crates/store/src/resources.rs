@@ -229,9 +229,15 @@ impl<A> Resources<'_, A> {
             }
         };
         let select = Select::new(base, [org.into()]).and(condition, parents);
-        let select = select.ending(" ORDER BY resource_type, name, id").limit(limit);
-        let rows = self.conn.select(TABLE, select).fetch_all().await?;
-        rows.iter().map(resource_row).collect()
+        // Sorted here: SQLite would walk every resource in that order rather than look these few up.
+        let rows = self.conn.select(TABLE, select.limit(limit)).fetch_all().await?;
+        let mut rows = rows.iter().map(resource_row).collect::<Result<Vec<_>, _>>()?;
+        let key = |row: &ResourceRow| {
+            let resource = &row.resource;
+            (resource.resource_type.clone(), resource.name.clone(), row.id.clone())
+        };
+        rows.sort_by_cached_key(key);
+        Ok(rows)
     }
 
     /// The organisation's active networks and subnets that have an address range.
