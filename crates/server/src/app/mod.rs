@@ -26,6 +26,7 @@ pub mod heartbeat;
 pub mod idempotency;
 pub mod inventory;
 pub mod journals;
+pub(crate) mod json;
 pub mod keyring;
 pub mod keys;
 pub mod limits;

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, str::FromStr, time::Duration};
 
 use argosy_domain::access::Caller;
-use argosy_wire::problem::{Code, FieldProblem};
+use argosy_wire::problem::Code;
 use axum::{
     body::Bytes,
     extract::{ConnectInfo, FromRequest, FromRequestParts, OriginalUri, Path, Query, Request},
@@ -12,6 +12,7 @@ use axum::{
 use serde::de::DeserializeOwned;
 
 use super::answer::Refusal;
+pub(super) use crate::app::json::parse_json;
 use crate::app::{
     App, Origin, TraceId, check_in,
     error::{AppError, AppResult},
@@ -221,27 +222,6 @@ pub(super) async fn arrived_body(request: Request, app: &App, others: &[&str]) -
         let too_large = rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE;
         AppError::new(if too_large { Code::TooLarge } else { Code::Malformed })
     })
-}
-
-/// Reads one JSON value, and names the field that is not as it should be.
-pub(super) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> AppResult<T> {
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let (path, inner) = (error.path().to_string(), error.inner());
-        if inner.is_data() {
-            let field = if path == "." { "body".to_owned() } else { path };
-            let message = inner.to_string();
-            let detail = format!("{field}: {message}");
-            let fields = vec![FieldProblem { field, message }];
-            AppError { fields, ..AppError::because(Code::Invalid, detail) }
-        } else {
-            AppError::because(Code::Malformed, format!("the body is not JSON: {inner}"))
-        }
-    })?;
-    reader.end().map_err(|error| {
-        AppError::because(Code::Malformed, format!("the body is not one JSON value: {error}"))
-    })?;
-    Ok(value)
 }
 
 impl<T: DeserializeOwned> FromRequest<App> for Json<T> {

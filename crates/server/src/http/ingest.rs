@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Cursor, Read};
 use argosy_domain::limits::{INGEST_EXPANDED_BYTES_MAX, INGEST_LINE_BYTES_MAX};
 use argosy_wire::{
     problem::Code,
-    rest::discovery::{Ingest, IngestOrg, IngestResource, IngestScope, Ingested},
+    rest::discovery::{Ingest, IngestOrg, IngestResource, Ingested},
 };
 use axum::{
     Json as Answered,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::app::{
     App,
-    discovery::{Delivery, IngestOutcome, Part, Place},
+    discovery::{Delivery, IngestOutcome},
     error::{AppError, AppResult},
 };
 
@@ -133,56 +133,6 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-fn part(sent: &mut Ingest) -> Part {
-    let scope: Option<IngestScope> = sent.scope.take();
-    Part {
-        place: Place::Account(sent.account_id),
-        resources: sent.resources.take().unwrap_or_default(),
-        scope: scope.into_iter().collect(),
-        failures: sent.failures.take().unwrap_or_default(),
-        path: "resources".to_owned(),
-        first: 0,
-    }
-}
-
-fn last(chunk: Option<u32>, last: Option<bool>) -> AppResult<bool> {
-    match (chunk, last) {
-        (None, Some(false)) => Err(AppError::field("chunk", "is missing")),
-        (None, None | Some(true)) | (Some(_), Some(true)) => Ok(true),
-        (Some(_), None | Some(false)) => Ok(false),
-    }
-}
-
-fn delivery(mut sent: Ingest) -> AppResult<Delivery> {
-    Ok(Delivery {
-        names_scope: sent.chunk.is_none() && sent.scope.is_none() && sent.failures.is_none(),
-        last: last(sent.chunk, sent.last)?,
-        parts: vec![part(&mut sent)],
-        agent_id: sent.agent_id,
-        job: sent.sync_job_id.filter(|id| !id.is_empty()),
-        chunk: sent.chunk,
-    })
-}
-
-fn org_delivery(sent: IngestOrg) -> AppResult<Delivery> {
-    let part = |(index, account): (usize, argosy_wire::rest::discovery::IngestAccount)| Part {
-        scope: vec![IngestScope { provider: account.provider.clone(), regions: account.regions }],
-        place: Place::Member { external_id: account.aws_account_id, provider: account.provider },
-        resources: account.resources.unwrap_or_default(),
-        failures: account.failures.unwrap_or_default(),
-        path: format!("accounts[{index}].resources"),
-        first: 0,
-    };
-    Ok(Delivery {
-        names_scope: false,
-        last: last(sent.chunk, sent.last)?,
-        parts: sent.accounts.into_iter().enumerate().map(part).collect(),
-        agent_id: sent.agent_id,
-        job: sent.sync_job_id.filter(|id| !id.is_empty()),
-        chunk: sent.chunk,
-    })
-}
-
 fn ingested(app: &App, outcome: IngestOutcome) -> (HeaderMap, Answered<Ingested>) {
     let answer = Ingested {
         job_id: outcome.job.to_string(),
@@ -207,7 +157,7 @@ pub(super) async fn ingest(
     upload: Upload,
 ) -> Answer<(HeaderMap, Answered<Ingested>)> {
     if !upload.lines {
-        let outcome = app.ingest(&caller, delivery(upload.json()?)?).await?;
+        let outcome = app.ingest(&caller, Delivery::of_run(upload.json()?)?).await?;
         return Ok(ingested(&app, outcome));
     }
     let from = upload.expanded()?;
@@ -225,7 +175,7 @@ pub(super) async fn ingest(
         }
         Ok(resources)
     };
-    let outcome = app.ingest_lines(&caller, delivery(envelope)?, next).await?;
+    let outcome = app.ingest_lines(&caller, Delivery::of_run(envelope)?, next).await?;
     Ok(ingested(&app, outcome))
 }
 
@@ -243,6 +193,6 @@ pub(super) async fn ingest_org(
     By(caller): By,
     upload: Upload,
 ) -> Answer<(HeaderMap, Answered<Ingested>)> {
-    let outcome = app.ingest(&caller, org_delivery(upload.json()?)?).await?;
+    let outcome = app.ingest(&caller, Delivery::of_organisation(upload.json()?)?).await?;
     Ok(ingested(&app, outcome))
 }

@@ -25,7 +25,7 @@ use connectrpc::{
 use super::{
     call, control_stream, convert,
     status::{self, refuse},
-    uploads::{self, Upload},
+    uploads::{self, Chunks, Upload},
 };
 use crate::app::{App, enrolment::Registered, error::AppResult};
 
@@ -101,12 +101,17 @@ impl Gateway {
     ) -> AppResult<UploadInventoryResponse> {
         let caller = call::agent(&self.0, ctx, UPLOAD_INVENTORY).await?;
         let mut upload = Upload::new(reports);
-        while let Some(report) = upload.next().await? {
-            self.0.take_report(&caller, convert::run(report.to_owned_message())?).await?;
+        let mut chunks = Chunks::default();
+        while let Some(message) = upload.next().await? {
+            let message = message.to_owned_message();
+            if uploads::is_chunk(&message) {
+                chunks.take(&self.0, &caller, &message).await?;
+            } else {
+                self.0.take_report(&caller, convert::run(message)?).await?;
+            }
             upload.count(true);
         }
-        let accepted_count = upload.accepted;
-        Ok(UploadInventoryResponse { accepted_count, ..Default::default() })
+        Ok(chunks.answer(upload.accepted))
     }
 
     async fn take_telemetry(

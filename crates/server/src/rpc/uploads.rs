@@ -2,10 +2,17 @@
 
 use std::time::Duration;
 
-use argosy_domain::limits::UPLOAD_BATCHES_MAX;
+use argosy_domain::{
+    access::Caller,
+    limits::{PAYLOAD_BYTES_MAX, UPLOAD_BATCHES_MAX},
+};
 use argosy_wire::{
     problem::Code,
-    rpc::gateway::{AgentEvent, UploadEventsRequest, UploadTelemetryRequest},
+    rest::discovery::Ingest,
+    rpc::gateway::{
+        AgentEvent, UploadEventsRequest, UploadInventoryRequest, UploadInventoryResponse,
+        UploadTelemetryRequest,
+    },
 };
 use connectrpc::ConnectError;
 use futures::{Stream, StreamExt as _};
@@ -13,7 +20,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{convert, status};
 use crate::app::{
+    App,
+    discovery::Delivery,
     error::{AppError, AppResult},
+    json::parse_json,
     telemetry::{EventBatch, IncomingEvent, TelemetryBatch},
 };
 
@@ -64,6 +74,58 @@ where
         } else {
             self.duplicates += 1;
         }
+    }
+}
+
+/// The subsystem whose reports are chunks of a sync job.
+const DISCOVERY: &str = "discovery";
+
+/// Whether a message is a chunk of a sync job, and no report.
+pub(super) fn is_chunk(message: &UploadInventoryRequest) -> bool {
+    message.subsystem == DISCOVERY
+}
+
+/// The chunks of an upload, and what came of them.
+#[derive(Default)]
+pub(super) struct Chunks {
+    /// The job that one of them began and none ended yet.
+    open: Option<String>,
+    told: UploadInventoryResponse,
+}
+
+impl Chunks {
+    /// Takes one in. Answers once it is durable.
+    pub(super) async fn take(
+        &mut self,
+        app: &App,
+        caller: &Caller,
+        message: &UploadInventoryRequest,
+    ) -> AppResult<()> {
+        if message.report.len() > PAYLOAD_BYTES_MAX {
+            return Err(AppError::because(Code::TooLarge, "a chunk is at most 1 MiB"));
+        }
+        if !message.error.is_empty() {
+            let why = "must be empty: what failed stands in the report, as failures";
+            return Err(AppError::field("error", why));
+        }
+        let mut delivery = Delivery::of_run(parse_json::<Ingest>(&message.report)?)?;
+        if delivery.job.is_none() && delivery.chunk.is_some() {
+            delivery.job.clone_from(&self.open);
+        }
+        let last = delivery.last;
+        let outcome = app.ingest(caller, delivery).await?;
+        self.told.sync_job_id = outcome.job.to_string();
+        self.open = (!last).then(|| outcome.job.to_string());
+        self.told.resources_found += outcome.counts.found();
+        self.told.resources_created += outcome.counts.created;
+        self.told.resources_updated += outcome.counts.updated;
+        self.told.resources_deleted += outcome.stale;
+        Ok(())
+    }
+
+    /// What is answered at the end.
+    pub(super) fn answer(self, accepted_count: u32) -> UploadInventoryResponse {
+        UploadInventoryResponse { accepted_count, ..self.told }
     }
 }
 

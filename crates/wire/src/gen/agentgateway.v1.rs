@@ -3451,7 +3451,8 @@ pub const __UPLOAD_HEARTBEAT_RESPONSE_JSON_ANY: ::buffa::type_registry::JsonAnyE
     from_json: ::buffa::type_registry::any_from_json::<UploadHeartbeatResponse>,
     is_wkt: false,
 };
-/// One report of one subsystem.
+/// One report of one subsystem; or, of the subsystem `discovery`, a whole run or a chunk of one, with
+/// nothing but `subsystem` and `report`.
 #[derive(Clone, PartialEq, Default)]
 #[derive(::serde::Serialize, ::serde::Deserialize)]
 #[serde(default)]
@@ -3485,7 +3486,8 @@ pub struct UploadInventoryRequest {
         skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u32"
     )]
     pub duration_ms: u32,
-    /// The report as JSON; at most 1 MiB.
+    /// The report as JSON; at most 1 MiB. Of `discovery` what `POST /api/v1/discovery/ingest` takes as its
+    /// body. Chunks of one upload that name no `sync_job_id` belong to the job that its first one began.
     ///
     /// Field 4: `report`
     #[serde(
@@ -3706,7 +3708,7 @@ pub const __UPLOAD_INVENTORY_REQUEST_JSON_ANY: ::buffa::type_registry::JsonAnyEn
 #[derive(::serde::Serialize, ::serde::Deserialize)]
 #[serde(default)]
 pub struct UploadInventoryResponse {
-    /// Reports that are durable now.
+    /// Reports and chunks that are durable now.
     ///
     /// Field 1: `accepted_count`
     #[serde(
@@ -3716,6 +3718,56 @@ pub struct UploadInventoryResponse {
         skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u32"
     )]
     pub accepted_count: u32,
+    /// The sync job of the last chunk, where there were any.
+    ///
+    /// Field 2: `sync_job_id`
+    #[serde(
+        rename = "syncJobId",
+        alias = "sync_job_id",
+        with = "::buffa::json_helpers::proto_string",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_empty_str"
+    )]
+    pub sync_job_id: ::buffa::alloc::string::String,
+    /// Resources in the chunks.
+    ///
+    /// Field 3: `resources_found`
+    #[serde(
+        rename = "resourcesFound",
+        alias = "resources_found",
+        with = "::buffa::json_helpers::uint64",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u64"
+    )]
+    pub resources_found: u64,
+    /// New ones.
+    ///
+    /// Field 4: `resources_created`
+    #[serde(
+        rename = "resourcesCreated",
+        alias = "resources_created",
+        with = "::buffa::json_helpers::uint64",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u64"
+    )]
+    pub resources_created: u64,
+    /// Changed, or seen again after having been stale.
+    ///
+    /// Field 5: `resources_updated`
+    #[serde(
+        rename = "resourcesUpdated",
+        alias = "resources_updated",
+        with = "::buffa::json_helpers::uint64",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u64"
+    )]
+    pub resources_updated: u64,
+    /// Gone from what was read whole: stale now.
+    ///
+    /// Field 6: `resources_deleted`
+    #[serde(
+        rename = "resourcesDeleted",
+        alias = "resources_deleted",
+        with = "::buffa::json_helpers::uint64",
+        skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u64"
+    )]
+    pub resources_deleted: u64,
     #[serde(skip)]
     #[doc(hidden)]
     pub __buffa_unknown_fields: ::buffa::UnknownFields,
@@ -3724,6 +3776,11 @@ impl ::core::fmt::Debug for UploadInventoryResponse {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.debug_struct("UploadInventoryResponse")
             .field("accepted_count", &self.accepted_count)
+            .field("sync_job_id", &self.sync_job_id)
+            .field("resources_found", &self.resources_found)
+            .field("resources_created", &self.resources_created)
+            .field("resources_updated", &self.resources_updated)
+            .field("resources_deleted", &self.resources_deleted)
             .finish()
     }
 }
@@ -3758,6 +3815,29 @@ impl ::buffa::Message for UploadInventoryResponse {
             size
                 += 1u64 + ::buffa::types::uint32_encoded_len(self.accepted_count) as u64;
         }
+        if !self.sync_job_id.is_empty() {
+            size += 1u64 + ::buffa::types::string_encoded_len(&self.sync_job_id) as u64;
+        }
+        if self.resources_found != 0u64 {
+            size
+                += 1u64
+                    + ::buffa::types::uint64_encoded_len(self.resources_found) as u64;
+        }
+        if self.resources_created != 0u64 {
+            size
+                += 1u64
+                    + ::buffa::types::uint64_encoded_len(self.resources_created) as u64;
+        }
+        if self.resources_updated != 0u64 {
+            size
+                += 1u64
+                    + ::buffa::types::uint64_encoded_len(self.resources_updated) as u64;
+        }
+        if self.resources_deleted != 0u64 {
+            size
+                += 1u64
+                    + ::buffa::types::uint64_encoded_len(self.resources_deleted) as u64;
+        }
         size += self.__buffa_unknown_fields.encoded_len() as u64;
         ::buffa::saturate_size(size)
     }
@@ -3770,6 +3850,21 @@ impl ::buffa::Message for UploadInventoryResponse {
         use ::buffa::Enumeration as _;
         if self.accepted_count != 0u32 {
             ::buffa::types::put_uint32_field(1u32, self.accepted_count, buf);
+        }
+        if !self.sync_job_id.is_empty() {
+            ::buffa::types::put_string_field(2u32, &self.sync_job_id, buf);
+        }
+        if self.resources_found != 0u64 {
+            ::buffa::types::put_uint64_field(3u32, self.resources_found, buf);
+        }
+        if self.resources_created != 0u64 {
+            ::buffa::types::put_uint64_field(4u32, self.resources_created, buf);
+        }
+        if self.resources_updated != 0u64 {
+            ::buffa::types::put_uint64_field(5u32, self.resources_updated, buf);
+        }
+        if self.resources_deleted != 0u64 {
+            ::buffa::types::put_uint64_field(6u32, self.resources_deleted, buf);
         }
         self.__buffa_unknown_fields.write_to(buf);
     }
@@ -3791,6 +3886,41 @@ impl ::buffa::Message for UploadInventoryResponse {
                 )?;
                 self.accepted_count = ::buffa::types::decode_uint32(buf)?;
             }
+            2u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::LengthDelimited,
+                )?;
+                ::buffa::types::merge_string(&mut self.sync_job_id, buf)?;
+            }
+            3u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.resources_found = ::buffa::types::decode_uint64(buf)?;
+            }
+            4u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.resources_created = ::buffa::types::decode_uint64(buf)?;
+            }
+            5u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.resources_updated = ::buffa::types::decode_uint64(buf)?;
+            }
+            6u32 => {
+                ::buffa::encoding::check_wire_type(
+                    tag,
+                    ::buffa::encoding::WireType::Varint,
+                )?;
+                self.resources_deleted = ::buffa::types::decode_uint64(buf)?;
+            }
             _ => {
                 self.__buffa_unknown_fields
                     .push(::buffa::encoding::decode_unknown_field(tag, buf, ctx)?);
@@ -3800,6 +3930,11 @@ impl ::buffa::Message for UploadInventoryResponse {
     }
     fn clear(&mut self) {
         self.accepted_count = 0u32;
+        self.sync_job_id.clear();
+        self.resources_found = 0u64;
+        self.resources_created = 0u64;
+        self.resources_updated = 0u64;
+        self.resources_deleted = 0u64;
         self.__buffa_unknown_fields.clear();
     }
 }
@@ -13863,7 +13998,8 @@ pub mod __buffa {
                 ::serde::Serialize::serialize(&self.0, __s)
             }
         }
-        /// One report of one subsystem.
+        /// One report of one subsystem; or, of the subsystem `discovery`, a whole run or a chunk of one, with
+        /// nothing but `subsystem` and `report`.
         #[derive(Clone, Debug, Default)]
         pub struct UploadInventoryRequestView<'a> {
             /// Such as `system`.
@@ -13878,7 +14014,8 @@ pub mod __buffa {
             ///
             /// Field 3: `duration_ms`
             pub duration_ms: u32,
-            /// The report as JSON; at most 1 MiB.
+            /// The report as JSON; at most 1 MiB. Of `discovery` what `POST /api/v1/discovery/ingest` takes as its
+            /// body. Chunks of one upload that name no `sync_job_id` belong to the job that its first one began.
             ///
             /// Field 4: `report`
             pub report: &'a [u8],
@@ -14241,7 +14378,8 @@ pub mod __buffa {
             pub fn duration_ms(&self) -> u32 {
                 self.0.reborrow().duration_ms
             }
-            /// The report as JSON; at most 1 MiB.
+            /// The report as JSON; at most 1 MiB. Of `discovery` what `POST /api/v1/discovery/ingest` takes as its
+            /// body. Chunks of one upload that name no `sync_job_id` belong to the job that its first one began.
             ///
             /// Field 4: `report`
             #[must_use]
@@ -14301,10 +14439,30 @@ pub mod __buffa {
         }
         #[derive(Clone, Debug, Default)]
         pub struct UploadInventoryResponseView<'a> {
-            /// Reports that are durable now.
+            /// Reports and chunks that are durable now.
             ///
             /// Field 1: `accepted_count`
             pub accepted_count: u32,
+            /// The sync job of the last chunk, where there were any.
+            ///
+            /// Field 2: `sync_job_id`
+            pub sync_job_id: &'a str,
+            /// Resources in the chunks.
+            ///
+            /// Field 3: `resources_found`
+            pub resources_found: u64,
+            /// New ones.
+            ///
+            /// Field 4: `resources_created`
+            pub resources_created: u64,
+            /// Changed, or seen again after having been stale.
+            ///
+            /// Field 5: `resources_updated`
+            pub resources_updated: u64,
+            /// Gone from what was read whole: stale now.
+            ///
+            /// Field 6: `resources_deleted`
+            pub resources_deleted: u64,
             pub __buffa_unknown_fields: ::buffa::UnknownFieldsView<'a>,
         }
         impl<'a> ::buffa::MessageView<'a> for UploadInventoryResponseView<'a> {
@@ -14350,6 +14508,47 @@ pub mod __buffa {
                         )?;
                         view.accepted_count = ::buffa::types::decode_uint32(&mut cur)?;
                     }
+                    2u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::LengthDelimited,
+                        )?;
+                        view.sync_job_id = ::buffa::types::borrow_str(&mut cur)?;
+                    }
+                    3u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::Varint,
+                        )?;
+                        view.resources_found = ::buffa::types::decode_uint64(&mut cur)?;
+                    }
+                    4u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::Varint,
+                        )?;
+                        view.resources_created = ::buffa::types::decode_uint64(
+                            &mut cur,
+                        )?;
+                    }
+                    5u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::Varint,
+                        )?;
+                        view.resources_updated = ::buffa::types::decode_uint64(
+                            &mut cur,
+                        )?;
+                    }
+                    6u32 => {
+                        ::buffa::encoding::check_wire_type(
+                            tag,
+                            ::buffa::encoding::WireType::Varint,
+                        )?;
+                        view.resources_deleted = ::buffa::types::decode_uint64(
+                            &mut cur,
+                        )?;
+                    }
                     _ => {
                         ::buffa::encoding::skip_field_depth(tag, &mut cur, ctx.depth())?;
                         let span_len = before_tag.len() - cur.len();
@@ -14380,6 +14579,11 @@ pub mod __buffa {
                 let _ = __buffa_src;
                 ::core::result::Result::Ok(super::super::UploadInventoryResponse {
                     accepted_count: self.accepted_count,
+                    sync_job_id: self.sync_job_id.to_string(),
+                    resources_found: self.resources_found,
+                    resources_created: self.resources_created,
+                    resources_updated: self.resources_updated,
+                    resources_deleted: self.resources_deleted,
                     __buffa_unknown_fields: self
                         .__buffa_unknown_fields
                         .to_owned()?
@@ -14400,6 +14604,36 @@ pub mod __buffa {
                             + ::buffa::types::uint32_encoded_len(self.accepted_count)
                                 as u64;
                 }
+                if !self.sync_job_id.is_empty() {
+                    size
+                        += 1u64
+                            + ::buffa::types::string_encoded_len(&self.sync_job_id)
+                                as u64;
+                }
+                if self.resources_found != 0u64 {
+                    size
+                        += 1u64
+                            + ::buffa::types::uint64_encoded_len(self.resources_found)
+                                as u64;
+                }
+                if self.resources_created != 0u64 {
+                    size
+                        += 1u64
+                            + ::buffa::types::uint64_encoded_len(self.resources_created)
+                                as u64;
+                }
+                if self.resources_updated != 0u64 {
+                    size
+                        += 1u64
+                            + ::buffa::types::uint64_encoded_len(self.resources_updated)
+                                as u64;
+                }
+                if self.resources_deleted != 0u64 {
+                    size
+                        += 1u64
+                            + ::buffa::types::uint64_encoded_len(self.resources_deleted)
+                                as u64;
+                }
                 size += self.__buffa_unknown_fields.encoded_len() as u64;
                 ::buffa::saturate_size(size)
             }
@@ -14413,6 +14647,21 @@ pub mod __buffa {
                 use ::buffa::Enumeration as _;
                 if self.accepted_count != 0u32 {
                     ::buffa::types::put_uint32_field(1u32, self.accepted_count, buf);
+                }
+                if !self.sync_job_id.is_empty() {
+                    ::buffa::types::put_string_field(2u32, &self.sync_job_id, buf);
+                }
+                if self.resources_found != 0u64 {
+                    ::buffa::types::put_uint64_field(3u32, self.resources_found, buf);
+                }
+                if self.resources_created != 0u64 {
+                    ::buffa::types::put_uint64_field(4u32, self.resources_created, buf);
+                }
+                if self.resources_updated != 0u64 {
+                    ::buffa::types::put_uint64_field(5u32, self.resources_updated, buf);
+                }
+                if self.resources_deleted != 0u64 {
+                    ::buffa::types::put_uint64_field(6u32, self.resources_deleted, buf);
                 }
                 self.__buffa_unknown_fields.write_to(buf);
             }
@@ -14440,6 +14689,43 @@ pub mod __buffa {
                         .serialize_entry(
                             "acceptedCount",
                             &::buffa::json_helpers::ProtoJson(&self.accepted_count),
+                        )?;
+                }
+                if !::buffa::json_helpers::skip_if::is_empty_str(self.sync_job_id) {
+                    __map.serialize_entry("syncJobId", self.sync_job_id)?;
+                }
+                if !::buffa::json_helpers::skip_if::is_zero_u64(&self.resources_found) {
+                    __map
+                        .serialize_entry(
+                            "resourcesFound",
+                            &::buffa::json_helpers::ProtoJson(&self.resources_found),
+                        )?;
+                }
+                if !::buffa::json_helpers::skip_if::is_zero_u64(
+                    &self.resources_created,
+                ) {
+                    __map
+                        .serialize_entry(
+                            "resourcesCreated",
+                            &::buffa::json_helpers::ProtoJson(&self.resources_created),
+                        )?;
+                }
+                if !::buffa::json_helpers::skip_if::is_zero_u64(
+                    &self.resources_updated,
+                ) {
+                    __map
+                        .serialize_entry(
+                            "resourcesUpdated",
+                            &::buffa::json_helpers::ProtoJson(&self.resources_updated),
+                        )?;
+                }
+                if !::buffa::json_helpers::skip_if::is_zero_u64(
+                    &self.resources_deleted,
+                ) {
+                    __map
+                        .serialize_entry(
+                            "resourcesDeleted",
+                            &::buffa::json_helpers::ProtoJson(&self.resources_deleted),
                         )?;
                 }
                 __map.end()
@@ -14539,12 +14825,47 @@ pub mod __buffa {
             pub fn into_bytes(self) -> ::buffa::bytes::Bytes {
                 self.0.into_bytes()
             }
-            /// Reports that are durable now.
+            /// Reports and chunks that are durable now.
             ///
             /// Field 1: `accepted_count`
             #[must_use]
             pub fn accepted_count(&self) -> u32 {
                 self.0.reborrow().accepted_count
+            }
+            /// The sync job of the last chunk, where there were any.
+            ///
+            /// Field 2: `sync_job_id`
+            #[must_use]
+            pub fn sync_job_id(&self) -> &'_ str {
+                self.0.reborrow().sync_job_id
+            }
+            /// Resources in the chunks.
+            ///
+            /// Field 3: `resources_found`
+            #[must_use]
+            pub fn resources_found(&self) -> u64 {
+                self.0.reborrow().resources_found
+            }
+            /// New ones.
+            ///
+            /// Field 4: `resources_created`
+            #[must_use]
+            pub fn resources_created(&self) -> u64 {
+                self.0.reborrow().resources_created
+            }
+            /// Changed, or seen again after having been stale.
+            ///
+            /// Field 5: `resources_updated`
+            #[must_use]
+            pub fn resources_updated(&self) -> u64 {
+                self.0.reborrow().resources_updated
+            }
+            /// Gone from what was read whole: stale now.
+            ///
+            /// Field 6: `resources_deleted`
+            #[must_use]
+            pub fn resources_deleted(&self) -> u64 {
+                self.0.reborrow().resources_deleted
             }
         }
         impl ::core::convert::From<
@@ -24902,7 +25223,7 @@ pub trait AgentGatewayService: Send + Sync + 'static {
             impl ::connectrpc::Encodable<UploadHeartbeatResponse> + Send + use<'a, Self>,
         >,
     > + Send;
-    /// Reports of subsystems. Needs a session.
+    /// Reports of subsystems, and chunks of a sync job. Needs a session.
     ///
     /// `'a` lets the response body borrow from `&self` (e.g. server-resident state).
     ///

@@ -8,7 +8,9 @@ use argosy_domain::{
     id::AccountId,
     resource::Resource,
 };
-use argosy_wire::rest::discovery::{IngestFailure, IngestResource, IngestScope};
+use argosy_wire::rest::discovery::{
+    Ingest, IngestAccount, IngestFailure, IngestOrg, IngestResource, IngestScope,
+};
 
 use super::super::error::{AppError, AppResult};
 
@@ -58,6 +60,64 @@ pub struct Delivery {
     pub names_scope: bool,
     /// By account.
     pub parts: Vec<Part>,
+}
+
+/// Whether the run ends with what came.
+fn last(chunk: Option<u32>, last: Option<bool>) -> AppResult<bool> {
+    match (chunk, last) {
+        (None, Some(false)) => Err(AppError::field("chunk", "is missing")),
+        (None, None | Some(true)) | (Some(_), Some(true)) => Ok(true),
+        (Some(_), None | Some(false)) => Ok(false),
+    }
+}
+
+impl Delivery {
+    /// Of one account, as every transport brings it.
+    pub fn of_run(sent: Ingest) -> AppResult<Self> {
+        let names_scope = sent.chunk.is_none() && sent.scope.is_none() && sent.failures.is_none();
+        let part = Part {
+            place: Place::Account(sent.account_id),
+            resources: sent.resources.unwrap_or_default(),
+            scope: sent.scope.into_iter().collect(),
+            failures: sent.failures.unwrap_or_default(),
+            path: "resources".to_owned(),
+            first: 0,
+        };
+        Ok(Self {
+            names_scope,
+            last: last(sent.chunk, sent.last)?,
+            parts: vec![part],
+            agent_id: sent.agent_id,
+            job: sent.sync_job_id.filter(|id| !id.is_empty()),
+            chunk: sent.chunk,
+        })
+    }
+
+    /// Of the accounts of a cloud organisation.
+    pub fn of_organisation(sent: IngestOrg) -> AppResult<Self> {
+        let part = |(index, account): (usize, IngestAccount)| Part {
+            scope: vec![IngestScope {
+                provider: account.provider.clone(),
+                regions: account.regions,
+            }],
+            place: Place::Member {
+                external_id: account.aws_account_id,
+                provider: account.provider,
+            },
+            resources: account.resources.unwrap_or_default(),
+            failures: account.failures.unwrap_or_default(),
+            path: format!("accounts[{index}].resources"),
+            first: 0,
+        };
+        Ok(Self {
+            names_scope: false,
+            last: last(sent.chunk, sent.last)?,
+            parts: sent.accounts.into_iter().enumerate().map(part).collect(),
+            agent_id: sent.agent_id,
+            job: sent.sync_job_id.filter(|id| !id.is_empty()),
+            chunk: sent.chunk,
+        })
+    }
 }
 
 /// A part with its account, checked.

@@ -1,6 +1,8 @@
 //! Discovery as agents and people meet it: runs in chunks, hints, what goes stale and what does not.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod upload;
+
 use std::{io::Write as _, time::Duration};
 
 use argosy_e2e::{
