@@ -128,6 +128,8 @@ pub struct NetworkRow {
     pub name: String,
     /// Its first range.
     pub cidr: Option<String>,
+    /// The provider's id of what contains it.
+    pub parent: Option<String>,
     /// Whatever else the provider says.
     pub metadata: serde_json::Map<String, serde_json::Value>,
 }
@@ -143,6 +145,7 @@ fn network(row: &Row) -> Result<NetworkRow, StoreError> {
         resource_id: row.get("resource_id")?,
         name: row.get("name")?,
         cidr: row.optional("cidr")?,
+        parent: row.optional("parent_resource_id")?,
         metadata: serde_json::from_str(&metadata).map_err(|_| row.corrupt("metadata"))?,
     })
 }
@@ -240,7 +243,8 @@ impl<A> Resources<'_, A> {
         Ok(rows)
     }
 
-    /// The organisation's active networks and subnets that have an address range.
+    /// The organisation's active networks, and its active subnets that have an address range. Networks
+    /// of some providers have none of their own.
     pub async fn networks(
         &mut self,
         org: &OrgId,
@@ -248,9 +252,10 @@ impl<A> Resources<'_, A> {
         page: &PageRequest,
     ) -> Result<Page<NetworkRow>, StoreError> {
         const BASE: &str = "SELECT id, account_id, provider, region, resource_type, resource_id,
-            name, cidr, metadata, first_seen_at FROM resources WHERE org_id = $1
-            AND status = 'active' AND cidr IS NOT NULL AND resource_type IN
-            ('vpc', 'network', 'virtual_network', 'subnet', 'subnetwork')";
+            name, cidr, parent_resource_id, metadata, first_seen_at FROM resources
+            WHERE org_id = $1 AND status = 'active' AND (
+                resource_type IN ('vpc', 'network', 'virtual_network')
+                OR (resource_type IN ('subnet', 'subnetwork') AND cidr IS NOT NULL))";
         let select = Select::new(BASE, [org.into()]).and_if("account_id = ?", account);
         let rows = self.conn.select(TABLE, select.page(ORDER, page)).fetch_all().await?;
         page_of(rows, page, ORDER, network)

@@ -286,7 +286,9 @@ async fn trees_and_networks_are_found(db: Db) {
         ..vpc(name, "eu")
     };
     let eni = Resource { resource_type: "network_interface".into(), ..subnet("eni", "s1") };
-    let seen = [vpc("a", "eu"), subnet("s1", "vpc-a"), subnet("s2", "vpc-b"), eni];
+    let rangeless = Resource { cidr: None, ..vpc("c", "global") };
+    let lost = Resource { cidr: None, ..subnet("s3", "vpc-a") };
+    let seen = [vpc("a", "eu"), subnet("s1", "vpc-a"), subnet("s2", "vpc-b"), eni, rangeless];
     deliver(&db, "j", 0, &seen, 20).await;
     let mut reader = db.store.read("children").await.unwrap();
     let of = ["vpc-a", "s1"];
@@ -296,6 +298,23 @@ async fn trees_and_networks_are_found(db: Db) {
     assert_eq!(reader.resources().children_of(&org(), &of, 1).await.unwrap().len(), 1);
     let networks = reader.resources().networks(&org(), None, &PageRequest::first(2)).await.unwrap();
     assert_eq!((networks.items.len(), networks.next.is_some()), (2, true));
+    drop(reader);
+    deliver(&db, "k", 0, &[lost], 30).await;
+    let mut reader = db.store.read("networks").await.unwrap();
+    let networks = reader.resources().networks(&org(), None, &PageRequest::first(9)).await.unwrap();
+    let mut found: Vec<_> = networks
+        .items
+        .iter()
+        .map(|row| (row.resource_id.as_str(), row.cidr.is_some(), row.parent.as_deref()))
+        .collect();
+    found.sort_unstable();
+    let expected = [
+        ("s1", true, Some("vpc-a")),
+        ("s2", true, Some("vpc-b")),
+        ("vpc-a", true, None),
+        ("vpc-c", false, None),
+    ];
+    assert_eq!(found, expected, "networks need no range, subnets do");
     let (account, page) = (Some(AccountId(9)), PageRequest::first(2));
     let none = reader.resources().networks(&org(), account, &page).await.unwrap();
     assert!(none.items.is_empty());

@@ -1,5 +1,7 @@
 //! What the address ranges of networks tell: which overlap, and which are nearly full.
 
+use std::collections::{HashMap, HashSet};
+
 use argosy_domain::{
     access::{Caller, Permission},
     id::AccountId,
@@ -80,11 +82,14 @@ impl App {
     }
 }
 
+/// Where a provider's id means one thing.
+type Key<'r> = (AccountId, &'r str, &'r str);
+
 fn insight(rows: Vec<NetworkRow>) -> Insight {
     let (networks, subnets): (Vec<_>, Vec<_>) = rows
         .into_iter()
         .partition(|row| row.resource_type != "subnet" && row.resource_type != "subnetwork");
-    let (overlaps, more_overlaps) = overlaps(&networks);
+    let (overlaps, more_overlaps) = overlaps(&spans(&networks, &subnets));
     let mut crowded: Vec<Crowded> = subnets.into_iter().filter_map(crowding).collect();
     crowded.sort_by(|a, b| b.used_percent.cmp(&a.used_percent).then(a.free.cmp(&b.free)));
     let truncated = more_overlaps || crowded.len() > FINDINGS_MAX;
@@ -107,23 +112,39 @@ fn ranges(row: &NetworkRow) -> Vec<IpNet> {
     ranges
 }
 
-/// Pairs of different networks that overlap, by one walk over the ranges in their order: of two
-/// prefixes that overlap one holds the other, so those that are open form a stack.
-fn overlaps(networks: &[NetworkRow]) -> (Vec<Overlap>, bool) {
-    let mut all: Vec<(IpNet, &NetworkRow)> = networks
-        .iter()
-        .flat_map(|row| ranges(row).into_iter().map(move |range| (range, row)))
-        .collect();
+/// Every range of every network. One without a range of its own has those of its subnets.
+fn spans<'r>(
+    networks: &'r [NetworkRow],
+    subnets: &'r [NetworkRow],
+) -> Vec<(IpNet, &'r NetworkRow)> {
+    let key = |row: &'r NetworkRow, id: &'r str| -> Key<'r> { (row.account, &row.provider, id) };
+    let bare = networks.iter().filter(|row| row.cidr.is_none());
+    let bare: HashMap<Key<'_>, &NetworkRow> =
+        bare.map(|row| (key(row, &row.resource_id), row)).collect();
+    let inside = subnets.iter().filter_map(|subnet| {
+        let network = bare.get(&key(subnet, subnet.parent.as_deref()?))?;
+        Some(ranges(subnet).into_iter().map(|range| (range, *network)))
+    });
+    let own = networks.iter().map(|row| ranges(row).into_iter().map(move |range| (range, row)));
+    own.flatten().chain(inside.flatten()).collect()
+}
+
+/// Pairs of different networks that overlap, each once, by one walk over the ranges in their order: of
+/// two prefixes that overlap one holds the other, so those that are open form a stack.
+fn overlaps(all: &[(IpNet, &NetworkRow)]) -> (Vec<Overlap>, bool) {
+    let mut all = all.to_vec();
     all.sort_by(|a, b| {
         a.0.network().cmp(&b.0.network()).then(a.0.prefix_len().cmp(&b.0.prefix_len()))
     });
     let (mut open, mut found) = (Vec::<(IpNet, &NetworkRow)>::new(), Vec::new());
+    let mut told = HashSet::new();
     for (range, row) in all {
         while open.last().is_some_and(|(outer, _)| !outer.contains(&range)) {
             open.pop();
         }
         for (outer, holder) in &open {
-            if holder.id == row.id {
+            let pair = ((&holder.id).min(&row.id), (&holder.id).max(&row.id));
+            if holder.id == row.id || !told.insert(pair) {
                 continue;
             }
             if found.len() == FINDINGS_MAX {
@@ -168,7 +189,8 @@ mod tests {
             resource_type: kind.into(),
             resource_id: id.into(),
             name: String::new(),
-            cidr: Some(cidr.into()),
+            cidr: (!cidr.is_empty()).then(|| cidr.into()),
+            parent: None,
             metadata: metadata.as_object().cloned().unwrap(),
         }
     }
@@ -188,6 +210,33 @@ mod tests {
         let pairs: Vec<_> =
             found.iter().map(|o| (o.one.0.id.as_str(), o.other.0.id.as_str())).collect();
         assert_eq!(pairs, [("a", "b"), ("a", "e"), ("b", "e")]);
+    }
+
+    #[test]
+    fn a_network_without_ranges_has_those_of_its_subnets() {
+        let none = || serde_json::json!({});
+        let inside = |id: &str, parent: &str, cidr: &str| {
+            let more = serde_json::json!({ "cidr_blocks": [cidr, "100.64.0.0/24"] });
+            NetworkRow { parent: Some(parent.into()), ..network(id, "subnet", cidr, more) }
+        };
+        let rows = vec![
+            network("a", "vpc", "", none()),
+            network("b", "vpc", "", none()),
+            network("c", "vpc", "10.0.0.0/8", none()),
+            network("d", "vpc", "", none()),
+            inside("a-1", "a", "192.168.0.0/24"),
+            inside("b-1", "b", "192.168.0.0/20"),
+            inside("c-1", "c", "172.16.0.0/24"),
+            inside("d-1", "d", "172.16.0.0/24"),
+        ];
+        let (networks, subnets): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|row| row.resource_type == "vpc");
+        let all = spans(&networks, &subnets);
+        assert_eq!(all.len(), 7, "two of each that has none, and one of the one that has");
+        let found = overlaps(&all).0;
+        let pairs: Vec<_> =
+            found.iter().map(|o| (o.one.0.id.as_str(), o.other.0.id.as_str())).collect();
+        assert_eq!(pairs, [("a", "b"), ("a", "d"), ("b", "d")], "each pair once");
     }
 
     #[test]
