@@ -3,12 +3,17 @@
 `cloud.py PORT` serves EC2, STS and Organizations at http://127.0.0.1:PORT. `POST /_test/make` puts
 networks into an account and a region, `POST /_test/drop` takes subnets away, `POST /_test/break` has
 calls fail: by region, by assumed role, or for a while as AWS does when it is asked too much.
+
+moto answers lists of subnets in one piece; here they are cut into pages, as EC2 does.
 """
 
+import copy
 import io
 import json
 import sys
 import threading
+from urllib.parse import parse_qsl
+from xml.etree import ElementTree
 
 from moto.ec2.models import ec2_backends
 from moto.organizations.models import organizations_backends
@@ -17,9 +22,12 @@ from werkzeug.serving import run_simple
 from werkzeug.wrappers import Request, Response
 
 MANAGEMENT = "123456789012"
+EC2 = "{http://ec2.amazonaws.com/doc/2016-11-15}"
 
 broken = {"regions": [], "roles": [], "throttle": 0}
-calls = {"AssumeRole": [], "throttled": 0, "regions": []}
+calls = {"AssumeRole": [], "throttled": 0, "regions": [], "lists": 0, "pages": 0}
+# Lists that are handed out page by page.
+lists = {}
 guard = threading.Lock()
 
 
@@ -74,6 +82,28 @@ def organise(order):
     return made
 
 
+def paged(application, environ, fields):
+    """The part of moto's answer that a page has, with the token of the next one."""
+    number, _, first = fields.get("NextToken", "").partition("-")
+    if not first:
+        whole = ElementTree.fromstring(Response.from_app(application, environ).get_data())
+        with guard:
+            calls["lists"] += 1
+            number, first = str(calls["lists"]), "0"
+            lists[number] = whole
+    with guard:
+        whole = copy.deepcopy(lists[number])
+        calls["pages"] += 1
+    first, size = int(first), int(fields["MaxResults"])
+    subnets = whole.find(EC2 + "subnetSet")
+    items = list(subnets)
+    for item in items[:first] + items[first + size :]:
+        subnets.remove(item)
+    if first + size < len(items):
+        ElementTree.SubElement(whole, EC2 + "nextToken").text = "%s-%d" % (number, first + size)
+    return Response(ElementTree.tostring(whole), content_type="text/xml")
+
+
 def control(path, request):
     order = json.loads(request.get_data() or b"{}")
     with guard:
@@ -98,7 +128,16 @@ class Cloud:
         refused = self.refused(environ)
         if refused is not None:
             return refused(environ, start_response)
+        fields = self.fields(environ)
+        if fields.get("Action") == "DescribeSubnets" and "MaxResults" in fields:
+            return paged(self.aws, environ, fields)(environ, start_response)
         return self.aws(environ, start_response)
+
+    def fields(self, environ):
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        body = environ["wsgi.input"].read(length)
+        environ["wsgi.input"] = io.BytesIO(body)
+        return dict(parse_qsl(body.decode(errors="replace")))
 
     def refused(self, environ):
         signed = environ.get("HTTP_AUTHORIZATION", "")

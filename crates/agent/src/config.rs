@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use crate::{
     credentials::SecretText,
-    discovery::{AwsOrgSettings, InvalidDiscovery, Wanted},
+    discovery::{AwsOrgSettings, AzureSection, GcpSection, InvalidDiscovery, Wanted, Written},
     host,
     packages::{client::SOCKET_DEFAULT, settings::SETTINGS_FILE_DEFAULT},
     server_url::{InvalidServerUrl, ServerUrl},
@@ -80,6 +80,10 @@ pub struct AgentSettings {
     pub aws_regions: Vec<String>,
     /// The accounts of an AWS organisation.
     pub aws_org: AwsOrgSettings,
+    /// Projects of Google Cloud.
+    pub gcp: GcpSection,
+    /// Subscriptions of Azure.
+    pub azure: AzureSection,
     /// `error`, `warn`, `info`, `debug`, `trace`.
     pub log_level: String,
     /// `text` or `json`.
@@ -108,6 +112,8 @@ impl Default for AgentSettings {
             sync_interval: "15m".into(),
             aws_regions: Vec::new(),
             aws_org: AwsOrgSettings::default(),
+            gcp: GcpSection::default(),
+            azure: AzureSection::default(),
             log_level: "info".into(),
             log_format: "text".into(),
         }
@@ -135,11 +141,20 @@ impl Settings for AgentSettings {
         "sync_interval",
         "aws_regions",
         "aws_org",
+        "gcp",
+        "azure",
         "log_level",
         "log_format",
     ];
-    const LISTS: &'static [&'static str] =
-        &["aws_regions", "aws_org.regions", "aws_org.exclude_accounts"];
+    const LISTS: &'static [&'static str] = &[
+        "aws_regions",
+        "aws_org.regions",
+        "aws_org.exclude_accounts",
+        "gcp.projects",
+        "gcp.regions",
+        "azure.subscriptions",
+        "azure.regions",
+    ];
 }
 
 /// A setting that cannot be used. Displays as a sentence that says what to write instead.
@@ -282,7 +297,7 @@ impl AgentSettings {
             memory_max_mib: self.memory()?,
             package_helper_socket: self.package_helper_socket.clone(),
             package_helper_file: self.package_helper_file.clone(),
-            discovery: Wanted::check(&self.sync_interval, &self.aws_regions, &self.aws_org)?,
+            discovery: self.discovery()?,
         })
     }
 
@@ -301,6 +316,16 @@ impl AgentSettings {
             (Some(set), Some(of_token)) if set != of_token => Err(InvalidSetting::TwoPins),
             (set, of_token) => Ok(set.or(of_token)),
         }
+    }
+
+    fn discovery(&self) -> Result<Wanted, InvalidDiscovery> {
+        Wanted::check(Written {
+            interval: &self.sync_interval,
+            aws_regions: &self.aws_regions,
+            aws_org: &self.aws_org,
+            gcp: &self.gcp,
+            azure: &self.azure,
+        })
     }
 
     fn memory(&self) -> Result<u32, InvalidSetting> {
@@ -359,6 +384,12 @@ mod tests {
             ("AWS_REGIONS", "eu-central-1,us-east-1"),
             ("AWS_ORG__ENABLED", "true"),
             ("AWS_ORG__EXCLUDE_ACCOUNTS", "123456789012"),
+            ("GCP__ENABLED", "true"),
+            ("GCP__PROJECTS", "alpha"),
+            ("GCP__REGIONS", "europe-west3,us-east1"),
+            ("AZURE__ENABLED", "true"),
+            ("AZURE__SUBSCRIPTIONS", "0b1f6471-1bf0-4dda-aec3-111122223333"),
+            ("AZURE__ENDPOINT", "https://management.usgovcloudapi.net"),
             ("ALLOW_INSECURE_TRANSPORT", "true"),
         ];
         let environment = values.map(|(key, value)| (format!("ARGOSY_{key}"), value.to_owned()));
@@ -372,6 +403,11 @@ mod tests {
         let aws = config.discovery.aws.unwrap();
         assert_eq!(aws.regions, ["eu-central-1", "us-east-1"]);
         assert_eq!(aws.org.unwrap().exclude_accounts, ["123456789012"]);
+        let gcp = config.discovery.gcp.unwrap();
+        assert_eq!((gcp.projects.len(), gcp.regions.len()), (1, 2));
+        let azure = config.discovery.azure.unwrap();
+        assert_eq!(azure.subscriptions, ["0b1f6471-1bf0-4dda-aec3-111122223333"]);
+        assert_eq!(azure.endpoint.origin(), "https://management.usgovcloudapi.net");
     }
 
     #[test]

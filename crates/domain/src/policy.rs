@@ -48,13 +48,13 @@ pub struct Subsystems {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Discovery {
-    /// Clouds that are read where the host is configured for them: `aws`.
+    /// Clouds that are read where the host is configured for them: `aws`, `gcp`, `azure`.
     pub providers: Vec<String>,
 }
 
 impl Default for Discovery {
     fn default() -> Self {
-        Self { providers: vec!["aws".to_owned()] }
+        Self { providers: ["aws", "gcp", "azure"].map(str::to_owned).to_vec() }
     }
 }
 
@@ -229,7 +229,9 @@ mod tests {
         let policy = Policy::parse("[discovery]\nproviders = []").unwrap();
         let refused = policy.allows_provider("aws").unwrap_err();
         assert_eq!(refused.rule, "discovery.providers does not list aws");
-        assert_eq!(Policy::default().allows_provider("aws"), Ok(()));
+        for provider in ["aws", "gcp", "azure"] {
+            assert_eq!(Policy::default().allows_provider(provider), Ok(()));
+        }
     }
 
     #[test]

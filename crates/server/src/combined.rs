@@ -101,7 +101,7 @@ pub async fn start(
 /// Runs an agent whatever happens to it: there is no service manager for this one.
 async fn keep(settings: AgentSettings, shutdown: CancellationToken) {
     let mut backoff = Backoff::new(deps().entropy);
-    while let Err(error) = run_again(settings.clone(), shutdown.clone()).await {
+    while let Err(error) = Box::pin(run_again(settings.clone(), shutdown.clone())).await {
         let delay = backoff.next_delay();
         let (error, retry_in_s) = (chain(&error), delay.as_secs());
         tracing::error!(error, retry_in_s, "the local agent ended, and is started again");
@@ -113,7 +113,7 @@ async fn keep(settings: AgentSettings, shutdown: CancellationToken) {
 
 /// The agent alone: the same code as `argosy-agent run`.
 pub async fn run_agent_alone(shutdown: CancellationToken) -> Result<(), Failure> {
-    Ok(run_again(agent_settings()?, shutdown).await?)
+    Ok(Box::pin(run_again(agent_settings()?, shutdown)).await?)
 }
 
 /// Runs an agent in this process, anew as often as it is commanded to restart.

@@ -13,6 +13,10 @@ use tokio::process::{Child, Command};
 
 use crate::fleet::{AgentProcess, Fleet};
 
+mod azure;
+mod google;
+mod stand_in;
+
 const OWN: &str = "123456789012";
 const REGIONS: &str = "us-east-1,eu-west-1,eu-central-1,ap-south-1";
 
@@ -53,23 +57,33 @@ impl Cloud {
 
     /// What an agent needs to find it, and more.
     fn variables(&self, more: &[(&'static str, &str)]) -> &'static [(&'static str, &'static str)] {
-        let nowhere = "/nonexistent";
-        let mut all = vec![
-            ("AWS_ENDPOINT_URL", self.url.as_str()),
-            ("AWS_EC2_METADATA_DISABLED", "true"),
-            ("AWS_CONFIG_FILE", nowhere),
-            ("AWS_SHARED_CREDENTIALS_FILE", nowhere),
-            ("NO_PROXY", "127.0.0.1"),
-            ("ARGOSY_SYNC_INTERVAL", "24h"),
-        ];
-        all.extend(more);
-        let leaked = all.into_iter().map(|(name, value)| (name, &*value.to_owned().leak()));
-        leaked.collect::<Vec<_>>().leak()
+        kept(&[&QUIET[..], &[("AWS_ENDPOINT_URL", self.url.as_str())], more].concat())
     }
 }
 
 const CREDENTIALS: [(&str, &str); 2] =
     [("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "of-the-test")];
+
+/// An agent with these variables, which runs once by itself.
+async fn agent_of(fleet: &Fleet, more: &[(&'static str, &str)]) -> AgentProcess {
+    let token = fleet.token(json!({ "auto_approve": true })).await;
+    AgentProcess::start_with(fleet, &token, kept(&[&QUIET[..], more].concat()))
+}
+
+/// What every agent here is told: it reads nothing of the host, and runs when it is asked.
+const QUIET: [(&str, &str); 5] = [
+    ("AWS_EC2_METADATA_DISABLED", "true"),
+    ("AWS_CONFIG_FILE", "/nonexistent"),
+    ("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent"),
+    ("NO_PROXY", "127.0.0.1"),
+    ("ARGOSY_SYNC_INTERVAL", "24h"),
+];
+
+/// Variables for as long as the test runs.
+fn kept(variables: &[(&'static str, &str)]) -> &'static [(&'static str, &'static str)] {
+    let leaked = variables.iter().map(|(name, value)| (*name, &*(*value).to_owned().leak()));
+    leaked.collect::<Vec<_>>().leak()
+}
 
 /// Every resource that a filter lets through.
 async fn resources(fleet: &Fleet, filter: &str) -> Vec<Value> {
@@ -100,6 +114,11 @@ async fn again(fleet: &Fleet, agent: &str, count: usize) -> Value {
     job
 }
 
+/// Has the one agent run again.
+async fn run_again(fleet: &Fleet, count: usize) -> Value {
+    again(fleet, &fleet.connected().await, count).await
+}
+
 async fn regions_are_read_and_only_what_is_gone_is_stale(place: Place) {
     let (cloud, fleet) = tokio::join!(Cloud::start(), Fleet::start(&place, "server"));
     let networks = json!([{ "cidr": "10.0.0.0/16", "name": "large", "subnets": 2_000,
@@ -117,6 +136,8 @@ async fn regions_are_read_and_only_what_is_gone_is_stale(place: Place) {
     assert_eq!(first["regions"].as_array().unwrap().len(), 4);
     let subnets = resources(&fleet, "region=us-east-1&resource_type=subnet").await;
     assert!(subnets.len() >= 2_000, "{}", subnets.len());
+    let pages = cloud.ask("calls", &json!({})).await["pages"].as_u64().unwrap();
+    assert!(pages >= 3, "two thousand do not fit two pages beside the default ones: {pages}");
     let vpc = resources(&fleet, "resource_type=vpc&q=large").await.remove(0);
     assert_eq!(vpc["metadata"]["cidr_blocks"], json!(["10.0.0.0/16", "10.9.0.0/16"]));
     assert_eq!(vpc["metadata"]["tags"]["env"], "test");
@@ -163,8 +184,10 @@ async fn every_account_of_an_organisation_is_read(place: Place) {
     let [one, two, three] = [0, 1, 2].map(|at| members[at].as_str().unwrap().to_owned());
     for (account, name) in [(OWN, "own"), (&one, "of one"), (&two, "of two"), (&three, "of three")]
     {
-        let network = json!([{ "cidr": "10.0.0.0/16", "name": name, "subnets": 1 }]);
-        cloud.make(account, "us-east-1", network).await;
+        for region in REGIONS.split(',') {
+            let network = json!([{ "cidr": "10.0.0.0/16", "name": name, "subnets": 1 }]);
+            cloud.make(account, region, network).await;
+        }
     }
     cloud.ask("break", &json!({ "roles": [two] })).await;
     fleet.patch("/api/v1/accounts/1", &json!({ "provider": "aws-org" })).await;
@@ -172,7 +195,7 @@ async fn every_account_of_an_organisation_is_read(place: Place) {
     let settings = [
         CREDENTIALS[0],
         CREDENTIALS[1],
-        ("ARGOSY_AWS_REGIONS", "us-east-1"),
+        ("ARGOSY_AWS_REGIONS", REGIONS),
         ("ARGOSY_AWS_ORG__ENABLED", "true"),
         ("ARGOSY_AWS_ORG__EXTERNAL_ID", "shown-once"),
         ("ARGOSY_AWS_ORG__EXCLUDE_ACCOUNTS", &three),
@@ -199,12 +222,57 @@ async fn every_account_of_an_organisation_is_read(place: Place) {
     for (id, name) in [(OWN, "own"), (one.as_str(), "of one")] {
         let account = number(id).unwrap();
         let vpcs = resources(&fleet, &format!("account_id={account}&resource_type=vpc")).await;
-        assert!(vpcs.iter().any(|vpc| vpc["name"] == name), "{name}: {vpcs:?}");
+        let made = vpcs.iter().filter(|vpc| vpc["name"] == name);
+        let regions: BTreeSet<&str> = made
+            .filter(|vpc| vpc["metadata"]["tags"]["env"] == "test")
+            .map(|vpc| vpc["region"].as_str().unwrap())
+            .collect();
+        assert_eq!(regions, REGIONS.split(',').collect(), "{name}: {vpcs:?}");
     }
     let calls = cloud.ask("calls", &json!({})).await;
     let assumed = calls["AssumeRole"].as_array().unwrap();
     assert_eq!(assumed.len(), 2, "not for its own account, and not for the one left out");
     assert!(assumed.iter().all(|call| call.as_str().unwrap().contains("ExternalId=shown-once")));
+}
+
+async fn two_agents_with_regions_of_their_own_never_stale_each_other(place: Place) {
+    let (cloud, fleet) = tokio::join!(Cloud::start(), Fleet::start(&place, "server"));
+    for region in ["us-east-1", "eu-west-1"] {
+        let network = json!([{ "cidr": "10.0.0.0/16", "name": region, "subnets": 2 }]);
+        cloud.make(OWN, region, network).await;
+    }
+    let token = fleet.token(json!({ "auto_approve": true, "max_uses": 2 })).await;
+    let mut agents = Vec::new();
+    for (name, region) in [("east", "us-east-1"), ("west", "eu-west-1")] {
+        let settings = [CREDENTIALS[0], CREDENTIALS[1], ("ARGOSY_AWS_REGIONS", region)];
+        agents.push(AgentProcess::named_with(&fleet, name, &token, cloud.variables(&settings)));
+    }
+    ended(&fleet, 2).await;
+    let id = |name: &'static str| {
+        let fleet = &fleet;
+        async move {
+            let fits = |agent: &Value| agent["name"] == name && agent["connected"] == true;
+            let agent = fleet.agent("the agent", fits).await;
+            agent["agent_id"].as_str().unwrap().to_owned()
+        }
+    };
+    let (east, west) = (id("east").await, id("west").await);
+    let here = |region: &'static str, status: &'static str| {
+        let fleet = &fleet;
+        async move { ids(&resources(fleet, &format!("region={region}&status={status}")).await) }
+    };
+    let (of_east, of_west) = (here("us-east-1", "active").await, here("eu-west-1", "active").await);
+    assert!(of_east.len() > 2 && of_west.len() > 2);
+
+    // One runs and then the other, with a subnet gone in the region of the first.
+    let subnets = resources(&fleet, "region=us-east-1&resource_type=subnet").await;
+    let gone = subnets[0]["resource_id"].as_str().unwrap();
+    cloud.ask("drop", &json!({ "account": OWN, "region": "us-east-1", "subnets": [gone] })).await;
+    assert_eq!(again(&fleet, &west, 3).await["resources_deleted"], 0);
+    assert_eq!(here("us-east-1", "active").await, of_east);
+    assert_eq!(again(&fleet, &east, 4).await["resources_deleted"], 1);
+    assert_eq!(here("eu-west-1", "active").await, of_west);
+    assert_eq!(ids(&resources(&fleet, "status=stale").await), [gone.to_owned()].into());
 }
 
 async fn a_host_without_credentials_says_so(place: Place) {
@@ -222,5 +290,6 @@ async fn a_host_without_credentials_says_so(place: Place) {
 on_both!(
     regions_are_read_and_only_what_is_gone_is_stale,
     every_account_of_an_organisation_is_read,
+    two_agents_with_regions_of_their_own_never_stale_each_other,
     a_host_without_credentials_says_so,
 );

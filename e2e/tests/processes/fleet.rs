@@ -309,6 +309,13 @@ impl AgentProcess {
         agent
     }
 
+    /// One of several, with variables.
+    pub(crate) fn named_with(fleet: &Fleet, name: &str, token: &str, variables: Variables) -> Self {
+        let mut agent = Self { variables, ..Self::prepare(fleet, name, name, token) };
+        agent.start_again();
+        agent
+    }
+
     fn prepare(fleet: &Fleet, name: &str, state_dir: &str, token: &str) -> Self {
         Self {
             state_dir: fleet.folder.join(state_dir),

@@ -8,8 +8,20 @@
 
 #[cfg(feature = "aws")]
 pub mod aws;
+#[cfg(feature = "azure")]
+pub mod azure;
+#[cfg(any(feature = "gcp", feature = "azure"))]
+mod bearer;
 mod deliver;
+#[cfg(feature = "gcp")]
+pub mod gcp;
+#[cfg(any(feature = "gcp", feature = "azure"))]
+mod holdings;
+#[cfg(any(feature = "gcp", feature = "azure"))]
+mod rest;
 mod settings;
+#[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
+mod shape;
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,11 +30,15 @@ use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::{
-    backoff::jitter, engine::RunOutcome, policy_file::PolicyFile, transport::CallError, upload::Way,
+    backoff::jitter, deps::Deps, engine::RunOutcome, policy_file::PolicyFile, transport::CallError,
+    upload::Way,
 };
 
 use deliver::Run;
-pub use settings::{AwsOrgSettings, AwsSettings, InvalidDiscovery, Wanted};
+pub use settings::{
+    AwsOrgSettings, AwsSettings, AzureSection, AzureSettings, GcpSection, GcpSettings,
+    InvalidDiscovery, Wanted, Written,
+};
 
 /// Readings that wait to be delivered.
 const READINGS_WAITING: usize = 4;
@@ -88,7 +104,7 @@ pub trait Provider: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoveryError {
     /// No cloud is configured on this host.
-    #[error("no cloud is configured on this host: set aws_regions")]
+    #[error("no cloud is configured on this host: set aws_regions, gcp or azure")]
     NoProvider,
     /// The server did not take it.
     #[error("the server did not take what was found")]
@@ -182,30 +198,144 @@ impl Discoverer {
             // It happens only while the process ends.
             Err(_) => return,
         };
-        let failure = Failure { error: refused, call: None, permission: None };
-        let (provider, region) = (provider.name(), String::new());
         // Nobody listens any more once the run is over.
-        let _ = out.send(Reading { member: None, provider, region, found: Err(failure) }).await;
+        let _ = out.send(nothing_read(provider.name(), refused)).await;
+    }
+}
+
+/// A cloud of which nothing was read, and why.
+fn nothing_read(provider: &'static str, error: String) -> Reading {
+    let failure = Failure { error, call: None, permission: None };
+    Reading { member: None, provider, region: String::new(), found: Err(failure) }
+}
+
+/// A cloud that is configured, and that this program cannot read.
+#[cfg(any(test, not(all(feature = "aws", feature = "gcp", feature = "azure"))))]
+struct Missing(&'static str);
+
+#[cfg(any(test, not(all(feature = "aws", feature = "gcp", feature = "azure"))))]
+impl Provider for Missing {
+    fn name(&self) -> &'static str {
+        self.0
+    }
+
+    fn read(&self, out: mpsc::Sender<Reading>) -> BoxFuture<'_, ()> {
+        let error = format!("this agent was built without {}", self.0);
+        Box::pin(async move { drop(out.send(nothing_read(self.0, error)).await) })
     }
 }
 
 /// The clouds that are configured.
-pub fn providers(wanted: &Wanted, way: &Way) -> Vec<Box<dyn Provider>> {
-    let mut providers: Vec<Box<dyn Provider>> = Vec::new();
-    #[cfg(feature = "aws")]
-    if let Some(aws) = &wanted.aws {
-        providers.push(Box::new(aws::Aws::new(aws.clone(), way.deps.clone())));
+pub fn providers(wanted: &Wanted, deps: &Deps) -> Vec<Box<dyn Provider>> {
+    let (aws, gcp, azure) = (wanted.aws.as_ref(), wanted.gcp.as_ref(), wanted.azure.as_ref());
+    let clouds = [
+        aws.map(|settings| aws_of(settings, deps)),
+        gcp.map(|settings| gcp_of(settings, deps)),
+        azure.map(|settings| azure_of(settings, deps)),
+    ];
+    clouds.into_iter().flatten().collect()
+}
+
+#[cfg(feature = "aws")]
+fn aws_of(settings: &AwsSettings, deps: &Deps) -> Box<dyn Provider> {
+    Box::new(aws::Aws::new(settings.clone(), deps.clone()))
+}
+
+#[cfg(not(feature = "aws"))]
+fn aws_of(_: &AwsSettings, _: &Deps) -> Box<dyn Provider> {
+    Box::new(Missing("aws"))
+}
+
+#[cfg(feature = "gcp")]
+fn gcp_of(settings: &GcpSettings, deps: &Deps) -> Box<dyn Provider> {
+    Box::new(gcp::Gcp::new(settings.clone(), deps.clone()))
+}
+
+#[cfg(not(feature = "gcp"))]
+fn gcp_of(_: &GcpSettings, _: &Deps) -> Box<dyn Provider> {
+    Box::new(Missing("gcp"))
+}
+
+#[cfg(feature = "azure")]
+fn azure_of(settings: &AzureSettings, deps: &Deps) -> Box<dyn Provider> {
+    Box::new(azure::Azure::new(settings.clone(), deps.clone()))
+}
+
+#[cfg(not(feature = "azure"))]
+fn azure_of(_: &AzureSettings, _: &Deps) -> Box<dyn Provider> {
+    Box::new(Missing("azure"))
+}
+
+/// A variable of this process, if it says anything.
+#[cfg(any(feature = "gcp", feature = "azure"))]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// An error and its causes in one line.
+#[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
     }
-    providers
+    text
 }
 
 /// A discoverer of what is configured.
 pub fn discoverer(wanted: &Wanted, way: Way, policy: PolicyFile) -> Arc<Discoverer> {
     Arc::new(Discoverer {
-        providers: providers(wanted, &way),
+        providers: providers(wanted, &way.deps),
         way,
         policy,
         interval: wanted.interval,
         turn: Mutex::default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use argosy_config::host::{OsEntropy, SystemClock};
+
+    use super::*;
+
+    /// Time and randomness of this host.
+    pub(super) fn deps() -> Deps {
+        Deps { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) }
+    }
+
+    #[tokio::test]
+    async fn a_cloud_that_was_not_built_in_is_told() {
+        let (out, mut readings) = mpsc::channel(1);
+        Missing("gcp").read(out).await;
+        let reading = readings.recv().await.unwrap();
+        assert_eq!((reading.provider, reading.region.as_str()), ("gcp", ""));
+        let why = reading.found.unwrap_err().error;
+        assert_eq!(why, "this agent was built without gcp");
+    }
+
+    #[test]
+    fn every_cloud_that_is_configured_is_read() {
+        let at = |url: &str| url.parse().unwrap();
+        let wanted = Wanted {
+            interval: Duration::from_secs(60),
+            aws: Some(AwsSettings { regions: vec!["eu-central-1".into()], org: None }),
+            gcp: Some(GcpSettings {
+                projects: vec![],
+                regions: vec![],
+                endpoint: at("https://a.example"),
+            }),
+            azure: Some(AzureSettings {
+                subscriptions: vec![],
+                regions: vec![],
+                endpoint: at("https://b.example"),
+            }),
+        };
+        let providers = providers(&wanted, &deps());
+        let names: Vec<_> = providers.iter().map(|provider| provider.name()).collect();
+        assert_eq!(names, ["aws", "gcp", "azure"]);
+    }
 }

@@ -5,11 +5,17 @@ use std::time::Duration;
 use argosy_domain::time::{InvalidSpan, parse_span};
 use serde::{Deserialize, Deserializer};
 
+use crate::server_url::{InvalidServerUrl, ServerUrl};
+
 /// Shortest and longest time between two runs.
 const INTERVAL: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(60)..=Duration::from_secs(24 * 3600);
 /// Regions that are read.
 const REGIONS_MAX: usize = 100;
+/// Projects or subscriptions that are read.
+const OWNERS_MAX: usize = 1_000;
+const GCP_ENDPOINT: &str = "https://compute.googleapis.com";
+const AZURE_ENDPOINT: &str = "https://management.azure.com";
 /// The role that is assumed in the accounts of an organisation, unless another one is named.
 const ROLE_DEFAULT: &str = "ArgosyDiscovery";
 
@@ -66,6 +72,49 @@ impl Default for AwsOrgSettings {
     }
 }
 
+/// Section `gcp`, as it was written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GcpSection {
+    /// Whether Google Cloud is read.
+    pub enabled: bool,
+    /// Projects, by their ids; that of the credentials where there are none.
+    pub projects: Vec<String>,
+    /// Regions; all of them where there are none.
+    pub regions: Vec<String>,
+    /// Where Compute Engine is, if not where it is for everybody.
+    pub endpoint: Option<String>,
+}
+
+/// Section `azure`, as it was written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AzureSection {
+    /// Whether Azure is read.
+    pub enabled: bool,
+    /// Subscriptions, by their ids; all that the credentials see where there are none.
+    pub subscriptions: Vec<String>,
+    /// Regions; all of them where there are none.
+    pub regions: Vec<String>,
+    /// Where the Resource Manager is, if not where it is for everybody.
+    pub endpoint: Option<String>,
+}
+
+/// Everything about discovery, as it was written.
+#[derive(Debug, Clone, Copy)]
+pub struct Written<'a> {
+    /// `sync_interval`.
+    pub interval: &'a str,
+    /// `aws_regions`.
+    pub aws_regions: &'a [String],
+    /// `aws_org`.
+    pub aws_org: &'a AwsOrgSettings,
+    /// `gcp`.
+    pub gcp: &'a GcpSection,
+    /// `azure`.
+    pub azure: &'a AzureSection,
+}
+
 /// What of AWS is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsSettings {
@@ -75,6 +124,28 @@ pub struct AwsSettings {
     pub org: Option<AwsOrgSettings>,
 }
 
+/// What of Google Cloud is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GcpSettings {
+    /// Projects; that of the credentials where there are none.
+    pub projects: Vec<String>,
+    /// Regions; all of them where there are none.
+    pub regions: Vec<String>,
+    /// Where Compute Engine is.
+    pub endpoint: ServerUrl,
+}
+
+/// What of Azure is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AzureSettings {
+    /// Subscriptions; all that the credentials see where there are none.
+    pub subscriptions: Vec<String>,
+    /// Regions; all of them where there are none.
+    pub regions: Vec<String>,
+    /// Where the Resource Manager is.
+    pub endpoint: ServerUrl,
+}
+
 /// What is read, and how often.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
@@ -82,6 +153,10 @@ pub struct Wanted {
     pub interval: Duration,
     /// AWS, where it is configured.
     pub aws: Option<AwsSettings>,
+    /// Google Cloud, where it is configured.
+    pub gcp: Option<GcpSettings>,
+    /// Azure, where it is configured.
+    pub azure: Option<AzureSettings>,
 }
 
 /// A setting of discovery that cannot be used.
@@ -105,83 +180,142 @@ pub enum InvalidDiscovery {
     /// Not the ids of accounts.
     #[error("aws_org.exclude_accounts must be ids of 12 digits")]
     Accounts,
+    /// Not ids of projects.
+    #[error("gcp.projects must be at most {OWNERS_MAX} ids such as my-project-1234")]
+    Projects,
+    /// Not names of regions.
+    #[error("gcp.regions must be at most {REGIONS_MAX} names such as europe-west3")]
+    GcpRegions,
+    /// Not ids of subscriptions.
+    #[error(
+        "azure.subscriptions must be at most {OWNERS_MAX} ids such as \
+         00000000-0000-0000-0000-000000000000"
+    )]
+    Subscriptions,
+    /// Not names of regions.
+    #[error("azure.regions must be at most {REGIONS_MAX} names such as westeurope")]
+    AzureRegions,
+    /// Not an address.
+    #[error("{0}.endpoint {1}")]
+    Endpoint(&'static str, InvalidServerUrl),
+    /// Tokens would travel in clear.
+    #[error("{0}.endpoint must be https, unless it is on this host")]
+    PlainEndpoint(&'static str),
 }
 
-fn regions(names: &[String]) -> Result<Vec<String>, InvalidDiscovery> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let fits = |name: &String| (1..=32).contains(&name.len()) && name.chars().all(plain);
-    if names.len() > REGIONS_MAX || !names.iter().all(fits) {
-        return Err(InvalidDiscovery::Regions);
+/// Names in their order, each once; none where there are too many or one does not fit.
+fn names(names: &[String], max: usize, fits: impl Fn(&str) -> bool) -> Option<Vec<String>> {
+    if names.len() > max || !names.iter().all(|name| fits(name)) {
+        return None;
     }
     let mut names = names.to_vec();
     names.sort();
     names.dedup();
-    Ok(names)
+    Some(names)
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
+}
+
+fn regions(written: &[String]) -> Option<Vec<String>> {
+    let fits = |name: &str| (1..=32).contains(&name.len()) && name.chars().all(is_plain);
+    names(written, REGIONS_MAX, fits)
+}
+
+/// Whether a text is the id of a project: of today's, or of a domain's.
+pub(super) fn is_project(id: &str) -> bool {
+    let plain = |c: char| is_plain(c) || c == '.' || c == ':';
+    (1..=100).contains(&id.len()) && id.chars().all(plain)
+}
+
+fn is_subscription(id: &str) -> bool {
+    let dashes = [8, 13, 18, 23];
+    let fits = |(at, c): (usize, char)| match dashes.contains(&at) {
+        true => c == '-',
+        false => c.is_ascii_hexdigit(),
+    };
+    id.len() == 36 && id.chars().enumerate().all(fits)
+}
+
+/// Where an interface is. A token goes there, so the way is encrypted or does not leave the host.
+fn endpoint(
+    section: &'static str,
+    written: Option<&str>,
+    default: &str,
+) -> Result<ServerUrl, InvalidDiscovery> {
+    let url: ServerUrl = written
+        .unwrap_or(default)
+        .parse()
+        .map_err(|why| InvalidDiscovery::Endpoint(section, why))?;
+    if url.is_tls() || url.is_loopback() {
+        Ok(url)
+    } else {
+        Err(InvalidDiscovery::PlainEndpoint(section))
+    }
+}
+
+fn gcp(written: &GcpSection) -> Result<Option<GcpSettings>, InvalidDiscovery> {
+    let projects = names(&written.projects, OWNERS_MAX, is_project);
+    let settings = GcpSettings {
+        projects: projects.ok_or(InvalidDiscovery::Projects)?,
+        regions: regions(&written.regions).ok_or(InvalidDiscovery::GcpRegions)?,
+        endpoint: endpoint("gcp", written.endpoint.as_deref(), GCP_ENDPOINT)?,
+    };
+    Ok(written.enabled.then_some(settings))
+}
+
+fn azure(written: &AzureSection) -> Result<Option<AzureSettings>, InvalidDiscovery> {
+    let lower: Vec<String> =
+        written.subscriptions.iter().map(|id| id.to_ascii_lowercase()).collect();
+    let subscriptions = names(&lower, OWNERS_MAX, is_subscription);
+    let settings = AzureSettings {
+        subscriptions: subscriptions.ok_or(InvalidDiscovery::Subscriptions)?,
+        regions: regions(&written.regions).ok_or(InvalidDiscovery::AzureRegions)?,
+        endpoint: endpoint("azure", written.endpoint.as_deref(), AZURE_ENDPOINT)?,
+    };
+    Ok(written.enabled.then_some(settings))
+}
+
+fn aws(
+    aws_regions: &[String],
+    org: &AwsOrgSettings,
+) -> Result<Option<AwsSettings>, InvalidDiscovery> {
+    let own = regions(aws_regions).ok_or(InvalidDiscovery::Regions)?;
+    if !org.enabled {
+        return Ok((!own.is_empty()).then_some(AwsSettings { regions: own, org: None }));
+    }
+    let of_org = regions(&org.regions).ok_or(InvalidDiscovery::Regions)?;
+    let regions = if of_org.is_empty() { own } else { of_org };
+    if regions.is_empty() {
+        return Err(InvalidDiscovery::NoRegions);
+    }
+    let of_role = |c: char| c.is_ascii_alphanumeric() || "+=,.@-_".contains(c);
+    if !(1..=64).contains(&org.role_name.len()) || !org.role_name.chars().all(of_role) {
+        return Err(InvalidDiscovery::Role);
+    }
+    let digits = |id: &String| id.len() == 12 && id.chars().all(|c| c.is_ascii_digit());
+    if !org.exclude_accounts.iter().all(digits) {
+        return Err(InvalidDiscovery::Accounts);
+    }
+    Ok(Some(AwsSettings { regions, org: Some(org.clone()) }))
 }
 
 impl Wanted {
     /// Checks what was written.
-    pub fn check(
-        interval: &str,
-        aws_regions: &[String],
-        org: &AwsOrgSettings,
-    ) -> Result<Self, InvalidDiscovery> {
-        let interval = parse_span(interval)?;
+    pub fn check(written: Written<'_>) -> Result<Self, InvalidDiscovery> {
+        let interval = parse_span(written.interval)?;
         if !INTERVAL.contains(&interval) {
             return Err(InvalidDiscovery::IntervalBounds);
         }
-        let own = regions(aws_regions)?;
-        if !org.enabled {
-            let aws = (!own.is_empty()).then_some(AwsSettings { regions: own, org: None });
-            return Ok(Self { interval, aws });
-        }
-        let of_org = regions(&org.regions)?;
-        let regions = if of_org.is_empty() { own } else { of_org };
-        if regions.is_empty() {
-            return Err(InvalidDiscovery::NoRegions);
-        }
-        let of_role = |c: char| c.is_ascii_alphanumeric() || "+=,.@-_".contains(c);
-        if !(1..=64).contains(&org.role_name.len()) || !org.role_name.chars().all(of_role) {
-            return Err(InvalidDiscovery::Role);
-        }
-        let digits = |id: &String| id.len() == 12 && id.chars().all(|c| c.is_ascii_digit());
-        if !org.exclude_accounts.iter().all(digits) {
-            return Err(InvalidDiscovery::Accounts);
-        }
-        Ok(Self { interval, aws: Some(AwsSettings { regions, org: Some(org.clone()) }) })
+        Ok(Self {
+            interval,
+            aws: aws(written.aws_regions, written.aws_org)?,
+            gcp: gcp(written.gcp)?,
+            azure: azure(written.azure)?,
+        })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
-    }
-
-    #[test]
-    fn nothing_is_read_unless_somebody_says_so() {
-        let wanted = Wanted::check("15m", &[], &AwsOrgSettings::default()).unwrap();
-        assert_eq!(wanted.aws, None);
-        let two = names(&["us-east-1", "eu-central-1", "us-east-1"]);
-        let wanted = Wanted::check("15m", &two, &AwsOrgSettings::default()).unwrap();
-        assert_eq!(wanted.aws.unwrap().regions, ["eu-central-1", "us-east-1"]);
-    }
-
-    #[test]
-    fn what_cannot_be_used_is_named() {
-        let none = AwsOrgSettings::default();
-        let bad = |interval: &str, regions: &[&str], org: &AwsOrgSettings| {
-            Wanted::check(interval, &names(regions), org).unwrap_err()
-        };
-        assert_eq!(bad("1s", &[], &none), InvalidDiscovery::IntervalBounds);
-        assert_eq!(bad("15m", &["EU/../x"], &none), InvalidDiscovery::Regions);
-        let on = AwsOrgSettings { enabled: true, ..none };
-        assert_eq!(bad("15m", &[], &on), InvalidDiscovery::NoRegions);
-        let role = AwsOrgSettings { role_name: "a/b".into(), ..on.clone() };
-        assert_eq!(bad("15m", &["us-east-1"], &role), InvalidDiscovery::Role);
-        let except = AwsOrgSettings { exclude_accounts: names(&["12"]), ..on };
-        assert_eq!(bad("15m", &["us-east-1"], &except), InvalidDiscovery::Accounts);
-    }
-}
+mod tests;

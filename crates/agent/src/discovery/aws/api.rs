@@ -16,11 +16,15 @@ use aws_sigv4::{
 use serde_json::Value;
 
 use super::{
-    error::{Refusal, chain, no_credentials},
+    error::{Refusal, no_credentials},
     resources::Kind,
     xml::Node,
 };
-use crate::{backoff::Backoff, deps::Deps, discovery::Failure};
+use crate::{
+    backoff::Backoff,
+    deps::Deps,
+    discovery::{Failure, chain},
+};
 
 /// An answer.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;

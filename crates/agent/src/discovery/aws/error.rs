@@ -67,18 +67,6 @@ pub(super) fn no_credentials(why: &str) -> Failure {
     Failure { error, call: Some("credentials".to_owned()), permission: None }
 }
 
-/// An error and its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

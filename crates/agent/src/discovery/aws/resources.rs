@@ -4,6 +4,7 @@ use argosy_wire::rest::discovery::IngestResource;
 use serde_json::{Map, Value, json};
 
 use super::xml::Node;
+use crate::discovery::shape;
 
 /// One kind of resources.
 pub(super) struct Kind {
@@ -65,7 +66,6 @@ impl Kind {
             let mut found = (self.one)(node)?;
             let tags = tags(node);
             let name = tags.get("Name").and_then(Value::as_str).unwrap_or_default().to_owned();
-            found.metadata.retain(|_, value| !value.is_null());
             if !tags.is_empty() {
                 found.metadata.insert("tags".to_owned(), Value::Object(tags));
             }
@@ -88,15 +88,6 @@ fn owned(node: &Node, name: &str) -> Option<String> {
     node.text(name).map(str::to_owned)
 }
 
-fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-            Map::new()
-        }
-    }
-}
-
 fn tags(node: &Node) -> Map<String, Value> {
     // Interfaces call theirs otherwise.
     let lists = ["tagSet", "TagSet"].into_iter().flat_map(|list| node.items(list));
@@ -116,7 +107,7 @@ fn ranges(node: &Node, list: &str, block: &str, state: &str) -> Vec<Value> {
 }
 
 fn vpc(node: &Node) -> Option<Found> {
-    let metadata = json!({
+    let fields = json!({
         "state": node.text("state"),
         "is_default": node.text("isDefault").map(|text| text == "true"),
         "owner_id": node.text("ownerId"),
@@ -132,13 +123,13 @@ fn vpc(node: &Node) -> Option<Found> {
         id: owned(node, "vpcId")?,
         cidr: owned(node, "cidrBlock"),
         parent: None,
-        metadata: object(metadata),
+        metadata: shape::metadata(fields),
     })
 }
 
 fn subnet(node: &Node) -> Option<Found> {
     let free = node.text("availableIpAddressCount").and_then(|text| text.parse::<u64>().ok());
-    let metadata = json!({
+    let fields = json!({
         "state": node.text("state"),
         "availability_zone": node.text("availabilityZone"),
         "available_addresses": free,
@@ -155,7 +146,7 @@ fn subnet(node: &Node) -> Option<Found> {
         id: owned(node, "subnetId")?,
         cidr: owned(node, "cidrBlock"),
         parent: owned(node, "vpcId"),
-        metadata: object(metadata),
+        metadata: shape::metadata(fields),
     })
 }
 
@@ -167,7 +158,7 @@ fn interface(node: &Node) -> Option<Found> {
     let attachment = node.child("attachment");
     let attached = |name| attachment.and_then(|attachment| attachment.text(name));
     let public = node.at(&["association"]).and_then(|association| association.text("publicIp"));
-    let metadata = json!({
+    let fields = json!({
         "status": node.text("status"),
         "description": node.text("description"),
         "interface_type": node.text("interfaceType"),
@@ -185,13 +176,13 @@ fn interface(node: &Node) -> Option<Found> {
         id: owned(node, "networkInterfaceId")?,
         cidr: node.text("privateIpAddress").map(|address| format!("{address}/32")),
         parent: owned(node, "subnetId"),
-        metadata: object(metadata),
+        metadata: shape::metadata(fields),
     })
 }
 
 fn address(node: &Node) -> Option<Found> {
     let public = node.text("publicIp");
-    let metadata = json!({
+    let fields = json!({
         "public_address": public,
         "private_address": node.text("privateIpAddress"),
         "association_id": node.text("associationId"),
@@ -205,7 +196,7 @@ fn address(node: &Node) -> Option<Found> {
         id: owned(node, "allocationId").or_else(|| public.map(str::to_owned))?,
         cidr: public.map(|address| format!("{address}/32")),
         parent: owned(node, "networkInterfaceId"),
-        metadata: object(metadata),
+        metadata: shape::metadata(fields),
     })
 }
 
