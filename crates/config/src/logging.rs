@@ -7,7 +7,7 @@ use std::io::IsTerminal as _;
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
-    EnvFilter, Layer as _, filter::filter_fn, layer::SubscriberExt as _, registry,
+    EnvFilter, Layer, Registry, filter::filter_fn, layer::SubscriberExt as _, registry,
     util::SubscriberInitExt as _,
 };
 
@@ -19,6 +19,11 @@ const WIRE_LIBRARIES: &[&str] =
 /// as `info,argosy_server::app=debug`), as text or, with `json`, one JSON object a line. A second
 /// call changes nothing.
 pub fn start(level: &str, json: bool) {
+    start_with(level, json, None);
+}
+
+/// Starts logging like [`start`], and tells the same to somebody else.
+pub fn start_with(level: &str, json: bool, also: Option<Box<dyn Layer<Registry> + Send + Sync>>) {
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
@@ -28,7 +33,8 @@ pub fn start(level: &str, json: bool) {
     } else {
         lines.with_target(false).boxed()
     };
-    let started = registry().with(filter).with(filter_fn(may_be_heard)).with(lines).try_init();
+    let started =
+        registry().with(also).with(filter).with(filter_fn(may_be_heard)).with(lines).try_init();
     // Already started: the first configuration stays in force.
     drop(started);
 }

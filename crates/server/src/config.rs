@@ -66,6 +66,11 @@ pub struct Settings {
     pub log_level: String,
     /// `text` or `json`.
     pub log_format: LogFormat,
+    /// An OpenTelemetry collector that takes traces over OTLP/HTTP, such as `http://127.0.0.1:4318`; none
+    /// are kept where it is absent.
+    pub otlp_endpoint: Option<String>,
+    /// The share of requests that are traced, 0 to 1.
+    pub otlp_sample: f64,
 }
 
 /// Whether the port speaks TLS.
@@ -123,6 +128,8 @@ impl Default for Settings {
             trusted_proxies: Vec::new(),
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
+            otlp_endpoint: None,
+            otlp_sample: 1.0,
         }
     }
 }
@@ -147,6 +154,8 @@ impl Loadable for Settings {
         "trusted_proxies",
         "log_level",
         "log_format",
+        "otlp_endpoint",
+        "otlp_sample",
     ];
     const LISTS: &'static [&'static str] = &["public_url", "trusted_proxies"];
 }
@@ -172,6 +181,12 @@ pub enum InvalidSettings {
     /// Out of bounds.
     #[error("check_in_wait_s must be 1 to 60")]
     CheckInWait,
+    /// Not an origin.
+    #[error("otlp_endpoint {0}: write scheme and host, and the port; /v1/traces is added")]
+    OtlpEndpoint(String),
+    /// Out of bounds.
+    #[error("otlp_sample must be 0 to 1")]
+    OtlpSample,
 }
 
 fn is_origin(url: &str) -> bool {
@@ -203,6 +218,16 @@ impl Settings {
         }
         if !(1..=60).contains(&self.check_in_wait_s) {
             return Err(InvalidSettings::CheckInWait);
+        }
+        if !(0.0..=1.0).contains(&self.otlp_sample) {
+            return Err(InvalidSettings::OtlpSample);
+        }
+        if let Some(url) = &mut self.otlp_endpoint {
+            let trimmed = url.trim_end_matches('/').to_owned();
+            if !is_origin(&trimmed) {
+                return Err(InvalidSettings::OtlpEndpoint(url.clone()));
+            }
+            *url = trimmed;
         }
         for url in &mut self.public_url {
             let trimmed = url.trim_end_matches('/').to_owned();
@@ -285,6 +310,9 @@ mod tests {
         assert!(with(|s| s.tls = Tls::Files).is_err());
         assert!(with(|s| s.public_url = vec!["fleet.example".into()]).is_err());
         assert!(with(|s| s.public_url = vec!["https://fleet.example/x".into()]).is_err());
+        assert!(with(|s| s.otlp_endpoint = Some("127.0.0.1:4318".into())).is_err());
+        assert!(with(|s| s.otlp_endpoint = Some("http://127.0.0.1:4318/".into())).is_ok());
+        assert!(with(|s| s.otlp_sample = 1.5).is_err());
         let own = with(|s| s.tls = Tls::Own).unwrap();
         let listening = SocketAddr::from(([127, 0, 0, 1], 8080));
         assert_eq!(own.public_urls(listening)[0], "https://localhost:8080");

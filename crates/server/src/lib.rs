@@ -9,6 +9,7 @@ pub mod config;
 pub mod console;
 pub mod doctor;
 pub mod http;
+pub mod otlp;
 pub mod rotate;
 pub mod rpc;
 pub mod serve;

@@ -6,7 +6,7 @@ use argosy_config::{host, load, logging};
 use argosy_server::{
     combined,
     config::{LogFormat, Mode, Settings, Tls},
-    doctor, rotate,
+    doctor, otlp, rotate,
     start::{Server, StartError, open_store},
     tls,
 };
@@ -233,12 +233,22 @@ fn on_signal() -> Result<CancellationToken, Failure> {
 }
 
 async fn serve(settings: Settings) -> Result<(), Failure> {
-    logging::start(&settings.log_level, settings.log_format == LogFormat::Json);
+    let traces = otlp::start(&settings)?;
+    let json = settings.log_format == LogFormat::Json;
+    logging::start_with(&settings.log_level, json, traces.as_ref().map(otlp::Traces::layer));
     let shutdown = on_signal()?;
+    let served = serve_until(shutdown, &settings).await;
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
+    served
+}
+
+async fn serve_until(shutdown: CancellationToken, settings: &Settings) -> Result<(), Failure> {
     if settings.mode == Mode::Agent {
         return combined::run_agent_alone(shutdown).await;
     }
-    let server = Server::start(&settings).await?;
+    let server = Server::start(settings).await?;
     let urls = settings.public_urls(server.address());
     let url = urls.first().cloned().unwrap_or_default();
     println!("argosyd {} serves {url}", env!("CARGO_PKG_VERSION"));
@@ -249,7 +259,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     };
     println!("argosy login --server {url}{pin} --key-file {}", server.admin_key().display());
     let local = match settings.mode {
-        Mode::Combined => Some(combined::start(&server, &settings, shutdown.clone()).await?),
+        Mode::Combined => Some(combined::start(&server, settings, shutdown.clone()).await?),
         Mode::Server | Mode::Agent => None,
     };
     server.run(shutdown).await;

@@ -28,4 +28,5 @@ mod schedules;
 mod steps;
 mod tls;
 mod tls_self;
+mod traces;
 mod upgrades;

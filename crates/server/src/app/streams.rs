@@ -185,6 +185,11 @@ impl Hub {
         }
     }
 
+    /// Whether the server shuts down.
+    pub fn is_draining(&self) -> bool {
+        self.lock().draining
+    }
+
     /// How many streams were open when the server began to shut down.
     pub fn drained(&self) -> usize {
         self.lock().drained

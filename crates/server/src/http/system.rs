@@ -35,7 +35,8 @@ pub(super) async fn api_health() -> Answered<Health> {
     alive()
 }
 
-/// Whether the store answers and is migrated.
+/// Whether the server may be given work: the store answers and is migrated, what others change is seen,
+/// and it does not shut down.
 #[utoipa::path(
     get, path = "/ready", tag = "system",
     responses((status = 200, body = Ready), (status = 503, body = Ready))
@@ -51,14 +52,15 @@ pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Answered<Ready
     } else {
         "this server cannot see what others on its database change"
     };
-    let checks = [("store", store), ("sight", sight)];
-    let checks: BTreeMap<_, _> =
-        checks.into_iter().map(|(name, said)| (name.to_owned(), said.to_owned())).collect();
-    let (code, status) = if (store, sight) == ("ok", "ok") {
+    let serving = if app.hub().is_draining() { "this server shuts down" } else { "ok" };
+    let checks = [("store", store), ("sight", sight), ("serving", serving)];
+    let (code, status) = if checks.iter().all(|(_, said)| *said == "ok") {
         (StatusCode::OK, "ready")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not_ready")
     };
+    let checks: BTreeMap<_, _> =
+        checks.into_iter().map(|(name, said)| (name.to_owned(), said.to_owned())).collect();
     (code, Answered(Ready { status: status.to_owned(), checks }))
 }
 

@@ -9,7 +9,9 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures::FutureExt as _;
+use opentelemetry::trace::{Status, TraceContextExt as _};
 use tracing::Instrument as _;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::answer::Refusal;
 use crate::app::{App, TraceId, error::AppError};
@@ -64,6 +66,10 @@ pub(super) async fn around(State(app): State<App>, mut request: Request, next: N
         request.extensions_mut().insert(ConnectInfo(client));
     }
     let span = tracing::info_span!("request", trace_id = %id, %method, %route);
+    // For a collector, in its words; where there is none these do nothing.
+    span.context().span().update_name(format!("{method} {route}"));
+    span.set_attribute("http.request.method", method);
+    span.set_attribute("http.route", route.clone());
     let started = Instant::now();
     let served = AssertUnwindSafe(CURRENT.scope(id.clone(), next.run(request)));
     let outcome = served.catch_unwind().instrument(span.clone()).await;
@@ -76,6 +82,10 @@ pub(super) async fn around(State(app): State<App>, mut request: Request, next: N
     }
     let status = response.status().as_u16();
     let elapsed = started.elapsed();
+    span.set_attribute("http.response.status_code", i64::from(status));
+    if status >= 500 {
+        span.set_status(Status::error(""));
+    }
     span.in_scope(|| {
         tracing::debug!(status, elapsed_ms = elapsed.as_millis(), "served");
     });
