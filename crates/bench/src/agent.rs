@@ -146,6 +146,11 @@ impl SimAgent {
         Ok(())
     }
 
+    /// Its id.
+    pub(crate) fn id(&self) -> String {
+        lock(&self.registered).agent_id.to_string()
+    }
+
     fn session(&self) -> Outcome<Session> {
         lock(&self.session).clone().ok_or_else(|| "there is no session".into())
     }

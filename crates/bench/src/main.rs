@@ -21,7 +21,9 @@ mod store_commit;
 use std::{error::Error, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use scenario::{command, connected, enroll, flood, heartbeat, ingest, mixed, reconnect, renew};
+use scenario::{
+    command, connected, enroll, flood, heartbeat, ingest, mixed, reconnect, renew, replicas,
+};
 
 /// Why a scenario came to no end.
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
@@ -64,6 +66,8 @@ enum Scenario {
     Reconnect(reconnect::Arguments),
     /// New sessions by handshake.
     Renew(renew::Arguments),
+    /// The same agents over more and more servers on one PostgreSQL.
+    Replicas(replicas::Arguments),
     /// The mixture for minutes, with memory, descriptors and tasks looked at.
     Soak(mixed::Arguments),
     /// Durable writes to SQLite: one transaction each, against group commit.
@@ -111,6 +115,7 @@ async fn run(scenario: Scenario) -> Outcome<()> {
             Box::pin(reconnect::run(&arguments, "reconnect", reconnect::Cause::Drop)).await
         }
         Scenario::Renew(arguments) => Box::pin(renew::run(&arguments)).await,
+        Scenario::Replicas(arguments) => Box::pin(replicas::run(&arguments)).await,
         Scenario::Soak(arguments) => Box::pin(mixed::run(&arguments, "soak")).await,
         Scenario::StoreCommit(arguments) => Box::pin(store_commit::run(&arguments)).await,
     }

@@ -46,6 +46,8 @@ impl Way {
 pub(crate) struct Server {
     /// None while it is down.
     program: Option<Program>,
+    /// The key that another server on this database made; none where it makes its own.
+    master_key: Option<PathBuf>,
     setup: Setup,
     folder: TempDir,
     address: String,
@@ -75,6 +77,15 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// Takes in what another server has spent and counted.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.cpu += other.cpu;
+        self.private_kib += other.private_kib;
+        for (name, value) in &other.counters {
+            *self.counters.entry(name.clone()).or_default() += value;
+        }
+    }
+
     /// A metric, summed over its labels; 0 where there is none.
     pub(crate) fn counter(&self, name: &str) -> f64 {
         let own = |key: &&String| key.split('{').next() == Some(name);
@@ -96,6 +107,7 @@ impl Server {
         }
         let mut server = Self {
             program: None,
+            master_key: None,
             setup,
             way: Way { url: format!("{scheme}://{address}").parse()?, ca_file },
             folder,
@@ -112,6 +124,25 @@ impl Server {
         Ok(server)
     }
 
+    /// Starts another one on the same PostgreSQL and waits until it is ready.
+    pub(crate) async fn beside(&self, common: &Common) -> Outcome<Self> {
+        let folder = tempfile::tempdir_in(common.folder()?)?;
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let mut server = Self {
+            program: None,
+            master_key: Some(self.folder.path().join("data/master.key")),
+            setup: self.setup,
+            way: Way { url: format!("http://{address}").parse()?, ca_file: None },
+            folder,
+            address,
+            database_url: self.database_url.clone(),
+            admin_key: self.admin_key.clone(),
+            http: self.http.clone(),
+        };
+        server.run().await?;
+        Ok(server)
+    }
+
     /// Starts the program, and answers after how long it was ready.
     pub(crate) async fn run(&mut self) -> Outcome<Duration> {
         let folder = self.folder.path();
@@ -123,6 +154,9 @@ impl Server {
             variables.push(("ARGOSY_TLS", "files".to_owned()));
             variables.push(("ARGOSY_TLS_CERT_FILE", text(folder.join("cert.pem"))?));
             variables.push(("ARGOSY_TLS_KEY_FILE", text(folder.join("key.pem"))?));
+        }
+        if let Some(file) = &self.master_key {
+            variables.push(("ARGOSY_MASTER_KEY_FILE", text(file.clone())?));
         }
         if self.setup.behind_proxy {
             variables.push(("ARGOSY_TRUSTED_PROXIES", "127.0.0.1/32".to_owned()));

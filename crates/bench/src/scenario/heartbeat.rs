@@ -72,10 +72,20 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome<()> {
 
 /// An agent on its stream.
 pub(crate) struct Beating {
-    agent: Arc<SimAgent>,
-    stream: Stream,
+    /// Whose stream it is.
+    pub(crate) agent: Arc<SimAgent>,
+    /// Its stream.
+    pub(crate) stream: Stream,
     /// The stream's connection lives as long as this does.
     _link: Link,
+}
+
+impl Beating {
+    /// The same agent on a stream over another connection.
+    pub(crate) async fn moved(self, link: Link) -> Outcome<Self> {
+        let stream = self.agent.open(&link).await?;
+        Ok(Self { agent: self.agent, stream, _link: link })
+    }
 }
 
 impl Client for Beating {

@@ -9,6 +9,7 @@ pub(crate) mod ingest;
 pub(crate) mod mixed;
 pub(crate) mod reconnect;
 pub(crate) mod renew;
+pub(crate) mod replicas;
 
 use std::{path::PathBuf, time::Duration};
 
