@@ -192,7 +192,7 @@ impl TestServer {
             created_at: now,
             expires_at: None,
         };
-        tx.api_keys().insert(&key).await.unwrap();
+        tx.api_keys().insert(&key).unwrap();
         tx.commit().await.unwrap();
         store.close().await;
         OtherOrganisation { account_id: account.id.0, admin_key: secret.reveal() }

@@ -78,7 +78,7 @@ async fn entries(server: &TestServer, count: usize) {
             source: None,
             trace_id: None,
         };
-        tx.audit().record(&entry).await.unwrap();
+        tx.audit().record(&entry).unwrap();
     }
     tx.commit().await.unwrap();
     store.close().await;

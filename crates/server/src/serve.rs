@@ -215,7 +215,8 @@ impl Host {
         let Some(tls) = &self.tls else { return self.talk(stream, peer, watcher).await };
         // Boxed: what a handshake needs would stay with the connection for its life.
         match timeout(TLS_TIMEOUT, Box::pin(tls.accept(stream))).await {
-            Ok(Ok(stream)) => self.talk(stream, peer, watcher).await,
+            // Boxed too: it is large, and would stand in each of the futures that it passes through.
+            Ok(Ok(stream)) => self.talk(Box::new(stream), peer, watcher).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
         }

@@ -18,7 +18,8 @@ use argosy_domain::{
 
 pub use filter::AgentFilter;
 pub use overview::SILENCE_BOUNDS;
-use rows::{StateColumns, agent, agent_view};
+pub(crate) use rows::agent;
+use rows::{StateColumns, agent_view};
 
 use crate::{
     authorities::AuthorityChange,
@@ -84,7 +85,7 @@ macro_rules! view {
         )
     };
 }
-use select as agents;
+pub(crate) use select as agents;
 use view;
 
 impl<A> Agents<'_, A> {
@@ -300,14 +301,10 @@ impl Agents<'_, ReadWrite> {
         Ok(changed)
     }
 
-    /// Keeps from where the agent last proved its key.
-    pub async fn save_origin(
-        &mut self,
-        id: &AgentId,
-        origin: &Appearance,
-    ) -> Result<bool, StoreError> {
+    /// Keeps from where the agent last proved its key, with the commit at the latest.
+    pub fn save_origin(&mut self, id: &AgentId, origin: &Appearance) -> Result<(), StoreError> {
         let sql = "UPDATE agents SET last_origin = $2 WHERE id = $1";
-        self.conn.query(TABLE, sql).bind(id).bind(Some(origin)).changed().await
+        self.conn.query(TABLE, sql).bind(id).bind(Some(origin)).later()
     }
 
     /// Keeps, or clears, what an operator should look at.

@@ -158,7 +158,7 @@ impl<A> ApiKeys<'_, A> {
 
 impl ApiKeys<'_, ReadWrite> {
     /// Keeps a new key.
-    pub async fn insert(&mut self, key: &NewApiKey) -> Result<(), StoreError> {
+    pub fn insert(&mut self, key: &NewApiKey) -> Result<(), StoreError> {
         let sql = "INSERT INTO api_keys (id, org_id, agent_id, owner, name, scopes,
             secret_sha256, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
         self.conn
@@ -172,9 +172,7 @@ impl ApiKeys<'_, ReadWrite> {
             .bind(key.secret_sha256)
             .bind(key.created_at)
             .bind(key.expires_at)
-            .execute()
-            .await?;
-        Ok(())
+            .later()
     }
 
     /// Says what a new key owes its life to.

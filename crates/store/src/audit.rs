@@ -139,7 +139,7 @@ impl<A> Audit<'_, A> {
 
 impl Audit<'_, ReadWrite> {
     /// Writes an entry.
-    pub async fn record(&mut self, entry: &AuditEntry) -> Result<(), StoreError> {
+    pub fn record(&mut self, entry: &AuditEntry) -> Result<(), StoreError> {
         let sql = "INSERT INTO audit_entries
             (id, org_id, at, actor, action, target, detail, source, trace_id)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
@@ -154,8 +154,6 @@ impl Audit<'_, ReadWrite> {
             .bind(entry.detail.as_str())
             .bind(entry.source.as_deref())
             .bind(entry.trace_id.as_deref())
-            .execute()
-            .await?;
-        Ok(())
+            .later()
     }
 }

@@ -110,9 +110,8 @@ impl<A> Commands<'_, A> {
         limit: u32,
     ) -> Result<Vec<Command>, StoreError> {
         let sql = select!(
-            "WHERE agent_id = $1
-            AND (state IN ('queued', 'sent')
-                OR (state IN ('received', 'running') AND withdrawn_at IS NOT NULL))
+            "WHERE agent_id = $1 AND state IN ('queued', 'sent', 'received', 'running')
+            AND (state IN ('queued', 'sent') OR withdrawn_at IS NOT NULL)
             ORDER BY sequence LIMIT $2"
         );
         let rows = self.conn.query(TABLE, sql).bind(agent).bind(limit).fetch_all().await?;
@@ -129,8 +128,8 @@ impl<A> Commands<'_, A> {
         let sql = "SELECT DISTINCT c.agent_id FROM commands AS c
             JOIN agent_presence AS p ON p.agent_id = c.agent_id
             WHERE p.connected AND p.replica = $1
-            AND ((c.state = 'queued' AND c.created_at >= $2)
-                OR (c.state IN ('sent', 'received', 'running') AND c.withdrawn_at >= $2))";
+            AND c.state IN ('queued', 'sent', 'received', 'running')
+            AND ((c.state = 'queued' AND c.created_at >= $2) OR c.withdrawn_at >= $2)";
         let rows = self.conn.query(TABLE, sql).bind(replica).bind(since).fetch_all().await?;
         rows.iter().map(|row| row.get("agent_id")).collect()
     }
@@ -335,6 +334,24 @@ impl Commands<'_, ReadWrite> {
             WHERE id = $1 AND withdrawn_at IS NULL AND state IN ('sent', 'received', 'running')";
         let query = self.conn.query(TABLE, sql).bind(id).bind(withdrawal.at);
         query.bind(withdrawal.by.as_str()).changed().await
+    }
+
+    /// Moves a command of the agent on to what it said of it: received or running. False where it is
+    /// not in a state that comes before, or is no command of this agent.
+    pub async fn advance(
+        &mut self,
+        (org, agent): (&OrgId, &AgentId),
+        id: &CommandId,
+        next: &CommandState,
+    ) -> Result<bool, StoreError> {
+        let sql = "UPDATE commands SET state = $4, state_at = $5
+            WHERE id = $1 AND org_id = $2 AND agent_id = $3
+            AND state IN ('queued', 'sent', $6)";
+        // What has started was received; what was received is not received again.
+        let running = matches!(next, CommandState::Running { .. });
+        let before = if running { "received" } else { "sent" };
+        let query = self.conn.query(TABLE, sql).bind(id).bind(org).bind(agent);
+        query.bind(next.as_str()).bind(state_at(next)).bind(before).changed().await
     }
 
     /// Gives a command a new place in its agent's order.

@@ -15,6 +15,7 @@ use sqlx::{
 use crate::{
     authorities::AuthorityChange,
     counters::OpCounters,
+    deferred::Deferred,
     dialect::Dialect,
     error::{StoreError, of_statement, unavailable},
     page::Select,
@@ -35,6 +36,7 @@ pub(crate) struct Conn {
     link: Link,
     counters: Arc<OpCounters>,
     failed: bool,
+    deferred: Deferred,
     authority_changes: Vec<AuthorityChange>,
 }
 
@@ -46,7 +48,8 @@ impl fmt::Debug for Conn {
 
 impl Conn {
     pub(crate) fn new(link: Link, counters: Arc<OpCounters>) -> Self {
-        Self { link, counters, failed: false, authority_changes: Vec::new() }
+        let (deferred, authority_changes) = (Deferred::default(), Vec::new());
+        Self { link, counters, failed: false, deferred, authority_changes }
     }
 
     /// Somebody's authority changes with this transaction. Said by whatever writes what
@@ -81,10 +84,11 @@ impl Conn {
     }
 
     /// Makes the writes durable; what an earlier statement spoilt is undone instead.
-    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+    pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
         if self.failed {
             return Err(StoreError::Aborted);
         }
+        self.send_deferred().await?;
         match self.link {
             Link::SqliteWriter(lease) => lease.commit().await,
             Link::PostgresTx(transaction) => transaction.commit().await.map_err(unavailable),
@@ -123,7 +127,7 @@ impl Query<'_> {
     /// All rows.
     pub(crate) async fn fetch_all(self) -> Result<Vec<Row>, StoreError> {
         let Self { conn, table, sql, values } = self;
-        conn.begin()?;
+        conn.begin().await?;
         let cells = match &mut conn.link {
             Link::SqliteReader(link) => sqlite_rows(link, sql, values).await,
             Link::SqliteWriter(lease) => sqlite_rows(lease.connection(), sql, values).await,
@@ -148,14 +152,20 @@ impl Query<'_> {
     /// The number of rows that were changed.
     pub(crate) async fn execute(self) -> Result<u64, StoreError> {
         let Self { conn, sql, values, table: _ } = self;
-        conn.begin()?;
-        let changed = match &mut conn.link {
-            Link::SqliteReader(link) => sqlite_execute(link, sql, values).await,
-            Link::SqliteWriter(lease) => sqlite_execute(lease.connection(), sql, values).await,
-            Link::PostgresReader(link) => postgres_execute(link, sql, values).await,
-            Link::PostgresTx(link) => postgres_execute(link, sql, values).await,
-        };
-        conn.outcome(changed)
+        conn.begin().await?;
+        conn.send(sql, values).await
+    }
+
+    /// Sends it with whatever is asked next, or with the commit, whose errors are its errors too. For
+    /// writes whose answer nobody needs: on SQLite those that wait travel together.
+    pub(crate) fn later(self) -> Result<(), StoreError> {
+        let Self { conn, sql, values, table: _ } = self;
+        if conn.failed {
+            return Err(StoreError::Aborted);
+        }
+        conn.counters.statement();
+        conn.deferred.push(sql, values);
+        Ok(())
     }
 
     /// Whether the statement changed anything.
@@ -165,12 +175,40 @@ impl Query<'_> {
 }
 
 impl Conn {
-    fn begin(&self) -> Result<(), StoreError> {
+    async fn begin(&mut self) -> Result<(), StoreError> {
         if self.failed {
             return Err(StoreError::Aborted);
         }
+        self.send_deferred().await?;
         self.counters.statement();
         Ok(())
+    }
+
+    /// Sends what waits: in one trip on SQLite, one after another on PostgreSQL, which takes one
+    /// statement with parameters at a time.
+    async fn send_deferred(&mut self) -> Result<(), StoreError> {
+        let deferred = std::mem::take(&mut self.deferred);
+        if deferred.is_empty() {
+            return Ok(());
+        }
+        let parts = match self.dialect() {
+            Dialect::Sqlite => vec![deferred.joined()],
+            Dialect::Postgres => deferred.into_statements(),
+        };
+        for (sql, values) in parts {
+            self.send(sql, values).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, sql: SqlStr, values: Vec<Value>) -> Result<u64, StoreError> {
+        let changed = match &mut self.link {
+            Link::SqliteReader(link) => sqlite_execute(link, sql, values).await,
+            Link::SqliteWriter(lease) => sqlite_execute(lease.connection(), sql, values).await,
+            Link::PostgresReader(link) => postgres_execute(link, sql, values).await,
+            Link::PostgresTx(link) => postgres_execute(link, sql, values).await,
+        };
+        self.outcome(changed)
     }
 
     fn outcome<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, StoreError> {

@@ -241,8 +241,8 @@ impl FanOuts<'_, ReadWrite> {
         row.as_ref().map(fan_out).transpose()
     }
 
-    /// The command of one of its agents was given.
-    pub async fn begun(
+    /// The command of one of its agents was given; kept with the commit at the latest.
+    pub fn begun(
         &mut self,
         id: &FanOutId,
         position: i64,
@@ -251,8 +251,7 @@ impl FanOuts<'_, ReadWrite> {
         let sql = "UPDATE fan_out_targets SET command_id = $3
             WHERE fan_out_id = $1 AND position = $2";
         let query = self.conn.query(TARGETS, sql).bind(id).bind(position);
-        query.bind(command).execute().await?;
-        Ok(())
+        query.bind(command).later()
     }
 
     /// One of its agents gets no command, and why.

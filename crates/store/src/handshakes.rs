@@ -1,8 +1,9 @@
 //! What handshakes leave behind: live challenges, and the continuation that shows a fork.
 
-use argosy_domain::{digest::Sha256, id::AgentId, time::Timestamp};
+use argosy_domain::{agent::Agent, digest::Sha256, id::AgentId, time::Timestamp};
 
 use crate::{
+    agents::{self, agents},
     dialect::Dialect,
     error::StoreError,
     handle::{ReadWrite, aggregate},
@@ -26,20 +27,23 @@ pub struct Continuation {
 }
 
 impl<A> Handshakes<'_, A> {
-    /// The agent's continuation; none before its first handshake.
-    pub async fn continuation(
+    /// An agent as it stands, and its continuation: none before its first handshake.
+    pub async fn applicant(
         &mut self,
         agent: &AgentId,
-    ) -> Result<Option<Continuation>, StoreError> {
-        let sql = "SELECT current_sha256, previous_sha256 FROM continuations WHERE agent_id = $1";
+    ) -> Result<Option<(Agent, Option<Continuation>)>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            agents!(columns),
+            ", c.current_sha256, c.previous_sha256 FROM agents AS a
+             LEFT JOIN continuations AS c ON c.agent_id = a.id WHERE a.id = $1"
+        );
         let row = self.conn.query(CONTINUATIONS, sql).bind(agent).fetch_optional().await?;
-        row.map(|row| {
-            Ok(Continuation {
-                current: row.get("current_sha256")?,
-                previous: row.optional("previous_sha256")?,
-            })
-        })
-        .transpose()
+        let Some(row) = row else { return Ok(None) };
+        let current: Option<Sha256> = row.optional("current_sha256")?;
+        let previous = row.optional("previous_sha256")?;
+        let continuation = current.map(|current| Continuation { current, previous });
+        Ok(Some((agents::agent(&row)?, continuation)))
     }
 }
 
@@ -85,10 +89,25 @@ impl Handshakes<'_, ReadWrite> {
         }
     }
 
-    /// Forgets every challenge of an agent, and answers how many there were.
-    pub async fn forget_challenges(&mut self, agent: &AgentId) -> Result<u64, StoreError> {
-        let sql = "DELETE FROM handshake_challenges WHERE agent_id = $1";
-        self.conn.query(CHALLENGES, sql).bind(agent).execute().await
+    /// Takes a challenge away like [`Self::consume_challenge`], and the agent's other ones with it,
+    /// where it is there.
+    pub async fn consume_last_challenge(
+        &mut self,
+        agent: &AgentId,
+        challenge_sha256: Sha256,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM handshake_challenges WHERE agent_id = $1
+            AND EXISTS (SELECT 1 FROM handshake_challenges AS shown
+                WHERE shown.agent_id = $1 AND shown.challenge_sha256 = $2)
+            RETURNING challenge_sha256, expires_at";
+        let query = self.conn.query(CHALLENGES, sql).bind(agent).bind(challenge_sha256);
+        for row in query.fetch_all().await? {
+            if row.get::<Sha256>("challenge_sha256")? == challenge_sha256 {
+                return Ok(row.get::<Timestamp>("expires_at")? > now);
+            }
+        }
+        Ok(false)
     }
 
     /// Forgets challenges that are over at `now`, and answers how many there were.
@@ -97,12 +116,12 @@ impl Handshakes<'_, ReadWrite> {
         self.conn.query(CHALLENGES, sql).bind(now).execute().await
     }
 
-    /// Replaces the agent's continuation; false when there is no such agent.
-    pub async fn set_continuation(
+    /// Replaces the agent's continuation, with the commit at the latest.
+    pub fn set_continuation(
         &mut self,
         agent: &AgentId,
         continuation: Continuation,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<(), StoreError> {
         let sql = "INSERT INTO continuations
             (agent_id, org_id, current_sha256, previous_sha256)
             SELECT id, org_id, $2, $3 FROM agents WHERE id = $1
@@ -114,7 +133,6 @@ impl Handshakes<'_, ReadWrite> {
             .bind(agent)
             .bind(continuation.current)
             .bind(previous.as_ref().map(|digest| digest.0.as_slice()))
-            .changed()
-            .await
+            .later()
     }
 }

@@ -19,6 +19,7 @@ mod commands;
 mod configurations;
 mod conn;
 mod counters;
+mod deferred;
 mod dialect;
 mod error;
 mod examine;

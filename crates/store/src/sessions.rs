@@ -70,7 +70,7 @@ impl<A> Sessions<'_, A> {
 
 impl Sessions<'_, ReadWrite> {
     /// Keeps a new session.
-    pub async fn insert(&mut self, session: &Session) -> Result<(), StoreError> {
+    pub fn insert(&mut self, session: &Session) -> Result<(), StoreError> {
         let sql = "INSERT INTO sessions
             (id, org_id, agent_id, jkt, epoch, issued_at, expires_at, ended_at)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
@@ -84,9 +84,7 @@ impl Sessions<'_, ReadWrite> {
             .bind(session.issued_at)
             .bind(session.expires_at)
             .bind(session.ended_at)
-            .execute()
-            .await?;
-        Ok(())
+            .later()
     }
 
     /// Ends every session of the agent, and answers how many were open.

@@ -118,11 +118,7 @@ impl<A> Subsystems<'_, A> {
 impl Subsystems<'_, ReadWrite> {
     /// Gives the agent every subsystem of this version that it does not have yet, with the default
     /// schedule. What it has stays as it is.
-    pub async fn ensure_defaults(
-        &mut self,
-        org: &OrgId,
-        agent: &AgentId,
-    ) -> Result<(), StoreError> {
+    pub fn ensure_defaults(&mut self, org: &OrgId, agent: &AgentId) -> Result<(), StoreError> {
         let sql = "INSERT INTO subsystems (org_id, agent_id, subsystem, enabled, auto_run,
             interval_s, timeout_s, generation, breaker)
             VALUES ($1, $2, $3, $4, $5, $6, $7, 1, 'closed')
@@ -138,8 +134,7 @@ impl Subsystems<'_, ReadWrite> {
                 .bind(schedule.auto_run)
                 .bind(seconds(schedule.interval))
                 .bind(seconds(schedule.timeout))
-                .execute()
-                .await?;
+                .later()?;
         }
         Ok(())
     }

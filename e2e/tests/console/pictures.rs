@@ -211,9 +211,9 @@ async fn pictures_of_every_page() {
         camera.take_all("large", &[(1024, false), (1024, true)]).await;
         camera.browser.close().await;
     }
-    on_sqlite(empty).await;
-    on_sqlite(small).await;
-    on_sqlite(large).await;
+    Box::pin(on_sqlite(empty)).await;
+    Box::pin(on_sqlite(small)).await;
+    Box::pin(on_sqlite(large)).await;
 }
 
 /// The first pages with ten thousand agents, over loopback: from the first byte asked for to the last

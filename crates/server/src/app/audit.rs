@@ -66,7 +66,7 @@ impl App {
             source: origin.source.map(|source| source.to_string()),
             trace_id: origin.trace_id.clone(),
         };
-        Ok(tx.audit().record(&entry).await?)
+        Ok(tx.audit().record(&entry)?)
     }
 
     /// Records an event by itself: refusals, which change nothing else.

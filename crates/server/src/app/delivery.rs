@@ -43,6 +43,15 @@ pub enum Outgoing {
     Cancel(Certified),
 }
 
+/// What is to be sent about commands now.
+#[derive(Debug, Default)]
+pub struct Due {
+    /// In the order of their sequence.
+    pub outgoing: Vec<Outgoing>,
+    /// Whether nothing waits behind it: whatever comes later comes with a wake-up.
+    pub is_all: bool,
+}
+
 /// What was written to one stream and not answered there yet.
 #[derive(Debug, Default)]
 pub struct OnTheWay {
@@ -76,7 +85,7 @@ impl App {
         &self,
         agent: &Agent,
         on_the_way: &mut OnTheWay,
-    ) -> AppResult<Vec<Outgoing>> {
+    ) -> AppResult<Due> {
         let standing = self.standing(&agent.id).await?;
         let approved = |standing: &Agent| {
             standing.state.status() == AgentStatus::Approved
@@ -84,15 +93,18 @@ impl App {
                 && !self.is_outdated(standing.version.as_deref())
         };
         if !standing.is_some_and(|standing| approved(&standing)) {
-            return Ok(Vec::new());
+            return Ok(Due::default());
         }
         let mut reader = self.store().read("delivery.due").await?;
-        let due = reader.commands().due_for(&agent.id, WINDOW).await?;
+        let mut waiting = reader.commands().due_for(&agent.id, WINDOW).await?;
         drop(reader);
-        let due = due.into_iter().filter(|command| !on_the_way.knows(command));
-        let due = together(due);
+        let in_window = u32::try_from(waiting.len()).is_ok_and(|count| count < WINDOW);
+        waiting.retain(|command| !on_the_way.knows(command));
+        let count = waiting.len();
+        let due = together(waiting.into_iter());
+        let is_all = in_window && due.len() == count;
         if due.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Due { outgoing: Vec::new(), is_all });
         }
         let mut outgoing = Vec::new();
         for command in self.note_sent(due).await? {
@@ -104,7 +116,7 @@ impl App {
                 outgoing.push(Outgoing::Command(self.sign_order(command)));
             }
         }
-        Ok(outgoing)
+        Ok(Due { outgoing, is_all })
     }
 
     /// Records what is about to be sent, and answers what may be.
@@ -172,16 +184,15 @@ impl App {
     ) -> AppResult<()> {
         let now = self.now();
         let mut tx = self.store().write("delivery.advance").await?;
-        let command = own_command(&mut tx, agent, id).await?;
-        let before = command.state.as_str();
         let (step, next) = if started {
-            ("command_running", command.state.running(now))
+            ("command_running", CommandState::Running { at: now })
         } else {
-            ("command_received", command.state.received(now))
+            ("command_received", CommandState::Received { at: now })
         };
-        // An acknowledgment that comes after the end changes nothing.
-        if let Ok(next) = next {
-            tx.commands().save_state(id, &next, before).await?;
+        if !tx.commands().advance((&agent.org, &agent.id), id, &next).await? {
+            // It has gone as far already, and an acknowledgment that comes late changes nothing; or
+            // it is none of this agent's.
+            own_command(&mut tx, agent, id).await?;
         }
         failpoint(step, "before_commit");
         tx.commit().await?;

@@ -147,13 +147,21 @@ impl App {
         let now = self.now();
         let mut tx = self.store().write("handshake.complete").await?;
         let refused = || AppError::new(Code::HandshakeRefused);
-        let agent = tx.agents().find(&complete.agent).await?.ok_or_else(refused)?;
+        let applicant = tx.handshakes().applicant(&complete.agent).await?;
+        let (agent, stored) = applicant.ok_or_else(refused)?;
         let digest = Sha256::of(&complete.challenge.0);
         let machine_id = complete.machine_id.map(|id| id.to_string());
         let seen =
             self.appearance(origin, machine_id.as_deref(), Some(version.to_string().as_str()));
-        if let Err(refusal) = self.judge(&mut tx, &agent, complete, (&version, digest), now).await?
-        {
+        let judged = self.judge(&agent, stored.as_ref(), complete, &version);
+        let live = if judged.is_ok() {
+            // Whoever asked at the same moment asks again: what it would show now is one turn
+            // behind, and a late answer must not look like a second bearer.
+            tx.handshakes().consume_last_challenge(&agent.id, digest, now).await?
+        } else {
+            tx.handshakes().consume_challenge(&agent.id, digest, now).await?
+        };
+        if let Err(refusal) = if live { judged } else { Err(Refusal::replayed()) } {
             if let Some(kind) = refusal.kind {
                 let about = (&agent.org, &agent.id);
                 let seen = Sighting::of_agent(kind, about, origin, refusal.detail.clone());
@@ -174,16 +182,13 @@ impl App {
         }
         let continuation = Fixed(random_bytes(self.entropy()));
         let older = is_downgrade(&agent, &version);
-        let turn = (complete, continuation, older);
-        let forked = self.turn_continuation(&mut tx, &agent, turn).await?;
-        // Whoever asked at the same moment asks again: what it would show now is one turn behind,
-        // and a late answer must not look like a second bearer.
-        tx.handshakes().forget_challenges(&agent.id).await?;
+        let (turned, forked) = turned(stored, complete, continuation, older);
+        tx.handshakes().set_continuation(&agent.id, turned)?;
         if forked {
             self.note_fork(&mut tx, origin, &agent, &seen).await?;
         }
-        tx.agents().save_origin(&agent.id, &seen).await?;
-        let session = self.issue_session(&mut tx, &agent, &version).await?;
+        tx.agents().save_origin(&agent.id, &seen)?;
+        let session = self.issue_session(&mut tx, &agent, &version)?;
         // While two bear this identity, neither moves the version beyond what the other has.
         let moves = !((forked || is_torn(&agent)) && is_upgrade(&agent, &version));
         let version = version.to_string();
@@ -196,19 +201,14 @@ impl App {
         Ok(Established { session, continuation })
     }
 
-    /// Consumes the challenge and checks everything that the agent shows.
-    async fn judge(
+    /// Checks everything that the agent shows, but whether its challenge is live.
+    fn judge(
         &self,
-        tx: &mut Tx,
         agent: &Agent,
+        stored: Option<&Continuation>,
         complete: &Complete,
-        (version, digest): (&Version, Sha256),
-        now: Timestamp,
-    ) -> AppResult<Result<(), Refusal>> {
-        if !tx.handshakes().consume_challenge(&agent.id, digest, now).await? {
-            let kind = Some(SecurityKind::ChallengeReplayed);
-            return Ok(Err(Refusal::handshake("no such live challenge of this agent", kind)));
-        }
+        version: &Version,
+    ) -> Result<(), Box<Refusal>> {
         match agent.state.status() {
             AgentStatus::Approved | AgentStatus::Quarantined => {}
             AgentStatus::Pending
@@ -216,11 +216,11 @@ impl App {
             | AgentStatus::Expired
             | AgentStatus::Cancelled
             | AgentStatus::Revoked => {
-                return Ok(Err(Refusal::handshake("the agent is not approved", None)));
+                return Err(Refusal::handshake("the agent is not approved", None));
             }
         }
         let Some(identity) = &agent.identity else {
-            return Ok(Err(Refusal::handshake("the agent has no keys", None)));
+            return Err(Refusal::handshake("the agent has no keys", None));
         };
         let keyring = self.keyring();
         let mut statement = HandshakeStatement {
@@ -245,63 +245,27 @@ impl App {
             } else {
                 ("the signature does not verify", Some(SecurityKind::HandshakeForged))
             };
-            return Ok(Err(Refusal::handshake(reason, kind)));
+            return Err(Refusal::handshake(reason, kind));
         }
         let shown = complete.machine_id.map(|id| id.to_string());
-        let downgrade =
-            is_downgrade(agent, version) && !self.is_contested(tx, agent, complete).await?;
+        let downgrade = is_downgrade(agent, version) && !is_contested(agent, stored, complete);
         match &identity.machine_id {
-            Some(enrolled) if Some(enrolled) != shown.as_ref() => Ok(Err(Refusal {
+            Some(enrolled) if Some(enrolled) != shown.as_ref() => Err(Box::new(Refusal {
                 error: AppError::new(Code::MachineMismatch),
                 action: AuditAction::MachineMismatch,
                 kind: Some(SecurityKind::MachineMismatch),
                 detail: json!({ "shown": shown.is_some() }),
                 review: Some(ReviewReason::MachineMismatch),
             })),
-            Some(_) | None if downgrade => Ok(Err(Refusal {
+            Some(_) | None if downgrade => Err(Box::new(Refusal {
                 error: AppError::new(Code::Downgrade),
                 action: AuditAction::DowngradeRefused,
                 kind: Some(SecurityKind::Downgrade),
                 detail: json!({ "recorded": agent.version, "shown": version }),
                 review: Some(ReviewReason::Downgrade),
             })),
-            Some(_) | None => Ok(Ok(())),
+            Some(_) | None => Ok(()),
         }
-    }
-
-    /// Whether an older version may be another bearer's: the one who moved the recorded version up
-    /// holds the current continuation, and this one does not, or two are known already.
-    async fn is_contested(
-        &self,
-        tx: &mut Tx,
-        agent: &Agent,
-        complete: &Complete,
-    ) -> AppResult<bool> {
-        let shown = complete.continuation.map(|shown| Sha256::of(&shown.0));
-        let stored = tx.handshakes().continuation(&agent.id).await?;
-        Ok(is_torn(agent) || stored.is_some_and(|stored| shown != Some(stored.current)))
-    }
-
-    /// Accepts the current and the previous continuation. An older one proves a fork or a restored
-    /// snapshot, and so does an older version that was let in; answers whether it was one.
-    async fn turn_continuation(
-        &self,
-        tx: &mut Tx,
-        agent: &Agent,
-        (complete, fresh, older): (&Complete, Bytes32, bool),
-    ) -> AppResult<bool> {
-        let stored = tx.handshakes().continuation(&agent.id).await?;
-        let shown = complete.continuation.map(|shown| Sha256::of(&shown.0));
-        let (previous, forked) = match &stored {
-            None => (None, false),
-            Some(stored) if older => (Some(stored.current), true),
-            Some(stored) if shown == Some(stored.current) => (Some(stored.current), false),
-            Some(stored) if shown == stored.previous => (stored.previous, false),
-            Some(stored) => (Some(stored.current), true),
-        };
-        let turned = Continuation { current: Sha256::of(&fresh.0), previous };
-        tx.handshakes().set_continuation(&agent.id, turned).await?;
-        Ok(forked)
     }
 
     /// Two bearers: both keep their work, nothing more is handed out until an operator has seen
@@ -337,6 +301,33 @@ impl App {
     }
 }
 
+/// Whether an older version may be another bearer's: the one who moved the recorded version up
+/// holds the current continuation, and this one does not, or two are known already.
+fn is_contested(agent: &Agent, stored: Option<&Continuation>, complete: &Complete) -> bool {
+    let shown = complete.continuation.map(|shown| Sha256::of(&shown.0));
+    is_torn(agent) || stored.is_some_and(|stored| shown != Some(stored.current))
+}
+
+/// Accepts the current and the previous continuation. An older one proves a fork or a restored
+/// snapshot, and so does an older version that was let in; answers what is kept, and whether it was
+/// one.
+fn turned(
+    stored: Option<Continuation>,
+    complete: &Complete,
+    fresh: Bytes32,
+    older: bool,
+) -> (Continuation, bool) {
+    let shown = complete.continuation.map(|shown| Sha256::of(&shown.0));
+    let (previous, forked) = match &stored {
+        None => (None, false),
+        Some(stored) if older => (Some(stored.current), true),
+        Some(stored) if shown == Some(stored.current) => (Some(stored.current), false),
+        Some(stored) if shown == stored.previous => (stored.previous, false),
+        Some(stored) => (Some(stored.current), true),
+    };
+    (Continuation { current: Sha256::of(&fresh.0), previous }, forked)
+}
+
 /// Whether two are known to bear this identity, and no operator has decided yet.
 fn is_torn(agent: &Agent) -> bool {
     agent.state.status() == AgentStatus::Quarantined
@@ -354,14 +345,20 @@ struct Refusal {
 }
 
 impl Refusal {
+    /// There is no such challenge, any more or at all.
+    fn replayed() -> Box<Self> {
+        let kind = Some(SecurityKind::ChallengeReplayed);
+        Self::handshake("no such live challenge of this agent", kind)
+    }
+
     /// The answer says nothing about the reason; the record does.
-    fn handshake(reason: &str, kind: Option<SecurityKind>) -> Self {
-        Self {
+    fn handshake(reason: &str, kind: Option<SecurityKind>) -> Box<Self> {
+        Box::new(Self {
             error: AppError::new(Code::HandshakeRefused),
             action: AuditAction::HandshakeRefused,
             kind,
             detail: json!({ "reason": reason }),
             review: None,
-        }
+        })
     }
 }

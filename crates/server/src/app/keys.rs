@@ -182,7 +182,7 @@ impl App {
         origin: &Origin,
         key: &NewApiKey,
     ) -> AppResult<()> {
-        tx.api_keys().insert(key).await?;
+        tx.api_keys().insert(key)?;
         let event = Event {
             action: AuditAction::KeyCreated,
             org: &key.org,

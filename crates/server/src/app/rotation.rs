@@ -100,7 +100,7 @@ pub async fn reset_keys(
         source: None,
         trace_id: None,
     };
-    tx.audit().record(&entry).await?;
+    tx.audit().record(&entry)?;
     tx.commit().await?;
     Ok(made)
 }

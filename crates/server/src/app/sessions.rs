@@ -105,7 +105,7 @@ pub struct ProvedSession {
 
 impl App {
     /// Makes a session inside the transaction of the handshake.
-    pub(crate) async fn issue_session(
+    pub(crate) fn issue_session(
         &self,
         tx: &mut Tx,
         agent: &Agent,
@@ -149,7 +149,7 @@ impl App {
             expires_at,
             ended_at: None,
         };
-        tx.sessions().insert(&session).await?;
+        tx.sessions().insert(&session)?;
         Ok(IssuedSession { token, expires_at, reach })
     }
 

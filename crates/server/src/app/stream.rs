@@ -165,6 +165,8 @@ pub struct AgentStream {
     busy: bool,
     /// The last thing that was heard is that the agent is there, and none of its commands was open.
     nothing_open: bool,
+    /// Everything that waited was written: nothing is due before a wake-up.
+    all_written: bool,
     held: Held,
     ticket: Ticket,
 }
@@ -236,6 +238,7 @@ impl AgentStream {
             sent: said,
             busy: false,
             nothing_open: false,
+            all_written: false,
             held,
             ticket,
         })
@@ -258,10 +261,10 @@ impl AgentStream {
     }
 
     /// What is due for the agent now. Where `woken` does not say that something may have changed, no
-    /// configuration is looked for, and no command after a heartbeat that found none.
+    /// configuration is looked for, and no command where none can have come.
     pub async fn due(&mut self, woken: bool) -> AppResult<Vec<Down>> {
         let mut due = Vec::new();
-        if self.nothing_open && !woken {
+        if (self.nothing_open || self.all_written) && !woken {
             return Ok(due);
         }
         // What an agent without keys holds, nobody can be sure of.
@@ -277,7 +280,8 @@ impl AgentStream {
             return Ok(due);
         }
         let commands = self.app.due_commands(&self.agent, &mut self.on_the_way).await?;
-        due.extend(commands.into_iter().map(|outgoing| match outgoing {
+        self.all_written = commands.is_all;
+        due.extend(commands.outgoing.into_iter().map(|outgoing| match outgoing {
             Outgoing::Command(command) => Down::Command(command),
             Outgoing::Cancel(cancel) => Down::Cancel(cancel),
         }));
@@ -294,6 +298,8 @@ impl AgentStream {
                 let received_at = self.app.now();
                 let seen = self.app.presence().seen(&self.agent.id, received_at, false).await?;
                 self.nothing_open = seen.commands_open == 0;
+                // Where a wake-up was lost, this is when it is made up for.
+                self.all_written = false;
                 self.busy = false;
                 Ok(vec![Down::HeartbeatAck { received_at }])
             }
@@ -329,12 +335,13 @@ impl AgentStream {
             AckCode::Received => self.app.advance_command(&self.agent, id, false).await?,
             AckCode::Busy => {
                 self.on_the_way.forget(id);
-                self.busy = true;
+                (self.busy, self.all_written) = (true, false);
             }
             AckCode::Replayed => {
                 if self.on_the_way.contains(id) && self.renumbered.insert(id.clone()) {
                     self.app.renumber_command(&self.agent, id).await?;
                     self.on_the_way.forget(id);
+                    self.all_written = false;
                 }
             }
             AckCode::Invalid => {

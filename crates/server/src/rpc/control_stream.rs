@@ -81,12 +81,13 @@ pub(super) fn start(app: App, opening: Opening) -> OutboundStream<ControlStreamR
         agent = %opening.proved.agent.id,
         trace_id = opening.origin.trace_id.as_deref().unwrap_or_default(),
     );
-    tokio::spawn(serve(app, opening, out).instrument(span));
+    // Boxed: what it opens with would stand twice in a task that lives as long as the stream.
+    tokio::spawn(serve(app, Box::new(opening), out).instrument(span));
     reader
 }
 
-async fn serve(app: App, opening: Opening, out: Out) {
-    let Opening { origin, proved, token, mut frames } = opening;
+async fn serve(app: App, opening: Box<Opening>, out: Out) {
+    let Opening { origin, proved, token, mut frames } = *opening;
     let first = tokio::select! {
         first = first_frame(&mut frames) => first,
         () = out.closed() => return,

@@ -88,7 +88,7 @@ fn identity(row: &Row) -> Result<Option<AgentIdentity>, StoreError> {
     }))
 }
 
-pub(super) fn agent(row: &Row) -> Result<Agent, StoreError> {
+pub(crate) fn agent(row: &Row) -> Result<Agent, StoreError> {
     Ok(Agent {
         id: row.get("id")?,
         org: row.get("org_id")?,

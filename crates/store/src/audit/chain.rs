@@ -208,9 +208,11 @@ impl Audit<'_, ReadWrite> {
             [("id", JsonType::Text), ("position", JsonType::Int), ("link", JsonType::Text)];
         let rows = self.conn.dialect().rows_of_json(1, &columns);
         let update = Select::dynamic([
-            "UPDATE audit_entries SET position = r.position, link = r.link FROM ",
+            // Worked out first: else the batch is read anew for each entry that waits.
+            "WITH places AS MATERIALIZED (SELECT r.id, r.position, r.link FROM ",
             &rows,
-            " WHERE audit_entries.id = r.id AND audit_entries.org_id = $2
+            ") UPDATE audit_entries SET position = places.position, link = places.link FROM places
+             WHERE audit_entries.id = places.id AND audit_entries.org_id = $2
              AND audit_entries.position IS NULL",
         ]);
         let query = self.conn.select(TABLE, update).bind(batch.to_string()).bind(org);

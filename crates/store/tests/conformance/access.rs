@@ -25,6 +25,7 @@ conformance!(
     seats_are_never_sold_twice,
     a_dead_token_gives_no_seat,
     a_challenge_is_consumed_once,
+    the_last_challenge_takes_the_others_along,
     continuations_are_replaced,
     sessions_end_with_their_agent,
     a_proof_is_fresh_once,
@@ -164,7 +165,7 @@ async fn keys_are_found_listed_and_revoked(db: Db) {
     db.write(async |tx| {
         let mut keys = tx.api_keys();
         for key in [new_key("k1", 1), new_key("k2", 2), of_agent("x1"), of_agent("x2")] {
-            keys.insert(&key).await?;
+            keys.insert(&key)?;
         }
         Ok(())
     })
@@ -196,8 +197,8 @@ async fn keys_are_found_listed_and_revoked(db: Db) {
 
 async fn uses_of_keys_are_noted_in_a_batch(db: Db) {
     db.write(async |tx| {
-        tx.api_keys().insert(&new_key("k1", 1)).await?;
-        tx.api_keys().insert(&new_key("k2", 2)).await
+        tx.api_keys().insert(&new_key("k1", 1))?;
+        tx.api_keys().insert(&new_key("k2", 2))
     })
     .await;
     let touch = async |uses: &[(&str, i64)]| {
@@ -315,19 +316,43 @@ async fn a_challenge_is_consumed_once(db: Db) {
     assert_eq!(db.write(async |tx| tx.handshakes().purge_expired(at(31)).await).await, 3);
 }
 
+async fn the_last_challenge_takes_the_others_along(db: Db) {
+    insert_agents(&db, &["a", "b"]).await;
+    let digest = |n: u8| Sha256::of(&[n]);
+    for (agent, n) in [("a", 0), ("a", 1), ("a", 2), ("b", 0)] {
+        let (id, span) = (id(agent), (at(1), at(31)));
+        let inserted = async |tx: &mut argosy_store::Tx| {
+            tx.handshakes().insert_challenge(&id, digest(n), span, 3).await
+        };
+        assert!(db.write(inserted).await);
+    }
+    let consume = async |n, s| {
+        let id = id("a");
+        db.write(async |tx| tx.handshakes().consume_last_challenge(&id, digest(n), at(s)).await)
+            .await
+    };
+    assert!(!consume(9, 2).await, "none of its challenges");
+    assert!(consume(1, 2).await);
+    assert!(!consume(1, 2).await && !consume(0, 2).await && !consume(2, 2).await);
+    let other = id("b");
+    assert!(
+        db.write(async |tx| tx.handshakes().consume_challenge(&other, digest(0), at(2)).await)
+            .await,
+        "another agent's stays"
+    );
+}
+
 async fn continuations_are_replaced(db: Db) {
     insert_agents(&db, &["a"]).await;
     let read = async || {
         let mut reader = db.store.read("read").await.unwrap();
-        reader.handshakes().continuation(&id("a")).await.unwrap()
+        reader.handshakes().applicant(&id("a")).await.unwrap().unwrap().1
     };
     assert_eq!(read().await, None);
     let first = Continuation { current: Sha256::of(b"1"), previous: None };
     let second = Continuation { current: Sha256::of(b"2"), previous: Some(first.current) };
     for continuation in [first, second] {
-        let set =
-            db.write(async |tx| tx.handshakes().set_continuation(&id("a"), continuation).await);
-        assert!(set.await);
+        db.write(async |tx| tx.handshakes().set_continuation(&id("a"), continuation)).await;
         assert_eq!(read().await, Some(continuation));
     }
 }
@@ -349,7 +374,7 @@ async fn sessions_end_with_their_agent(db: Db) {
             let mut sessions = tx.sessions();
             for session in [session("s1", "a", 100), session("s2", "a", 5), session("s3", "b", 100)]
             {
-                sessions.insert(&session).await?;
+                sessions.insert(&session)?;
             }
             sessions.end_of_agent(&org(), &id("a"), at(10)).await
         })

@@ -40,7 +40,7 @@ fn entry(name: &str) -> AuditEntry {
 async fn record(db: &Db, names: &[&str]) {
     db.write(async |tx| {
         for name in names {
-            tx.audit().record(&entry(name)).await?;
+            tx.audit().record(&entry(name))?;
         }
         Ok(())
     })
@@ -116,7 +116,7 @@ async fn entries_get_their_places_in_the_order_of_their_commits(db: Db) {
     seal_all(&db.store, &org(), 2).await;
     record(&db, &["c"]).await;
     let mut undone = db.store.write("undone").await.unwrap();
-    undone.audit().record(&entry("never")).await.unwrap();
+    undone.audit().record(&entry("never")).unwrap();
     drop(undone);
     record(&db, &["e"]).await;
     seal_all(&db.store, &org(), 2).await;
@@ -131,7 +131,7 @@ async fn a_transaction_that_commits_late_gets_a_later_place(db: Db) {
         return;
     }
     let mut late = db.store.write("late").await.unwrap();
-    late.audit().record(&entry("late")).await.unwrap();
+    late.audit().record(&entry("late")).unwrap();
     record(&db, &["early"]).await;
     seal_all(&db.store, &org(), 9).await;
     late.commit().await.unwrap();
@@ -213,8 +213,7 @@ async fn organisations_have_chains_of_their_own(db: Db) {
     let other: OrgId = id("other");
     db.write(async |tx| tx.orgs().create(&other, "Other", at(1)).await).await;
     record(&db, &["a"]).await;
-    db.write(async |tx| tx.audit().record(&AuditEntry { org: other.clone(), ..entry("x") }).await)
-        .await;
+    db.write(async |tx| tx.audit().record(&AuditEntry { org: other.clone(), ..entry("x") })).await;
     record(&db, &["b"]).await;
     let orgs = db.store.read("orgs").await.unwrap().audit().unsealed_orgs().await.unwrap();
     assert_eq!(orgs.len(), 2);

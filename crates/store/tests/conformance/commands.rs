@@ -16,6 +16,7 @@ conformance!(
     sequences_rise_without_gaps_or_twins,
     open_commands_come_in_order,
     a_state_is_fenced_by_the_one_before,
+    what_the_agent_says_moves_a_command_on_and_never_back,
     queued_commands_expire_and_sent_ones_do_not,
     an_idempotency_key_names_one_command,
     lists_are_filtered_and_tenant_bound,
@@ -174,6 +175,28 @@ async fn a_state_is_fenced_by_the_one_before(db: Db) {
     let stored = get(&db, "c").await.unwrap();
     assert_eq!(stored.state, CommandState::Ended(end(Outcome::Failed)));
     assert_eq!(stored.result, Some(result()));
+}
+
+async fn what_the_agent_says_moves_a_command_on_and_never_back(db: Db) {
+    insert_agents(&db, &["a", "b"]).await;
+    insert(&db, &[command("c", "a", 1)]).await;
+    let (received, running) =
+        (CommandState::Received { at: at(300) }, CommandState::Running { at: at(400) });
+    let advance = async |agent: &str, command: &str, next: &CommandState| {
+        let (org, agent, command) = (org(), id(agent), id(command));
+        db.write(async |tx| tx.commands().advance((&org, &agent), &command, next).await).await
+    };
+    assert!(!advance("b", "c", &received).await, "another agent's");
+    assert!(!advance("a", "none", &received).await);
+    assert!(advance("a", "c", &received).await);
+    assert!(!advance("a", "c", &received).await, "said again");
+    assert!(advance("a", "c", &running).await);
+    assert!(!advance("a", "c", &running).await && !advance("a", "c", &received).await);
+    assert_eq!(get(&db, "c").await.unwrap().state, running);
+    let end = end(Outcome::Succeeded);
+    db.write(async |tx| tx.commands().save_end(&id("c"), &end, &result(), "running").await).await;
+    assert!(!advance("a", "c", &running).await, "an end stands");
+    assert_eq!(get(&db, "c").await.unwrap().state, CommandState::Ended(end));
 }
 
 async fn queued_commands_expire_and_sent_ones_do_not(db: Db) {

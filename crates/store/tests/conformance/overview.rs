@@ -161,7 +161,7 @@ async fn keys_that_end_soon_are_listed(db: Db) {
                 created_at: at(1),
                 expires_at: end.map(at),
             };
-            tx.api_keys().insert(&key).await?;
+            tx.api_keys().insert(&key)?;
         }
         Ok(())
     })
@@ -173,7 +173,7 @@ async fn keys_that_end_soon_are_listed(db: Db) {
 
 async fn open_breakers_are_listed(db: Db) {
     insert(&db, &[admitted("a", "1.0.0")]).await;
-    db.write(async |tx| tx.subsystems().ensure_defaults(&org(), &id("a")).await).await;
+    db.write(async |tx| tx.subsystems().ensure_defaults(&org(), &id("a"))).await;
     let mut reader = db.store.read("test").await.unwrap();
     assert_eq!(reader.subsystems().open_breakers_in(&org(), 10).await.unwrap(), []);
     drop(reader);

@@ -54,7 +54,7 @@ async fn the_newest_report_wins_by_capture(db: Db) {
 async fn subsystems_get_defaults_once(db: Db) {
     insert_agents(&db, &["a"]).await;
     let ensure = async || {
-        db.write(async |tx| tx.subsystems().ensure_defaults(&org(), &id("a")).await).await;
+        db.write(async |tx| tx.subsystems().ensure_defaults(&org(), &id("a"))).await;
     };
     ensure().await;
     let saved = db
@@ -110,9 +110,9 @@ async fn audited(db: &Db, filter: AuditFilter) -> Vec<String> {
 async fn audit_entries_are_filtered_newest_first(db: Db) {
     db.write(async |tx| {
         let mut audit = tx.audit();
-        audit.record(&entry(1, "user:ada", AuditAction::AgentApproved)).await?;
-        audit.record(&entry(2, "user:bob", AuditAction::AgentApproved)).await?;
-        audit.record(&entry(3, "user:ada", AuditAction::AgentRevoked)).await
+        audit.record(&entry(1, "user:ada", AuditAction::AgentApproved))?;
+        audit.record(&entry(2, "user:bob", AuditAction::AgentApproved))?;
+        audit.record(&entry(3, "user:ada", AuditAction::AgentRevoked))
     })
     .await;
     let all = AuditFilter::default();
@@ -133,7 +133,7 @@ async fn audit_entries_are_filtered_newest_first(db: Db) {
 
 async fn an_undone_transaction_leaves_no_audit(db: Db) {
     let mut tx = db.store.write("undone").await.unwrap();
-    tx.audit().record(&entry(1, "user:ada", AuditAction::AgentApproved)).await.unwrap();
+    tx.audit().record(&entry(1, "user:ada", AuditAction::AgentApproved)).unwrap();
     drop(tx);
     assert!(audited(&db, AuditFilter::default()).await.is_empty());
 }

@@ -25,7 +25,7 @@ async fn a_review_is_kept_and_cleared(db: Db) {
     db.write(async |tx| tx.agents().insert(&by_hand).await).await;
     let review = Review::of(None, ReviewReason::Clone, Some(seen("m1")), seen("m2"));
     db.write(async |tx| {
-        assert!(tx.agents().save_origin(&id("a"), &seen("m1")).await?);
+        tx.agents().save_origin(&id("a"), &seen("m1"))?;
         assert!(tx.agents().save_review(&id("a"), Some(&review)).await?);
         assert!(tx.agents().save_machine(&id("a"), "m3").await?);
         assert!(!tx.agents().save_review(&id("nobody"), None).await?);
@@ -71,7 +71,7 @@ async fn an_id_of_a_service_key_is_taken_once(db: Db) {
         created_at: at(1),
         expires_at: None,
     };
-    db.write(async |tx| tx.api_keys().insert(&new).await).await;
+    db.write(async |tx| tx.api_keys().insert(&new)).await;
     let bound = |agent: &str| ServiceAgent {
         org: org(),
         called: "collector eu/1".into(),

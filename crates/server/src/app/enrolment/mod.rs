@@ -250,7 +250,7 @@ impl App {
             review: None,
         };
         tx.agents().insert(&agent).await?;
-        tx.subsystems().ensure_defaults(&agent.org, &agent.id).await?;
+        tx.subsystems().ensure_defaults(&agent.org, &agent.id)?;
         let api_key = match agent.key_delivery {
             KeyDelivery::Direct => Some(self.store_agent_key(&mut tx, &agent).await?),
             KeyDelivery::Operator => None,
@@ -338,7 +338,7 @@ impl App {
             created_at: self.now(),
             expires_at: None,
         };
-        tx.api_keys().insert(&key).await?;
+        tx.api_keys().insert(&key)?;
         Ok(secret)
     }
 

@@ -67,7 +67,7 @@ impl App {
     async fn begin(&self, tx: &mut Tx, fan_out: &FanOut, target: &FanOutTarget) -> AppResult<bool> {
         match self.queue_for(tx, fan_out, &target.agent).await? {
             Ok(command) => {
-                tx.fan_outs().begun(&fan_out.id, target.position, &command).await?;
+                tx.fan_outs().begun(&fan_out.id, target.position, &command)?;
                 Ok(true)
             }
             Err(why) => {
