@@ -16,6 +16,18 @@ use crate::{
 use argosy_config::load::LoadError;
 use argosy_wire::problem::Code;
 
+/// An error and its causes in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
 /// Why the agent ended, or never began.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {

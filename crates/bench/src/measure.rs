@@ -15,7 +15,7 @@ use crate::{
 /// Shares of the maximum at which latencies are looked at.
 const SHARES: [(u32, f64); 4] = [(25, 0.25), (50, 0.5), (75, 0.75), (90, 0.9)];
 /// Load before anything is counted.
-const WARM_UP: Duration = Duration::from_secs(1);
+pub(crate) const WARM_UP: Duration = Duration::from_secs(1);
 
 /// What the server spent on `operations` between two looks at it.
 pub(crate) fn cost(before: &Snapshot, after: &Snapshot, operations: u64) -> Value {
@@ -60,15 +60,9 @@ pub(crate) async fn maximum<C: Client>(
     clients: Vec<C>,
     common: &Common,
 ) -> Outcome<(Vec<C>, Value, f64)> {
-    let (mut clients, _) = load::closed(clients, WARM_UP).await?;
+    let (clients, _) = load::closed(clients, WARM_UP).await?;
     let before = server.snapshot().await?;
-    let (mut rates, mut total) = (Vec::new(), Sample::new()?);
-    for _ in 0..common.rounds() {
-        let (back, sample) = load::closed(clients, common.span()).await?;
-        clients = back;
-        rates.push(sample.per_second());
-        total.add(&sample)?;
-    }
+    let (clients, rates, total) = rounds(clients, common).await?;
     let after = server.snapshot().await?;
     if total.operations() == 0 {
         return Err(format!("nothing was answered: {:?}", total.first_error()).into());
@@ -80,4 +74,19 @@ pub(crate) async fn maximum<C: Client>(
     figures["clients"] = clients.len().into();
     figures["cost"] = cost(&before, &after, total.operations());
     Ok((clients, figures, median))
+}
+
+/// Rounds of a closed loop: what each gave in a second, and all of them together.
+pub(crate) async fn rounds<C: Client>(
+    clients: Vec<C>,
+    common: &Common,
+) -> Outcome<(Vec<C>, Vec<f64>, Sample)> {
+    let (mut clients, mut rates, mut total) = (clients, Vec::new(), Sample::new()?);
+    for _ in 0..common.rounds() {
+        let (back, sample) = load::closed(clients, common.span()).await?;
+        clients = back;
+        rates.push(sample.per_second());
+        total.add(&sample)?;
+    }
+    Ok((clients, rates, total))
 }

@@ -272,19 +272,6 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// An error and its causes in one line.
-#[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
-}
-
 /// A discoverer of what is configured.
 pub fn discoverer(wanted: &Wanted, way: Way, policy: PolicyFile) -> Arc<Discoverer> {
     Arc::new(Discoverer {

@@ -8,8 +8,8 @@ use std::{sync::Arc, time::Duration};
 use reqwest::{RequestBuilder, header::RETRY_AFTER};
 use serde_json::Value;
 
-use super::{Failure, chain};
-use crate::{backoff::Backoff, deps::Deps};
+use super::Failure;
+use crate::{backoff::Backoff, deps::Deps, error::with_causes};
 
 /// An answer.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -96,7 +96,7 @@ impl Rest {
             .timeout(ANSWER_WITHIN)
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|why| Failure { error: chain(&why), call: None, permission: None })?;
+            .map_err(|why| Failure { error: with_causes(&why), call: None, permission: None })?;
         Ok(Self { http, deps })
     }
 
@@ -132,7 +132,7 @@ impl Rest {
         manner: Manner<'_>,
         request: RequestBuilder,
     ) -> Result<(Answer, Option<Duration>), Failure> {
-        let gone = |why: reqwest::Error| manner.failed(chain(&why.without_url()));
+        let gone = |why: reqwest::Error| manner.failed(with_causes(&why.without_url()));
         let mut answer = request.send().await.map_err(gone)?;
         let status = answer.status().as_u16();
         let wait = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use super::mailbox::InventoryOutcome;
 use crate::{
     bounds::{Bounds, Exceeded},
+    error::with_causes,
     subsystem::{CollectError, Collector},
 };
 
@@ -148,12 +149,5 @@ impl Station {
 
 /// An error and its causes in one line, as the server learns it.
 pub(super) fn told(error: &RunError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    clip(&text, ERROR_TEXT_CHARS_MAX)
+    clip(&with_causes(error), ERROR_TEXT_CHARS_MAX)
 }

@@ -4,7 +4,7 @@
 //!
 //! All servers share the core of the server, so that what is asked is the cost and not the speed.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use argosy_wire::rpc::gateway::control_stream_response::Frame;
 use reqwest::Method;
@@ -18,15 +18,13 @@ use crate::{
     Outcome,
     host::must_fit,
     load::{self, Sample},
-    measure::cost,
+    measure::{WARM_UP, cost, rounds},
     report::{Report, spread},
     server::{Server, Setup, Snapshot},
 };
 
 /// Commands whose way is timed.
 const COMMANDS: usize = 200;
-/// Load before anything is counted.
-const WARM_UP: Duration = Duration::from_secs(1);
 
 /// How the scenario is run.
 #[derive(Debug, clap::Args)]
@@ -96,15 +94,9 @@ async fn heartbeats(
     clients: Vec<Beating>,
     common: &Common,
 ) -> Outcome<(Vec<Beating>, Value)> {
-    let (mut clients, _) = load::closed(clients, WARM_UP).await?;
+    let (clients, _) = load::closed(clients, WARM_UP).await?;
     let before = snapshots(servers).await?;
-    let (mut rates, mut total) = (Vec::new(), Sample::new()?);
-    for _ in 0..common.rounds() {
-        let (back, sample) = load::closed(clients, common.span()).await?;
-        clients = back;
-        rates.push(sample.per_second());
-        total.add(&sample)?;
-    }
+    let (clients, rates, total) = rounds(clients, common).await?;
     let after = snapshots(servers).await?;
     let mut figures = total.to_json();
     figures["per_second"] = spread(rates);

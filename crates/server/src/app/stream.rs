@@ -163,10 +163,9 @@ pub struct AgentStream {
     /// The configuration that it was sent on this stream.
     sent: Generation,
     busy: bool,
-    /// The last thing that was heard is that the agent is there, and none of its commands was open.
-    nothing_open: bool,
-    /// Everything that waited was written: nothing is due before a wake-up.
-    all_written: bool,
+    /// Nothing is due before a wake-up: everything that waited was written, or the agent was heard while
+    /// none of its commands was open.
+    nothing_due: bool,
     held: Held,
     ticket: Ticket,
 }
@@ -237,8 +236,7 @@ impl AgentStream {
             said,
             sent: said,
             busy: false,
-            nothing_open: false,
-            all_written: false,
+            nothing_due: false,
             held,
             ticket,
         })
@@ -254,17 +252,16 @@ impl AgentStream {
         &mut self.ticket
     }
 
-    /// Whether the last thing that was heard is that the agent is there, and none of its commands was
-    /// open then: nothing is due before a wake-up.
-    pub fn has_nothing_open(&self) -> bool {
-        self.nothing_open
+    /// Whether nothing is due before a wake-up.
+    pub fn has_nothing_due(&self) -> bool {
+        self.nothing_due
     }
 
     /// What is due for the agent now. Where `woken` does not say that something may have changed, no
     /// configuration is looked for, and no command where none can have come.
     pub async fn due(&mut self, woken: bool) -> AppResult<Vec<Down>> {
         let mut due = Vec::new();
-        if (self.nothing_open || self.all_written) && !woken {
+        if self.nothing_due && !woken {
             return Ok(due);
         }
         // What an agent without keys holds, nobody can be sure of.
@@ -280,7 +277,7 @@ impl AgentStream {
             return Ok(due);
         }
         let commands = self.app.due_commands(&self.agent, &mut self.on_the_way).await?;
-        self.all_written = commands.is_all;
+        self.nothing_due = commands.is_all;
         due.extend(commands.outgoing.into_iter().map(|outgoing| match outgoing {
             Outgoing::Command(command) => Down::Command(command),
             Outgoing::Cancel(cancel) => Down::Cancel(cancel),
@@ -291,15 +288,13 @@ impl AgentStream {
     /// Takes one frame and answers what follows from it.
     pub async fn take(&mut self, frame: Up) -> AppResult<Vec<Down>> {
         self.app.sight().clear().await?;
-        self.nothing_open = false;
         // What is rare beside heartbeats is boxed: a stream that waits is not to have room for it.
         match frame {
             Up::Heartbeat => {
                 let received_at = self.app.now();
                 let seen = self.app.presence().seen(&self.agent.id, received_at, false).await?;
-                self.nothing_open = seen.commands_open == 0;
                 // Where a wake-up was lost, this is when it is made up for.
-                self.all_written = false;
+                self.nothing_due = seen.commands_open == 0;
                 self.busy = false;
                 Ok(vec![Down::HeartbeatAck { received_at }])
             }
@@ -335,13 +330,13 @@ impl AgentStream {
             AckCode::Received => self.app.advance_command(&self.agent, id, false).await?,
             AckCode::Busy => {
                 self.on_the_way.forget(id);
-                (self.busy, self.all_written) = (true, false);
+                (self.busy, self.nothing_due) = (true, false);
             }
             AckCode::Replayed => {
                 if self.on_the_way.contains(id) && self.renumbered.insert(id.clone()) {
                     self.app.renumber_command(&self.agent, id).await?;
                     self.on_the_way.forget(id);
-                    self.all_written = false;
+                    self.nothing_due = false;
                 }
             }
             AckCode::Invalid => {

@@ -231,7 +231,7 @@ impl Pump<'_> {
 
     /// Sends what is due for the agent. What cannot be read now is read again later.
     async fn deliver_due(&mut self, woken: bool) -> Result<(), End> {
-        if !woken && self.stream.has_nothing_open() {
+        if !woken && self.stream.has_nothing_due() {
             return Ok(());
         }
         match Box::pin(self.stream.due(woken)).await {

@@ -20,11 +20,7 @@ use super::{
     resources::Kind,
     xml::Node,
 };
-use crate::{
-    backoff::Backoff,
-    deps::Deps,
-    discovery::{Failure, chain},
-};
+use crate::{backoff::Backoff, deps::Deps, discovery::Failure, error::with_causes};
 
 /// An answer.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -103,7 +99,7 @@ impl Api {
             .timeout(ANSWER_WITHIN)
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|why| Failure { error: chain(&why), call: None, permission: None })?;
+            .map_err(|why| Failure { error: with_causes(&why), call: None, permission: None })?;
         Ok(Self { http, endpoint, deps })
     }
 
@@ -163,7 +159,7 @@ impl Api {
         let (mut attempt, mut backoff) = (0, Backoff::between(entropy, PAUSE_MIN, PAUSE_MAX));
         loop {
             let opens = credentials.provide_credentials().await;
-            let opens = opens.map_err(|why| no_credentials(&chain(&why)))?;
+            let opens = opens.map_err(|why| no_credentials(&with_causes(&why)))?;
             attempt += 1;
             let failure = match self.attempt(&opens, call).await {
                 Ok((200..=299, text)) => return Ok(text),
@@ -204,7 +200,7 @@ impl Api {
         for (name, value) in signed {
             request = request.header(name, value);
         }
-        let gone = |why: reqwest::Error| call.failed(chain(&why.without_url()));
+        let gone = |why: reqwest::Error| call.failed(with_causes(&why.without_url()));
         let mut answer = request.send().await.map_err(gone)?;
         let status = answer.status().as_u16();
         let mut bytes = Vec::new();

@@ -17,8 +17,8 @@ use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsP
 use futures::{StreamExt as _, future::BoxFuture, stream};
 use tokio::sync::mpsc;
 
-use super::{AwsSettings, Failure, Member, Provider, Reading, chain};
-use crate::deps::Deps;
+use super::{AwsSettings, Failure, Member, Provider, Reading};
+use crate::{deps::Deps, error::with_causes};
 use api::Api;
 
 const NAME: &str = "aws";
@@ -102,7 +102,7 @@ impl Aws {
     ) -> Result<(Api, SharedCredentialsProvider), Failure> {
         let credentials = config.credentials_provider().ok_or_else(|| error::no_credentials(""))?;
         if let Err(why) = credentials.provide_credentials().await {
-            return Err(error::no_credentials(&chain(&why)));
+            return Err(error::no_credentials(&with_causes(&why)));
         }
         let endpoint = config.endpoint_url().map(str::to_owned);
         Ok((Api::new(endpoint, self.deps.clone())?, credentials))
