@@ -14,7 +14,7 @@ use argosy_wire::{
 use connectrpc::ConnectError;
 use serde_json::{Value, json};
 
-use super::{INGEST, get, named, vpc};
+use super::{INGEST, SYNC, get, named, vpc};
 
 const UPLOAD: &str = "/agentgateway.v1.AgentGatewayService/UploadInventory";
 
@@ -45,7 +45,13 @@ async fn chunks_come_by_upload_as_they_come_by_rest(place: Place) {
         json!({ "chunk": 1, "resources": [vpc("c", "eu")] }),
         json!({ "chunk": 2, "resources": null, "final": true, "scope": scope }),
     ];
+    // An agent with keys takes a job for any agent of its account with its next run.
+    let asked = server.client.post(SYNC, &server.admin_key, &json!({})).await.expect(202);
     let told = upload(&server, &agent, &run).await.unwrap();
+    assert_eq!(
+        (&asked["items"][0]["agent_id"], &asked["items"][0]["id"]),
+        (&Value::Null, &json!(told.sync_job_id))
+    );
     assert_eq!((told.accepted_count, told.resources_found, told.resources_created), (3, 3, 3));
     let shown = get(&server, &format!("sync/{}", told.sync_job_id)).await;
     assert_eq!((&shown["status"], &shown["chunks"]), (&json!("completed"), &json!(3)));

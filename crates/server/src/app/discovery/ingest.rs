@@ -132,17 +132,17 @@ impl App {
         (named, begins, about): (Option<&str>, bool, Option<AccountId>),
     ) -> AppResult<SyncJob> {
         let (org, now) = (deliverer.org, self.now());
-        let open = match (&deliverer.agent, named) {
-            (Some(agent), None) => tx.sync_jobs().open_of(org, agent).await?,
-            (Some(_), Some(_)) | (None, _) => None,
+        let waiting = match named {
+            None => waiting_job(tx, deliverer, begins).await?,
+            Some(_) => None,
         };
-        let id: SyncJobId = match (named, &open) {
+        let id: SyncJobId = match (named, waiting) {
             (Some(named), _) => {
                 named.parse().map_err(|error| AppError::field("sync_job_id", error))?
             }
-            (None, Some(open)) if open.status == SyncStatus::Pending => open.id.clone(),
-            (None, _) if begins => self.ids().fresh(),
-            (None, _) => return Err(AppError::field("sync_job_id", "is missing")),
+            (None, Some(waiting)) => waiting,
+            (None, None) if begins => self.ids().fresh(),
+            (None, None) => return Err(AppError::field("sync_job_id", "is missing")),
         };
         if let Some(mut job) = tx.sync_jobs().hold(org, &id).await? {
             take(&mut job, deliverer)?;
@@ -254,6 +254,27 @@ impl App {
         };
         Ok(())
     }
+}
+
+/// The job that waits for an agent that names none: its own; or, where a run begins with a credential of
+/// the agent, one for any agent of its account. An agent of a service key hears of those by heartbeat.
+async fn waiting_job(
+    tx: &mut Tx,
+    deliverer: &Deliverer<'_>,
+    begins: bool,
+) -> AppResult<Option<SyncJobId>> {
+    let (org, Some(agent)) = (deliverer.org, &deliverer.agent) else { return Ok(None) };
+    if let Some(open) = tx.sync_jobs().open_of(org, agent).await? {
+        return Ok((open.status == SyncStatus::Pending).then_some(open.id));
+    }
+    let Some(account) = deliverer.account.filter(|_| begins) else { return Ok(None) };
+    let Some(job) = tx.sync_jobs().waiting_for(org, account, agent).await? else {
+        return Ok(None);
+    };
+    // Another one may have taken it meanwhile.
+    let job = tx.sync_jobs().hold(org, &job.id).await?;
+    let free = |job: &SyncJob| job.agent.is_none() && job.status == SyncStatus::Pending;
+    Ok(job.filter(free).map(|job| job.id))
 }
 
 /// Refuses whoever is not the one to deliver for a job; takes it for whoever comes first.
