@@ -67,6 +67,26 @@ impl Dialect {
         }
     }
 
+    /// Words behind a query: its row stays as it is until the end of the transaction, and others may
+    /// say the same of it.
+    pub(crate) fn shared(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " FOR SHARE",
+        }
+    }
+
+    /// Words behind a column: it is one of the numbers of the JSON array that is `of`.
+    pub(crate) fn one_of_numbers(self, of: &str) -> String {
+        let (begin, end) = match self {
+            Self::Sqlite => ("IN (", ")"),
+            // An array is looked up in an index; what `IN` selects is not, in the condition of a join.
+            Self::Postgres => ("= ANY(ARRAY(", "))"),
+        };
+        let table = self.texts_of_json(of, "j");
+        [begin, "SELECT CAST(j.value AS BIGINT) FROM ", &table, end].concat()
+    }
+
     /// A condition: the package's name is one of the JSON array in a parameter (`?`).
     pub(crate) fn package_in_list(self) -> &'static str {
         match self {

@@ -174,6 +174,17 @@ pub const CONFLICTS: &[(&str, &str, &str)] = &[
     ),
     ("resources.id", "resources_pkey", "resource_id"),
     ("resources.org_id, resources.id", "resources_org_id_id_key", "resource_id"),
+    ("resource_searches.org_id", "resource_searches_pkey", "resource_search"),
+    (
+        "resource_stretches.org_id, resource_stretches.number",
+        "resource_stretches_pkey",
+        "resource_stretch",
+    ),
+    (
+        "resource_postings.org_id, resource_postings.stretch, resource_postings.bucket",
+        "resource_postings_pkey",
+        "resource_postings",
+    ),
     ("audit_entries.ordinal", "audit_entries_pkey", "audit_ordinal"),
     ("audit_entries.id", "audit_entries_id_key", "audit_entry_id"),
     ("audit_entries.org_id, audit_entries.position", "audit_entries_position", "audit_position"),

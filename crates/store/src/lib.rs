@@ -84,8 +84,8 @@ pub use page::{Cursor, InvalidCursor, Page, PageRequest};
 pub use presence::Presence;
 pub use replicas::Replicas;
 pub use resources::{
-    NetworkRow, ResourceChange, ResourceFilter, ResourceRow, Resources, RunEnd, UpsertCounts,
-    Upserted,
+    NetworkRow, ReadStretch, ResourceChange, ResourceFilter, ResourceRow, Resources, RunEnd,
+    UpsertCounts, Upserted,
 };
 pub use security::{SecurityEvent, SecurityEvents, SecurityFilter, SecurityRow};
 pub use server_keys::{KeyCertificate, ServerKeyRow, ServerKeys};

@@ -40,6 +40,7 @@ pub(crate) const STEPS: &[Step] = &[
     step!(10, "0010_discovery.sql", "sync jobs in chunks, history of resources"),
     step!(11, "0011_sync_lists.sql", "runs of discovery by agent, by account and by end"),
     step!(12, "0012_plans.sql", "an index by which registrations are found"),
+    step!(13, "0013_searches.sql", "an index for searches in resources"),
 ];
 
 /// A migration and whether the database has it.

@@ -14,8 +14,8 @@ use crate::{
 /// Where a list goes on: after the row with this time and id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
-    at: Timestamp,
-    id: String,
+    pub(crate) at: Timestamp,
+    pub(crate) id: String,
 }
 
 /// Characters of the id in a cursor.
@@ -140,20 +140,30 @@ impl Select {
     }
 
     /// Orders by two columns, newest first, and asks for one row more than the page holds.
-    pub(crate) fn page(
+    pub(crate) fn page(mut self, order: (&'static str, &'static str), page: &PageRequest) -> Self {
+        if let Some(cursor) = &page.after {
+            self = self.beyond(order, "<", cursor);
+        }
+        self.newest(order, page.items() + 1)
+    }
+
+    /// Adds that rows stand below (`<`) or above (`>`) a place of a list; with `=`, or there.
+    pub(crate) fn beyond(
         mut self,
         (at, id): (&'static str, &'static str),
-        page: &PageRequest,
+        how: &'static str,
+        place: &Cursor,
     ) -> Self {
         let n = self.values.len();
-        if let Some(cursor) = &page.after {
-            self.values.extend([cursor.at.into(), cursor.id.as_str().into()]);
-            self.sql.push_str(&format!(" AND ({at}, {id}) < (${}, ${})", n + 1, n + 2));
-        }
-        self.values.push((page.items() + 1).into());
-        let limit = self.values.len();
-        self.sql.push_str(&format!(" ORDER BY {at} DESC, {id} DESC LIMIT ${limit}"));
+        self.values.extend([place.at.into(), place.id.as_str().into()]);
+        self.sql.push_str(&format!(" AND ({at}, {id}) {how} (${}, ${})", n + 1, n + 2));
         self
+    }
+
+    /// Orders by two columns, newest first, and asks for so many rows.
+    pub(crate) fn newest(mut self, (at, id): (&'static str, &'static str), rows: u32) -> Self {
+        self.sql.push_str(&format!(" ORDER BY {at} DESC, {id} DESC"));
+        self.limit(rows)
     }
 
     /// Adds the program's own words behind the conditions.
@@ -176,6 +186,14 @@ impl Select {
         self.values.push(rows.into());
         let limit = self.values.len();
         self.sql.push_str(&format!(" LIMIT ${limit}"));
+        self
+    }
+
+    /// Passes over so many rows, behind [`Self::limit`].
+    pub(crate) fn behind(mut self, rows: u32) -> Self {
+        self.values.push(rows.into());
+        let offset = self.values.len();
+        self.sql.push_str(&format!(" OFFSET ${offset}"));
         self
     }
 

@@ -6,7 +6,9 @@
 
 mod changes;
 mod ingest;
+mod outline;
 mod runs;
+mod stretches;
 
 use argosy_domain::{
     id::{AccountId, OrgId, ResourceRowId, SyncJobId},
@@ -18,13 +20,14 @@ use crate::{
     dialect::Dialect,
     error::StoreError,
     handle::{aggregate, selection},
-    page::{Page, PageRequest, Select, contains_pattern, page_of},
+    page::{Page, PageRequest, Select, page_of},
     value::Row,
 };
 
 pub use changes::ResourceChange;
 pub use ingest::Upserted;
 pub use runs::RunEnd;
+pub use stretches::ReadStretch;
 
 const TABLE: &str = "resources";
 const ORDER: (&str, &str) = ("first_seen_at", "id");
@@ -36,6 +39,9 @@ selection! {
     (SELECT g.seen_at FROM sync_regions AS g WHERE g.account_id = resources.account_id
         AND g.provider = resources.provider AND g.region = resources.region) AS region_seen_at"
 }
+
+// Behind the macro, which it uses.
+mod search;
 
 aggregate! {
     /// Resources.
@@ -188,31 +194,7 @@ impl<A> Resources<'_, A> {
         filter: &ResourceFilter,
         page: &PageRequest,
     ) -> Result<Page<ResourceRow>, StoreError> {
-        let pattern = filter.q.as_deref().map(contains_pattern);
-        let select = Select::new(select!("WHERE org_id = $1"), [org.into()])
-            .and_if("account_id = ?", filter.account)
-            .and_if("provider = ?", filter.provider.as_deref())
-            .and_if("region = ?", filter.region.as_deref())
-            .and_if("resource_type = ?", filter.resource_type.as_deref())
-            .and_if(
-                "(LOWER(name) LIKE ? ESCAPE '!' OR LOWER(resource_id) LIKE ? ESCAPE '!' \
-                 OR LOWER(cidr) LIKE ? ESCAPE '!')",
-                pattern,
-            )
-            // In so many words, because the index of the stale ones holds nothing else.
-            .ending(match filter.status {
-                None => "",
-                Some(ResourceStatus::Active) => " AND status = 'active'",
-                Some(ResourceStatus::Stale) => " AND status = 'stale'",
-            })
-            .ending(if filter.roots {
-                " AND resource_type IN ('vpc', 'network', 'virtual_network')
-                 AND parent_resource_id IS NULL"
-            } else {
-                ""
-            })
-            .page(ORDER, page);
-        let rows = self.conn.select(TABLE, select).fetch_all().await?;
+        let rows = self.found(org, filter, page).await?;
         page_of(rows, page, ORDER, resource_row)
     }
 

@@ -174,6 +174,7 @@ struct Inner {
     foreign_calls: RecentRefusals<UserSessionId>,
     uses: Uses,
     fan_outs: Notify,
+    arrivals: Notify,
     counted: Counted,
     started_at: Timestamp,
 }
@@ -210,6 +211,7 @@ impl App {
             foreign_calls: RecentRefusals::default(),
             uses: Uses::default(),
             fan_outs: Notify::new(),
+            arrivals: Notify::new(),
             counted: Counted::default(),
             started_at,
             parts,

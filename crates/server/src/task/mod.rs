@@ -4,6 +4,7 @@ mod audit;
 mod fan_outs;
 mod keys;
 mod replica;
+mod searches;
 mod security;
 mod settings;
 mod totals;
@@ -54,6 +55,7 @@ pub(crate) async fn run(app: App, shutdown: CancellationToken) {
         uses::run(app.clone(), shutdown.clone()),
         fan_outs::run(app.clone(), shutdown.clone()),
         totals::run(app.clone(), shutdown.clone()),
+        searches::run(app.clone(), shutdown.clone()),
         sweep(app.clone(), shutdown.clone())
     );
 }

@@ -117,10 +117,13 @@ impl Resources<'_, ReadWrite> {
         let created = written.iter().filter(|(number, _)| !known.contains_key(*number)).count();
         let (all, written_count) = (incoming.len(), written.len());
         if !written.is_empty() {
-            self.note_differences(org, job, now, (&written, &known)).await?;
+            let renamed = self.note_differences(org, job, now, (&written, &known)).await?;
             let rows = written.iter().map(|(number, incoming)| row(number, incoming));
             let rows = rows.collect::<serde_json::Value>().to_string();
             self.write(org, account, job, rows, now).await?;
+            let new = written.iter().filter(|(number, _)| !known.contains_key(*number));
+            let new = new.map(|(number, _)| (*number).clone()).collect();
+            self.touch_stretches(org, now, (new, renamed)).await?;
         }
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let counts = UpsertCounts {
@@ -178,21 +181,22 @@ impl Resources<'_, ReadWrite> {
         Ok(())
     }
 
-    /// Writes down what is different about resources that are known.
+    /// Writes down what is different about resources that are known; answers the numbers of those in
+    /// which other texts are found now.
     async fn note_differences(
         &mut self,
         org: &OrgId,
         job: &SyncJobId,
         now: Timestamp,
         (written, known): (&[(&String, &Incoming<'_>)], &Known),
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<String>, StoreError> {
         let numbers: Vec<&str> = written
             .iter()
             .filter(|(number, _)| known.contains_key(*number))
             .map(|(number, _)| number.as_str())
             .collect();
         if numbers.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let named = self.conn.dialect().texts_of_json("$1", "n");
         let select = Select::dynamic([
@@ -230,6 +234,11 @@ impl Resources<'_, ReadWrite> {
             };
             changes.push(Change { number, kind, fields });
         }
-        self.add_changes(org, job, now, &changes).await
+        self.add_changes(org, job, now, &changes).await?;
+        let renamed = |change: &Change| {
+            let other = change.fields.iter().any(|field| matches!(*field, "name" | "cidr"));
+            other.then(|| change.number.clone())
+        };
+        Ok(changes.iter().filter_map(renamed).collect())
     }
 }

@@ -20,6 +20,7 @@ mod packages;
 mod replicas;
 mod reports;
 mod schema;
+mod searches;
 mod security;
 mod syncs;
 mod telemetry;

@@ -92,6 +92,9 @@ impl App {
         }
         tx.sync_jobs().save(&job).await?;
         tx.commit().await?;
+        if counts.created + counts.updated > 0 {
+            self.inner.arrivals.notify_one();
+        }
         Ok(IngestOutcome { job: job.id, counts, stale: job.stale })
     }
 

@@ -12,6 +12,7 @@ mod jobs;
 mod lines;
 mod reaping;
 mod resources;
+mod searches;
 
 use argosy_domain::discovery::SyncSource;
 
