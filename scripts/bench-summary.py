@@ -37,6 +37,16 @@ FIGURES = [
     ("mixed", "heartbeats p99_ms", "p99 of heartbeats in the mixture, ms", "{:.1f}"),
     ("ingest", "new_resources_per_second median", "new resources/s", "{:,.0f}"),
     ("ingest", "unchanged_resources_per_second median", "unchanged resources/s", "{:,.0f}"),
+    ("ingest", "unchanged rows_written", "  rows that these wrote", "{:,.0f}"),
+    ("ingest", "new memory_kib before", "  KiB of the server before new ones", "{:,.0f}"),
+    ("ingest", "new memory_kib peak", "  at most meanwhile", "{:,.0f}"),
+    ("ingest", "heartbeats_alone p99_ms", "p99 of heartbeats without ingest, ms", "{:.1f}"),
+    ("ingest", "new heartbeats_meanwhile p99_ms", "p99 of heartbeats beside ingest, ms", "{:.1f}"),
+    ("ingest-postgres", "new_resources_per_second median", "new resources/s on PostgreSQL", "{:,.0f}"),
+    ("ingest-postgres", "new heartbeats_meanwhile p99_ms", "p99 of heartbeats beside that, ms", "{:.1f}"),
+    ("pages", "pages slowest_p99_ms", "slowest page among all stored, p99 in ms", "{:.1f}"),
+    ("pages", "pages seconds_until_searches_are_quick", "  seconds until searches are quick", "{:.1f}"),
+    ("pages-postgres", "pages slowest_p99_ms", "slowest page on PostgreSQL, p99 in ms", "{:.1f}"),
 ]
 
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use argosy_agent::{server_url::ServerUrl, transport::Link};
+use argosy_store::Target;
 use argosy_wire::token::TokenString;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use reqwest::Method;
@@ -200,6 +201,14 @@ impl Server {
     /// Host and port.
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Its database.
+    pub(crate) fn database(&self) -> Target {
+        match &self.database_url {
+            Some(url) => Target::Postgres(url.clone()),
+            None => Target::Sqlite(self.folder.path().join("data/argosy.db")),
+        }
     }
 
     /// The first administrator's key.
