@@ -1,5 +1,5 @@
 //! A TCP proxy in a test's hands: a network that stops, cuts, corrupts, crawls or goes dead without a word,
-//! what does to HTTP/2 what proxies do, and a balancer in front of two servers.
+//! what does to HTTP/2 what proxies do, and a balancer in front of several servers.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -62,7 +62,7 @@ const FINE: Weather = Weather {
     http2: Http2::Passes,
 };
 
-/// Forwards each connection to the first target that accepts it. Ends when dropped.
+/// Forwards each connection to one target that accepts it. Ends when dropped.
 pub struct Proxy {
     /// Where it listens.
     pub address: SocketAddr,
@@ -91,6 +91,26 @@ struct Line {
 impl Proxy {
     /// Starts on a free port of loopback.
     pub async fn start(targets: Vec<SocketAddr>) -> Self {
+        Self::begin(targets, false).await
+    }
+
+    /// A plain TCP balancer: each connection goes to the next target in turn that accepts it.
+    pub async fn balancer(targets: Vec<SocketAddr>) -> Self {
+        Self::begin(targets, true).await
+    }
+
+    /// On the way to a database. Answers the database's address by this way too.
+    pub async fn before(database_url: &str) -> (Self, String) {
+        let (head, tail) = database_url.rsplit_once('/').unwrap();
+        let (scheme, host) =
+            head.rsplit_once('@').unwrap_or_else(|| head.split_once("://").unwrap());
+        let joint = if head.contains('@') { "@" } else { "://" };
+        let proxy = Self::start(tokio::net::lookup_host(host).await.unwrap().collect()).await;
+        let url = format!("{scheme}{joint}{}/{tail}", proxy.address);
+        (proxy, url)
+    }
+
+    async fn begin(targets: Vec<SocketAddr>, in_turn: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let weather = watch::Sender::new(FINE);
@@ -105,7 +125,12 @@ impl Proxy {
                     weather: view.clone(),
                     counts: Arc::clone(&counted),
                 };
-                tokio::spawn(admit(client, targets.clone(), line));
+                let mut targets = targets.clone();
+                if in_turn {
+                    let turn = usize::try_from(number).unwrap() % targets.len();
+                    targets.rotate_left(turn);
+                }
+                tokio::spawn(admit(client, targets, line));
             }
         });
         Self { address, weather, counts, accepting }

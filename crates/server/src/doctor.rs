@@ -40,6 +40,9 @@ const CONNECTIONS: u64 = 10;
 /// A key of the server that ends sooner should have been renewed.
 const KEY_LEFT_MIN: Duration = Duration::from_secs(7 * 86_400);
 
+/// A certificate that ends sooner should have been renewed.
+const CERTIFICATE_LEFT_MIN: Duration = Duration::from_secs(14 * 86_400);
+
 /// How a thing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -80,7 +83,8 @@ fn finding(check: &'static str, state: State, said: impl Into<String>) -> Findin
 
 /// Looks at everything.
 pub async fn examine(settings: &Settings) -> Vec<Finding> {
-    let mut found = vec![configuration(settings), files()];
+    let mut found = configuration(settings, SystemClock.now());
+    found.push(files());
     let folder = &settings.data_dir;
     if folder.is_dir() {
         found.extend([permissions(settings), disk(folder), sync(folder)]);
@@ -92,10 +96,27 @@ pub async fn examine(settings: &Settings) -> Vec<Finding> {
     found
 }
 
-fn configuration(settings: &Settings) -> Finding {
-    match tls::check(settings) {
-        Ok(()) => finding("settings", State::Ok, "valid; argosyd config check prints them"),
-        Err(error) => finding("settings", State::Fail, error.to_string()),
+fn configuration(settings: &Settings, now: Timestamp) -> Vec<Finding> {
+    let ends_at = match tls::check(settings) {
+        Ok(ends_at) => ends_at,
+        Err(error) => return vec![finding("settings", State::Fail, error.to_string())],
+    };
+    let mut found = vec![finding("settings", State::Ok, "valid; argosyd config check prints them")];
+    found.extend(ends_at.map(|ends_at| certificate(ends_at, now)));
+    found
+}
+
+/// A certificate from files, which somebody else renews.
+fn certificate(ends_at: Timestamp, now: Timestamp) -> Finding {
+    let day = day(ends_at);
+    if ends_at <= now {
+        let said = format!("the certificate ended {day}: put one that is good in its place");
+        finding("tls", State::Fail, said)
+    } else if ends_at < now.plus(CERTIFICATE_LEFT_MIN) {
+        let said = format!("the certificate ends {day}: look at whatever renews it");
+        finding("tls", State::Warn, said)
+    } else {
+        finding("tls", State::Ok, format!("the certificate ends {day}"))
     }
 }
 

@@ -151,7 +151,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             Command::Serve => Box::pin(serve(settings)).await,
             Command::Config { command: ConfigCommand::Check } => {
                 print!("{}", settings.masked());
-                Ok(tls::check(&settings)?)
+                tls::check(&settings)?;
+                Ok(())
             }
             Command::Migrate { command } => migrate(&settings, command).await,
             Command::Keys { command: KeysCommand::Show } => {

@@ -24,7 +24,8 @@ use rustix::process::{Resource, getrlimit};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Notify, Semaphore},
+    task::JoinSet,
     time::{Sleep, sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
@@ -140,17 +141,19 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Awaited<I> {
     }
 }
 
-/// Serves until `shutdown`, then lets running requests end.
+/// Serves until `shutdown`, then lets running requests end. At each word of `let_go` the connections that
+/// are open end, each after its requests.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     app: Router,
+    let_go: Arc<Notify>,
     shutdown: CancellationToken,
 ) {
     crate::http::record_metrics();
     metrics::gauge!("argosy_connections_max").set(f64::from(connections_max()));
     let host = Arc::new(Host { builder: builder(), tls, app });
-    let graceful = GracefulShutdown::new();
+    let (mut graceful, mut leaving) = (GracefulShutdown::new(), JoinSet::new());
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let place = tokio::select! {
@@ -160,6 +163,11 @@ pub async fn serve(
         let Ok(place) = place else { break };
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
+            () = let_go.notified() => {
+                leaving.spawn(std::mem::take(&mut graceful).shutdown());
+                while leaving.try_join_next().is_some() {}
+                continue;
+            }
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -179,7 +187,8 @@ pub async fn serve(
         }
     }
     drop(listener);
-    if timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+    leaving.spawn(graceful.shutdown());
+    if timeout(DRAIN_TIMEOUT, leaving.join_all()).await.is_err() {
         tracing::warn!("some requests did not end in time");
     }
 }

@@ -228,7 +228,8 @@ impl Server {
         if let Some(tls) = self.tls {
             tasks.spawn(tls.keep(self.app.clone(), shutdown.clone()));
         }
-        serve::serve(self.listener, acceptor, routes, shutdown).await;
+        let let_go = self.app.replica().let_go();
+        serve::serve(self.listener, acceptor, routes, let_go, shutdown).await;
         tasks.join_all().await;
         self.app.close().await;
     }

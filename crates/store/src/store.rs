@@ -78,7 +78,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const POSTGRES_LIMITS: [(&str, &str); 3] = [
     ("lock_timeout", "5s"),
     ("statement_timeout", "30s"),
-    ("idle_in_transaction_session_timeout", "60s"),
+    ("idle_in_transaction_session_timeout", "15s"),
 ];
 /// Migrations take what they take.
 const POSTGRES_UNLIMITED: &str = "SET lock_timeout = 0; SET statement_timeout = 0";

@@ -153,21 +153,9 @@ async fn a_proof_that_opened_a_stream_opens_no_other_anywhere(place: Place) {
     assert_eq!(seen["items"][0]["agent_id"], agent.agent_id.as_str(), "{seen}");
 }
 
-/// The database as a server sees it through a proxy.
-async fn through_a_proxy(place: &Place) -> (Proxy, String) {
-    let url = place.database_url.clone().unwrap();
-    let (head, tail) = url.rsplit_once('/').unwrap();
-    let (scheme, host) = head.rsplit_once('@').unwrap_or_else(|| head.split_once("://").unwrap());
-    let joint = if head.contains('@') { "@" } else { "://" };
-    let target = tokio::net::lookup_host(host).await.unwrap().collect();
-    let proxy = Proxy::start(target).await;
-    let url = format!("{scheme}{joint}{}/{tail}", proxy.address);
-    (proxy, url)
-}
-
 async fn a_blind_server_lets_nobody_in_and_hands_out_nothing(place: Place) {
     let one = TestServer::start(&place).await;
-    let (proxy, url) = through_a_proxy(&place).await;
+    let (proxy, url) = Proxy::before(place.database_url.as_deref().unwrap()).await;
     let two = one.second_with(|settings| settings.database_url = Some(url)).await;
     let (mut revoked, agent) =
         (TestAgent::in_session(&one, "web-1").await, TestAgent::in_session(&one, "web-2").await);
@@ -195,8 +183,13 @@ async fn a_blind_server_lets_nobody_in_and_hands_out_nothing(place: Place) {
         (answer.status == 200).then_some(())
     };
     until("the server to see again", sees).await;
-    assert_eq!(goaway(&mut doomed).await, "revoked");
+    // Where this machine was so busy that the server was blind for long, it let go of both streams.
+    let ended = goaway(&mut doomed).await;
+    assert!(["revoked", "blind"].contains(&ended.as_str()), "{ended}");
     revoked.heartbeat(&two).await.refused(401, "invalid_session");
+    if ended == "blind" {
+        stream = open(&two, &agent).await;
+    }
     let frame = gateway::next(&mut stream).await.unwrap();
     assert!(matches!(frame, Some(Down::Command(_))), "{frame:?}");
 }

@@ -29,4 +29,5 @@ mod steps;
 mod tls;
 mod tls_self;
 mod traces;
+mod trio;
 mod upgrades;

@@ -3,14 +3,14 @@
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt as _, path::Path};
 
 use argosy_e2e::{
-    database::{Place, on_postgres, raw},
+    database::{Place, on_postgres, on_sqlite, raw},
     on_both,
     process::{fails, root, run, until},
 };
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::fleet::Fleet;
+use crate::{fleet::Fleet, tls::make_certificates_until};
 
 const WATCHED: [&str; 2] = ["deploy/prometheus/argosy.rules.yml", "deploy/grafana/argosy.json"];
 
@@ -120,6 +120,31 @@ async fn the_doctor_tells_what_is_wrong(place: Place) {
     assert!(line(&said, "secrets").starts_with("FAIL"), "{said}");
     assert!(said.contains("one thing must be put right"), "{said}");
     drop(fleet);
+}
+
+async fn the_doctor_knows_when_a_certificate_ends(place: Place) {
+    let folder = place.data_dir.parent().unwrap();
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let (certificate, key) = (path("cert.pem"), path("key.pem"));
+    let data_dir = place.data_dir.to_str().unwrap();
+    let arguments = ["--data-dir", data_dir, "doctor"];
+    let variables = [
+        ("ARGOSY_TLS", "files"),
+        ("ARGOSY_TLS_CERT_FILE", certificate.as_str()),
+        ("ARGOSY_TLS_KEY_FILE", key.as_str()),
+    ];
+    make_certificates_until(folder, 2100);
+    let said = run("argosyd", &arguments, &variables).await;
+    assert!(line(&said, "tls").starts_with("ok") && said.contains("ends 2100-01-01"), "{said}");
+    make_certificates_until(folder, 2020);
+    let said = fails("argosyd", &arguments, &variables).await;
+    assert!(line(&said, "tls").starts_with("FAIL"), "{said}");
+    assert!(said.contains("ended 2020-01-01"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates() {
+    on_sqlite(the_doctor_knows_when_a_certificate_ends).await;
 }
 
 async fn the_doctor_knows_a_forgetful_database(place: Place) {

@@ -12,11 +12,17 @@ use serde_json::Value;
 
 /// Writes `ca.pem`, `cert.pem` and `key.pem` for `localhost`.
 fn make_certificates(folder: &Path) {
+    make_certificates_until(folder, 2100);
+}
+
+/// The same, good until a year begins.
+pub(crate) fn make_certificates_until(folder: &Path, year: i32) {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.distinguished_name.push(DnType::CommonName, "Argosy test authority");
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
     let mut server = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    server.not_after = rcgen::date_time_ymd(year, 1, 1);
     server.distinguished_name.push(DnType::CommonName, "localhost");
     let key = KeyPair::generate().unwrap();
     let certificate = server.signed_by(&key, &authority).unwrap();
@@ -102,6 +108,15 @@ fn trusting(folder: &Path) -> reqwest::Client {
     reqwest::Client::builder().no_proxy().tls_certs_only([authority]).build().unwrap()
 }
 
+/// When the certificate ends, as the server tells.
+async fn ends(client: &reqwest::Client, port: u16) -> String {
+    let url = format!("https://localhost:{port}/metrics");
+    let told = client.get(url).send().await.unwrap().text().await.unwrap();
+    let name = "argosy_tls_certificate_ends_seconds{source=\"files\"} ";
+    let line = told.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_else(|| panic!("{told}")).to_owned()
+}
+
 async fn a_renewed_certificate_needs_no_restart_and_ends_no_connection(place: Place) {
     let folder = place.data_dir.parent().unwrap().to_owned();
     make_certificates(&folder);
@@ -124,9 +139,13 @@ async fn a_renewed_certificate_needs_no_restart_and_ends_no_connection(place: Pl
     };
     let before = trusting(&folder);
     until("the server to answer", || answers(&before)).await;
-    make_certificates(&folder);
+    // 2100-01-01 and 2101-01-01, as seconds since 1970.
+    assert_eq!(ends(&before, port).await, "4102444800");
+    make_certificates_until(&folder, 2101);
     let after = trusting(&folder);
     until("the new certificate to be shown", || answers(&after)).await;
+    until("its end to be told", async || (ends(&after, port).await == "4133980800").then_some(()))
+        .await;
     let newcomer = {
         let stale = tempfile::tempdir().unwrap();
         make_certificates(stale.path());

@@ -62,7 +62,11 @@ pub mod users;
 pub mod uses;
 pub mod versions;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use argosy_domain::{
     access::{Caller, Decision, Permission, Target, decide},
@@ -92,6 +96,7 @@ use self::{
     security::SecurityLog,
     settings::SharedSettings,
     sight::Sight,
+    status::ShownCertificate,
     streams::Hub,
     totals::Counted,
     uses::Uses,
@@ -176,6 +181,7 @@ struct Inner {
     fan_outs: Notify,
     arrivals: Notify,
     counted: Counted,
+    certificate: Mutex<Option<ShownCertificate>>,
     started_at: Timestamp,
 }
 
@@ -213,6 +219,7 @@ impl App {
             fan_outs: Notify::new(),
             arrivals: Notify::new(),
             counted: Counted::default(),
+            certificate: Mutex::default(),
             started_at,
             parts,
         };

@@ -6,14 +6,17 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use argosy_domain::id::AgentId;
 use tokio::{sync::Notify, time::Instant};
 
-use super::{App, error::AppResult};
+use super::{App, error::AppResult, streams::CloseReason};
 
 /// What other servers say and did, for the task that hears and looks.
 pub use argosy_store::{Listener, Watch};
@@ -24,6 +27,8 @@ pub const BEAT_EVERY: Duration = Duration::from_secs(2);
 pub const DEAD_AFTER: Duration = Duration::from_secs(15);
 /// How long a lease lasts unless it is renewed.
 pub const LEASE_LIFE: Duration = Duration::from_secs(10);
+/// A server that has been blind for this long lets go of who is connected, where others run: they may see.
+pub const LET_GO_AFTER: Duration = Duration::from_secs(10);
 /// The lease of what one server does for all: sealing, expiring, purging.
 const HOUSEKEEPING: &str = "housekeeping";
 /// Commands older than this are not looked for again and again: their streams know of them.
@@ -33,6 +38,9 @@ const WAITING_SINCE: Duration = Duration::from_secs(60);
 pub struct Replica {
     id: String,
     leads_until: Mutex<Option<Instant>>,
+    /// Others ran when this server last said that it does.
+    others: AtomicBool,
+    let_go: Arc<Notify>,
     wake_streams: Notify,
     wake_others: Notify,
 }
@@ -43,6 +51,8 @@ impl Replica {
         Self {
             id,
             leads_until: Mutex::new(None),
+            others: AtomicBool::new(false),
+            let_go: Arc::default(),
             wake_streams: Notify::new(),
             wake_others: Notify::new(),
         }
@@ -51,6 +61,11 @@ impl Replica {
     /// Its id.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Whoever accepts connections is notified when those that are open are to end, each after its request.
+    pub fn let_go(&self) -> Arc<Notify> {
+        Arc::clone(&self.let_go)
     }
 
     /// Returns when another server has said that there is something to read.
@@ -121,7 +136,9 @@ impl App {
         if lease.is_some() {
             tx.replicas().bury(DEAD_AFTER).await?;
         }
+        let running = tx.replicas().count_alive(DEAD_AFTER).await?;
         tx.commit().await?;
+        self.replica().others.store(running > 1, Relaxed);
         let leads_until = lease.map(|_| began + LEASE_LIFE);
         *self.replica().leads_until.lock().unwrap_or_else(PoisonError::into_inner) = leads_until;
         self.close_ended(&reopened).await
@@ -145,6 +162,18 @@ impl App {
             tx.presence().close_stream(agent, *stream, now).await?;
         }
         Ok(tx.commit().await?)
+    }
+
+    /// Lets go of streams and connections where this server has been blind for long and others run: a
+    /// balancer leads whoever comes again elsewhere. Answers whether it did.
+    pub(crate) fn let_go_if_blind(&self) -> bool {
+        let long = self.sight().blind_for().is_some_and(|blind| blind >= LET_GO_AFTER);
+        if !long || !self.replica().others.load(Relaxed) {
+            return false;
+        }
+        self.hub().close_all(CloseReason::Blind);
+        self.replica().let_go.notify_one();
+        true
     }
 
     /// Whether this server does what one does for all.

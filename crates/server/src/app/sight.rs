@@ -39,6 +39,13 @@ impl Sight {
         !self.shared || is_fresh(*self.looked.borrow())
     }
 
+    /// For how long this server has been blind; none while it sees, and before it has looked for the first
+    /// time.
+    pub fn blind_for(&self) -> Option<Duration> {
+        let since = self.looked.borrow().filter(|at| self.shared && !is_fresh(Some(*at)))?;
+        Some(since.elapsed())
+    }
+
     /// Lets through whoever comes while the server sees, refuses with 503 otherwise.
     pub async fn clear(&self) -> AppResult<()> {
         if self.is_clear() {
@@ -83,18 +90,19 @@ mod tests {
     #[tokio::test]
     async fn who_cannot_look_refuses_and_sees_again_when_asked() {
         let alone = Sight::new(false);
-        assert!(alone.is_clear() && alone.clear().await.is_ok());
+        assert!(alone.is_clear() && alone.clear().await.is_ok() && alone.blind_for().is_none());
         let sight = Sight::new(true);
         let refused = sight.clear().await.unwrap_err();
         assert_eq!((refused.code, refused.retry_after_s), (Code::Unavailable, Some(1)));
         let long_ago = Instant::now().checked_sub(BLIND_AFTER).unwrap();
         sight.looked(long_ago);
-        assert!(!sight.is_clear());
+        assert!(!sight.is_clear() && sight.blind_for() >= Some(BLIND_AFTER));
         let looking = async {
             sight.asked().await;
             sight.looked(Instant::now());
         };
         let (seen, ()) = tokio::join!(sight.clear(), looking);
         assert!(seen.is_ok(), "a look that was asked for lets it through");
+        assert_eq!(sight.blind_for(), None);
     }
 }

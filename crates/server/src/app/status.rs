@@ -1,6 +1,6 @@
 //! The server about itself: readiness and the fleet at a glance.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::PoisonError};
 
 use argosy_domain::{
     access::{Caller, Permission},
@@ -32,7 +32,26 @@ pub struct FleetStatus {
     pub started_at: Timestamp,
 }
 
+/// The TLS certificate that new connections see.
+#[derive(Debug, Clone, Copy)]
+pub struct ShownCertificate {
+    /// Where it comes from: `files` or `self`.
+    pub source: &'static str,
+    /// It is good until then.
+    pub ends_at: Timestamp,
+}
+
 impl App {
+    /// The TLS certificate that new connections see; none without TLS.
+    pub fn certificate(&self) -> Option<ShownCertificate> {
+        *self.inner.certificate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on new connections see this certificate.
+    pub fn shows_certificate(&self, shown: Option<ShownCertificate>) {
+        *self.inner.certificate.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+    }
+
     /// The caller's fleet at a glance.
     pub async fn fleet_status(&self, caller: &Caller) -> AppResult<FleetStatus> {
         let org = Self::own_org(caller, Permission::AgentsRead)?;

@@ -24,6 +24,8 @@ pub enum CloseReason {
     SessionEnded,
     /// The server shuts down.
     Draining,
+    /// The server cannot see what others on its database change.
+    Blind,
 }
 
 impl CloseReason {
@@ -34,6 +36,7 @@ impl CloseReason {
             Self::Revoked => "revoked",
             Self::SessionEnded => "session_ended",
             Self::Draining => "draining",
+            Self::Blind => "blind",
         }
     }
 }
@@ -68,7 +71,7 @@ pub struct Ticket {
 #[derive(Default)]
 struct Streams {
     draining: bool,
-    /// How many were open when the server began to shut down.
+    /// How many were open when all of them were last ended.
     drained: usize,
     last_number: u64,
     open: HashMap<AgentId, Entry>,
@@ -170,7 +173,11 @@ impl Hub {
 
     /// Ends every stream that is open now.
     pub fn close_all(&self, reason: CloseReason) {
-        for (_, entry) in self.lock().open.drain() {
+        let mut streams = self.lock();
+        if !streams.open.is_empty() {
+            streams.drained = streams.open.len();
+        }
+        for (_, entry) in streams.open.drain() {
             let _ = entry.close.send(reason);
         }
     }
@@ -190,7 +197,7 @@ impl Hub {
         self.lock().draining
     }
 
-    /// How many streams were open when the server began to shut down.
+    /// How many streams were open when all of them were last ended.
     pub fn drained(&self) -> usize {
         self.lock().drained
     }
@@ -216,7 +223,7 @@ pub fn return_after_ms(app: &App, reason: CloseReason) -> u32 {
     let window = match reason {
         CloseReason::SessionEnded => (0, 2_000),
         // A millisecond for each stream that was open: a small fleet is soon back, a large one spreads.
-        CloseReason::Draining => {
+        CloseReason::Draining | CloseReason::Blind => {
             (500, u32::try_from(app.hub().drained()).unwrap_or(u32::MAX).clamp(1_000, 30_000))
         }
         // Two bearers of one identity must not chase each other.

@@ -101,6 +101,7 @@ fn write_own(text: &mut String, app: &App) -> std::fmt::Result {
     plain(text, ("argosy_streams_open", "gauge"), number(app.hub().len()))?;
     plain(text, ("argosy_feed_watchers", "gauge"), number(app.feed().len()))?;
     plain(text, ("argosy_blind", "gauge"), u64::from(!app.sight().is_clear()))?;
+    plain(text, ("argosy_leads", "gauge"), u64::from(app.leads()))?;
     plain(text, ("argosy_authorities_known", "gauge"), number(app.authorities().len()))?;
     plain(text, ("argosy_token_hashes_total", "counter"), app.hasher().count())?;
     write_fleet(text, app)?;
@@ -117,7 +118,11 @@ fn write_own(text: &mut String, app: &App) -> std::fmt::Result {
         (_, _) => None,
     };
     let ends = keys.iter().filter_map(end);
-    metric(text, ("argosy_server_key_ends_seconds", "gauge"), by("use", ends))
+    metric(text, ("argosy_server_key_ends_seconds", "gauge"), by("use", ends))?;
+    let shown = app
+        .certificate()
+        .map(|shown| (shown.source, u64::try_from(shown.ends_at.as_seconds()).unwrap_or(0)));
+    metric(text, ("argosy_tls_certificate_ends_seconds", "gauge"), by("source", shown))
 }
 
 fn write_fleet(text: &mut String, app: &App) -> std::fmt::Result {

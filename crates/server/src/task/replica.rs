@@ -19,6 +19,8 @@ const WAITING_EVERY: Duration = Duration::from_secs(1);
 const WAKE_PAUSE: Duration = Duration::from_millis(10);
 /// A look that failed at once is not repeated at once, however many ask for one.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// How often a server that stays blind lets go of who came to it meanwhile.
+const LET_GO_EVERY: Duration = Duration::from_secs(1);
 /// A listener that cannot hear tries again after this time.
 const HEAR_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -34,7 +36,8 @@ pub(super) async fn run(app: App, shutdown: CancellationToken) {
                     listen(&app, listener),
                     wake_streams(&app),
                     wake_others(&app),
-                    beat(&app)
+                    beat(&app),
+                    let_go(&app)
                 );
             }
         }
@@ -126,6 +129,20 @@ async fn beat(app: &App) {
         ticks.tick().await;
         if let Err(error) = app.beat().await {
             tracing::debug!(%error, "could not say that this server runs");
+        }
+    }
+}
+
+/// Lets go of who is connected for as long as this server stays blind.
+async fn let_go(app: &App) {
+    let mut ticks = interval(LET_GO_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut letting_go = false;
+    loop {
+        ticks.tick().await;
+        let before = std::mem::replace(&mut letting_go, app.let_go_if_blind());
+        if letting_go && !before {
+            tracing::warn!("this server stays blind, and lets go of who is connected to it");
         }
     }
 }

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use argosy_domain::time::Timestamp;
 use rustls::{
     ServerConfig,
     server::{ClientHello, ResolvesServerCert},
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{files::Files, own::Own};
 use crate::{
-    app::App,
+    app::{App, status::ShownCertificate},
     config::{Settings, Tls},
     task::Ticks,
 };
@@ -76,12 +77,19 @@ pub struct Endpoint {
     acceptor: TlsAcceptor,
 }
 
-/// Whether the certificate of the settings can be used, where they name one.
-pub fn check(settings: &Settings) -> Result<(), TlsError> {
+/// Whether the certificate of the settings can be used, where they name one. Answers when it ends, as far
+/// as it says so.
+pub fn check(settings: &Settings) -> Result<Option<Timestamp>, TlsError> {
     match settings.tls {
-        Tls::Off | Tls::Own => Ok(()),
-        Tls::Files => Files::of(settings)?.load().map(drop),
+        Tls::Off | Tls::Own => Ok(None),
+        Tls::Files => Ok(ends_at(&Files::of(settings)?.load()?)),
     }
+}
+
+/// When the server's own certificate ends: clients look no further than its chain's first one for that.
+fn ends_at(key: &CertifiedKey) -> Option<Timestamp> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(key.cert.first()?).ok()?;
+    Some(Timestamp::from_seconds(certificate.validity().not_after.timestamp()))
 }
 
 impl Endpoint {
@@ -124,6 +132,7 @@ impl Endpoint {
     pub async fn keep(mut self, app: App, shutdown: CancellationToken) {
         let mut ticks = Ticks::every(LOOK_EVERY, shutdown);
         let mut said = String::new();
+        self.tell(&app);
         while ticks.next().await {
             match self.next(&app).await {
                 Ok(Some(next)) => {
@@ -132,6 +141,8 @@ impl Endpoint {
                     let mut present =
                         self.in_force.0.write().unwrap_or_else(PoisonError::into_inner);
                     *present = Arc::new(next);
+                    drop(present);
+                    self.tell(&app);
                 }
                 Ok(None) => said.clear(),
                 Err(error) if error.to_string() == said => {}
@@ -141,6 +152,17 @@ impl Endpoint {
                 }
             }
         }
+    }
+
+    /// Says until when what new connections see is good.
+    fn tell(&self, app: &App) {
+        let source = match &self.source {
+            Source::Files(_) => "files",
+            Source::Own(_) => "self",
+        };
+        let present = Arc::clone(&self.in_force.0.read().unwrap_or_else(PoisonError::into_inner));
+        let ends_at = ends_at(&present);
+        app.shows_certificate(ends_at.map(|ends_at| ShownCertificate { source, ends_at }));
     }
 
     async fn next(&mut self, app: &App) -> Result<Option<CertifiedKey>, TlsError> {

@@ -8847,7 +8847,7 @@ pub struct Goaway {
         skip_serializing_if = "::buffa::json_helpers::skip_if::is_zero_u32"
     )]
     pub delay_ms: u32,
-    /// draining, replaced, session_ended or revoked.
+    /// draining, blind, replaced, session_ended or revoked.
     ///
     /// Field 2: `reason`
     #[serde(
@@ -23587,7 +23587,7 @@ pub mod __buffa {
         pub struct GoawayView<'a> {
             /// Field 1: `delay_ms`
             pub delay_ms: u32,
-            /// draining, replaced, session_ended or revoked.
+            /// draining, blind, replaced, session_ended or revoked.
             ///
             /// Field 2: `reason`
             pub reason: &'a str,
@@ -23838,7 +23838,7 @@ pub mod __buffa {
             pub fn delay_ms(&self) -> u32 {
                 self.0.reborrow().delay_ms
             }
-            /// draining, replaced, session_ended or revoked.
+            /// draining, blind, replaced, session_ended or revoked.
             ///
             /// Field 2: `reason`
             #[must_use]

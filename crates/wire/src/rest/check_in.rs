@@ -139,7 +139,7 @@ pub struct HandedConfiguration {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Goodbye {
-    /// `replaced`, `revoked`, `session_ended` or `draining`.
+    /// `replaced`, `revoked`, `session_ended`, `draining` or `blind`.
     pub reason: String,
     /// Milliseconds before the next attempt.
     pub delay_ms: u32,
