@@ -47,6 +47,17 @@ FIGURES = [
     ("pages", "pages slowest_p99_ms", "slowest page among all stored, p99 in ms", "{:.1f}"),
     ("pages", "pages seconds_until_searches_are_quick", "  seconds until searches are quick", "{:.1f}"),
     ("pages-postgres", "pages slowest_p99_ms", "slowest page on PostgreSQL, p99 in ms", "{:.1f}"),
+    ("store-commit", "bare_upserts resource_rows_per_second median", "bare upserts like resources/s", "{:,.0f}"),
+    ("store-commit", "bare_upserts presence_rows_per_second median", "bare upserts like presence/s", "{:,.0f}"),
+    ("store-commit-postgres", "bare_upserts presence_rows_per_second median", "  the same on PostgreSQL", "{:,.0f}"),
+    ("growth", "slopes connected_kib", "slope of memory over agents", "{:.2f}"),
+    ("growth", "slopes heartbeat_cpu_ms", "  of CPU for a heartbeat of each", "{:.2f}"),
+    ("growth", "slopes command_cpu_ms", "  of CPU for a command to all", "{:.2f}"),
+    ("growth", "slopes reconnect_cpu_ms", "  of CPU when all come back", "{:.2f}"),
+    ("growth-stored", "slopes connected_kib", "slope of memory, a million resources stored", "{:.2f}"),
+    ("growth-stored", "slopes heartbeat_cpu_ms", "  of CPU for a heartbeat of each", "{:.2f}"),
+    ("growth-stored", "slopes command_cpu_ms", "  of CPU for a command to all", "{:.2f}"),
+    ("growth-stored", "slopes reconnect_cpu_ms", "  of CPU when all come back", "{:.2f}"),
 ]
 
 
@@ -59,12 +70,15 @@ def main() -> None:
         except (OSError, ValueError):
             continue
     for scenario, path, what, form in FIGURES:
-        value = reports.get(scenario, {}).get("results")
+        report = reports.get(scenario, {})
+        value = report.get("results", report)
         for name in path.split():
             value = value.get(name) if isinstance(value, dict) else None
         shown = "missing" if value is None else form.format(value)
         print(f"{what:<56} {shown:>10}")
     for scenario, report in reports.items():
+        if "calibration" not in report:
+            continue
         before = report["calibration"]["before"]
         probes = ", ".join(f"{name} {value:,.0f}/s" for name, value in before.items())
         print(f"{scenario}: {probes}")

@@ -5,6 +5,7 @@
 
 mod agent;
 mod agent_idle;
+mod bare;
 mod calibrate;
 mod connection;
 mod fleet;
@@ -22,7 +23,7 @@ use std::{error::Error, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use scenario::{
-    command, connected, enroll, flood, heartbeat, ingest, mixed, reconnect, renew, replicas,
+    command, connected, enroll, flood, growth, heartbeat, ingest, mixed, reconnect, renew, replicas,
 };
 
 /// Why a scenario came to no end.
@@ -53,6 +54,8 @@ enum Scenario {
     Enroll(enroll::Arguments),
     /// Heartbeats while somebody floods the server with bad tokens and registrations.
     Flood(flood::Arguments),
+    /// What larger and larger fleets cost, with the slope of that.
+    Growth(growth::Arguments),
     /// Durable heartbeats over streams or REST.
     Heartbeat(heartbeat::Arguments),
     /// The plain HTTP server that others are measured against.
@@ -70,7 +73,7 @@ enum Scenario {
     Replicas(replicas::Arguments),
     /// The mixture for minutes, with memory, descriptors and tasks looked at.
     Soak(mixed::Arguments),
-    /// Durable writes to SQLite: one transaction each, against group commit.
+    /// Durable writes to SQLite: one transaction each, against group commit; bare batch upserts.
     StoreCommit(store_commit::Arguments),
 }
 
@@ -107,6 +110,7 @@ async fn run(scenario: Scenario) -> Outcome<()> {
         Scenario::Connected(arguments) => Box::pin(connected::run(&arguments)).await,
         Scenario::Enroll(arguments) => Box::pin(enroll::run(&arguments)).await,
         Scenario::Flood(arguments) => Box::pin(flood::run(&arguments)).await,
+        Scenario::Growth(arguments) => Box::pin(growth::run(&arguments)).await,
         Scenario::Heartbeat(arguments) => Box::pin(heartbeat::run(&arguments)).await,
         Scenario::Hello(arguments) => calibrate::serve_hello(&arguments).await,
         Scenario::Ingest(arguments) => Box::pin(ingest::run(&arguments)).await,

@@ -2,7 +2,8 @@
 //!
 //! Writers in a closed loop each note one sign of life and wait until it is durable. The same
 //! work is done with one transaction to a commit, with group commit, and as batches that the
-//! caller collected. The modes take turns, round by round, beside a probe of the disk's own sync.
+//! caller collected. The modes take turns, round by round, beside a probe of the disk's own sync. What a
+//! database takes in bare batches is the bound that heartbeats and ingest are measured against.
 
 use std::{
     fmt::Write as _,
@@ -25,7 +26,7 @@ use argosy_domain::{
 use argosy_store::{Options, Store, StoreError, Target};
 use serde_json::{Value, json};
 
-use crate::{Outcome, calibrate::syncs_per_second};
+use crate::{Outcome, bare, calibrate::syncs_per_second};
 
 /// How the scenario is run.
 #[derive(Debug, clap::Args)]
@@ -39,6 +40,9 @@ pub(crate) struct Arguments {
     /// Milliseconds of one mode in one round.
     #[arg(long, default_value_t = 1_000)]
     span_ms: u64,
+    /// `postgres://…`: bare batch upserts on this PostgreSQL instead of on SQLite.
+    #[arg(long, hide_env_values = true)]
+    database_url: Option<String>,
     /// Where the databases are made; it should be on the disk that matters.
     #[arg(long)]
     directory: Option<PathBuf>,
@@ -96,7 +100,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome<()> {
             samples[place].push(measure(path, mode, arguments.writers, span).await?);
         }
     }
-    let summary = summary(arguments, &probes, &samples);
+    let mut summary = summary(arguments, &probes, &samples);
+    let url = arguments.database_url.as_deref();
+    summary["bare_upserts"] = bare::measure(url, directory.path(), arguments.rounds, span).await?;
     let text = if arguments.json { format!("{summary:#}\n") } else { table(&summary) };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(())
@@ -266,6 +272,15 @@ fn table(summary: &Value) -> String {
         "group commit over one transaction each: × {}; over the caller's batches: × {}",
         cell(&summary["group_over_single"]),
         cell(&summary["group_over_batch"]),
+    );
+    let bare = &summary["bare_upserts"];
+    let _written = writeln!(
+        text,
+        "bare upserts on {}, {} rows a transaction: {} rows/s like presence, {} like resources",
+        bare["database"].as_str().unwrap_or_default(),
+        bare["rows_in_a_transaction"],
+        cell(&bare["presence_rows_per_second"]),
+        cell(&bare["resource_rows_per_second"]),
     );
     text
 }

@@ -11,9 +11,9 @@ use serde_json::json;
 use super::Common;
 use crate::{
     Outcome,
-    agent::{SimAgent, Stream, send},
+    agent::{Events, SimAgent, Stream, send},
     connection::{Http1, good},
-    fleet,
+    fleet::{self, Member},
     host::must_fit,
     load::Client,
     measure::maximum_and_latencies,
@@ -81,6 +81,12 @@ pub(crate) struct Beating {
 }
 
 impl Beating {
+    /// An agent on a stream that it has opened, and what its engine says.
+    pub(crate) fn of(member: Member, stream: Stream) -> (Self, Events) {
+        let Member { agent, link, events } = member;
+        (Self { agent, stream, _link: link }, events)
+    }
+
     /// The same agent on a stream over another connection.
     pub(crate) async fn moved(self, link: Link) -> Outcome<Self> {
         let stream = self.agent.open(&link).await?;
@@ -111,11 +117,7 @@ impl Client for Beating {
 pub(crate) async fn beating(server: &Server, agents: usize) -> Outcome<Vec<Beating>> {
     let members = fleet::ready(server, agents).await?;
     let streams = fleet::connect(members).await?;
-    let beating = streams.into_iter().map(|(member, stream)| Beating {
-        agent: member.agent,
-        stream,
-        _link: member.link,
-    });
+    let beating = streams.into_iter().map(|(member, stream)| Beating::of(member, stream).0);
     Ok(beating.collect())
 }
 

@@ -97,19 +97,22 @@ pub(crate) async fn run(arguments: &Arguments) -> Outcome<()> {
     report.end(common).await
 }
 
+/// One of the resources of a region.
+pub(crate) fn resource(region: &str, number: usize) -> Value {
+    json!({
+        "provider": "aws", "region": region, "resource_type": "subnet",
+        "resource_id": format!("subnet-{number:08}"), "name": format!("subnet {number}"),
+        "cidr": format!("10.{}.{}.0/24", number / 256 % 256, number % 256),
+        "parent_resource_id": "vpc-1", "metadata": { "zone": "a", "free": 251 },
+    })
+}
+
 fn chunks(job: &str, region: &str, (count, together): (usize, usize)) -> Vec<Bytes> {
-    let resource = |number: usize| {
-        json!({
-            "provider": "aws", "region": region, "resource_type": "subnet",
-            "resource_id": format!("subnet-{number:08}"), "name": format!("subnet {number}"),
-            "cidr": format!("10.{}.{}.0/24", number / 256 % 256, number % 256),
-            "parent_resource_id": "vpc-1", "metadata": { "zone": "a", "free": 251 },
-        })
-    };
     let together = together.max(1);
     let last = count.div_ceil(together);
     let chunk = |number: usize| {
-        let resources = (number * together..count.min((number + 1) * together)).map(resource);
+        let resources = (number * together..count.min((number + 1) * together))
+            .map(|number| resource(region, number));
         let mut body = json!({
             "account_id": 1, "sync_job_id": job, "chunk": number, "final": number == last,
             "resources": resources.collect::<Vec<Value>>(),

@@ -4,6 +4,7 @@ pub(crate) mod command;
 pub(crate) mod connected;
 pub(crate) mod enroll;
 pub(crate) mod flood;
+pub(crate) mod growth;
 pub(crate) mod heartbeat;
 pub(crate) mod ingest;
 pub(crate) mod mixed;
