@@ -13,6 +13,10 @@ use argosy_server::{
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
+/// The C library's allocator leaves holes where thousands of connections come and go.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Control plane for fleets of remote agents.
 #[derive(Debug, Parser)]
 #[command(name = "argosyd", version, about)]

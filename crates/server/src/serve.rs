@@ -13,6 +13,7 @@ use std::{
 };
 
 use axum::{Router, extract::ConnectInfo};
+use hyper::{Request, body::Incoming, server::conn::http2, service::Service};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{
@@ -28,7 +29,7 @@ use tokio::{
     task::JoinSet,
     time::{Sleep, sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -49,7 +50,8 @@ const HEADER_BYTES_MAX: u32 = 32 * 1024;
 /// How long a shutdown waits for requests that are being served.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-fn builder() -> auto::Builder<TokioExecutor> {
+/// For connections whose first bytes tell which HTTP it is.
+fn either() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder.http1().max_buf_size(64 * 1024);
@@ -63,12 +65,27 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
 }
 
+/// For connections whose TLS handshake told that it is HTTP/2: those of agents, nearly all.
+fn http2() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .max_header_list_size(HEADER_BYTES_MAX)
+        // What the opening of a stream shows comes once: it is not to be remembered while the stream is open.
+        .header_table_size(0);
+    builder
+}
+
 /// The gauge of connections that are open.
 const CONNECTIONS_OPEN: &str = "argosy_connections_open";
 
 /// What every connection is served with.
 struct Host {
-    builder: auto::Builder<TokioExecutor>,
+    either: auto::Builder<TokioExecutor>,
+    http2: http2::Builder<TokioExecutor>,
     tls: Option<TlsAcceptor>,
     app: Router,
 }
@@ -152,7 +169,7 @@ pub async fn serve(
 ) {
     crate::http::record_metrics();
     metrics::gauge!("argosy_connections_max").set(f64::from(connections_max()));
-    let host = Arc::new(Host { builder: builder(), tls, app });
+    let host = Arc::new(Host { either: either(), http2: http2(), tls, app });
     let (mut graceful, mut leaving) = (GracefulShutdown::new(), JoinSet::new());
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -221,29 +238,56 @@ impl Host {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
         }
-        let Some(tls) = &self.tls else { return self.talk(stream, peer, watcher).await };
-        // Boxed: what a handshake needs would stay with the connection for its life.
+        // Boxed, each: what a handshake needs would stay with the connection for its life, and one kind of
+        // connection would take as much as the largest.
+        let Some(tls) = &self.tls else {
+            return Box::pin(self.talk_either(stream, peer, watcher)).await;
+        };
         match timeout(TLS_TIMEOUT, Box::pin(tls.accept(stream))).await {
-            // Boxed too: it is large, and would stand in each of the futures that it passes through.
-            Ok(Ok(stream)) => self.talk(Box::new(stream), peer, watcher).await,
+            Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                Box::pin(self.talk_http2(stream, peer, watcher)).await;
+            }
+            Ok(Ok(stream)) => Box::pin(self.talk_either(Box::new(stream), peer, watcher)).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
         }
     }
 
-    /// Serves the requests of a connection.
-    async fn talk<I>(&self, io: I, peer: SocketAddr, watcher: Watcher)
+    /// Serves the requests of a connection on which either HTTP is spoken.
+    async fn talk_either<I>(&self, io: I, peer: SocketAddr, watcher: Watcher)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = hyper::service::service_fn(|request: hyper::Request<_>| {
-            let mut request = request.map(axum::body::Body::new);
-            request.extensions_mut().insert(ConnectInfo(peer));
-            self.app.clone().oneshot(request)
-        });
-        let connection = self.builder.serve_connection(TokioIo::new(Awaited::new(io)), service);
+        let io = TokioIo::new(Awaited::new(io));
+        let connection = self.either.serve_connection(io, service(self.app.clone(), peer));
         if let Err(error) = watcher.watch(connection).await {
             tracing::debug!(%peer, %error, "connection ended");
         }
     }
+
+    /// Serves the requests of a connection on which HTTP/2 is spoken.
+    async fn talk_http2(&self, io: TlsStream<TcpStream>, peer: SocketAddr, watcher: Watcher) {
+        let io = TokioIo::new(Awaited::new(Box::new(io)));
+        let connection = self.http2.serve_connection(io, service(self.app.clone(), peer));
+        if let Err(error) = watcher.watch(connection).await {
+            tracing::debug!(%peer, %error, "connection ended");
+        }
+    }
+}
+
+/// Answers the requests of a connection.
+fn service(
+    app: Router,
+    peer: SocketAddr,
+) -> impl Service<
+    Request<Incoming>,
+    Response = axum::response::Response,
+    Error = std::convert::Infallible,
+    Future: Send + 'static,
+> {
+    hyper::service::service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(axum::body::Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        app.clone().oneshot(request)
+    })
 }
