@@ -169,8 +169,11 @@ impl App {
             match self.admit_called(service, origin, called).await {
                 Ok(agent) => return Ok((agent, true)),
                 Err(Admission::Refused(error)) => return Err(error),
-                // Somebody may have been faster by a moment: look whose it is now.
-                Err(Admission::Taken(error)) => taken = error,
+                // Somebody may have been faster by a moment: look whose it is once that is committed.
+                Err(Admission::Taken(error)) => {
+                    taken = error;
+                    self.store().write("service_agents.find").await?.commit().await?;
+                }
             }
         }
         Err(taken)
