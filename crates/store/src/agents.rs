@@ -7,6 +7,8 @@ mod filter;
 mod overview;
 mod rows;
 
+use std::collections::{BTreeSet, HashMap};
+
 use argosy_domain::{
     agent::{Agent, AgentStatus},
     digest::Sha256,
@@ -23,9 +25,10 @@ use rows::{StateColumns, agent_view};
 
 use crate::{
     authorities::AuthorityChange,
+    dialect::JsonType,
     error::StoreError,
     handle::{ReadWrite, aggregate, selection},
-    page::{Page, PageRequest, page_of},
+    page::{Page, PageRequest, Select, page_of},
 };
 
 const TABLE: &str = "agents";
@@ -111,6 +114,24 @@ impl<A> Agents<'_, A> {
     pub async fn get(&mut self, org: &OrgId, id: &AgentId) -> Result<Option<Agent>, StoreError> {
         let sql = select!("WHERE org_id = $1 AND id = $2");
         self.one(sql, [org.into(), id.into()]).await
+    }
+
+    /// The organisation's agents of these ids.
+    pub async fn named(
+        &mut self,
+        org: &OrgId,
+        ids: &BTreeSet<&AgentId>,
+    ) -> Result<HashMap<AgentId, Agent>, StoreError> {
+        let named = self.conn.dialect().texts_of_json("$2", "n");
+        let select = Select::dynamic([
+            select!("WHERE a.org_id = $1 AND a.id IN (SELECT n.value FROM "),
+            &named,
+            ")",
+        ]);
+        let query =
+            self.conn.select(TABLE, select).bind(org).bind(serde_json::json!(ids).to_string());
+        let rows = query.fetch_all().await?;
+        rows.iter().map(|row| agent(row).map(|agent| (agent.id.clone(), agent))).collect()
     }
 
     /// The agent of that id, whosever it is: for an agent that presents a credential.
@@ -301,10 +322,19 @@ impl Agents<'_, ReadWrite> {
         Ok(changed)
     }
 
-    /// Keeps from where the agent last proved its key, with the commit at the latest.
-    pub fn save_origin(&mut self, id: &AgentId, origin: &Appearance) -> Result<(), StoreError> {
-        let sql = "UPDATE agents SET last_origin = $2 WHERE id = $1";
-        self.conn.query(TABLE, sql).bind(id).bind(Some(origin)).later()
+    /// Keeps from where agents last proved their keys, with the commit at the latest.
+    pub fn save_origins(&mut self, origins: &[(&AgentId, &Appearance)]) -> Result<(), StoreError> {
+        let text = |origin: &Appearance| serde_json::to_string(origin).unwrap_or_default();
+        let row = |(id, origin): &(&AgentId, &Appearance)| serde_json::json!({ "id": id, "origin": text(origin) });
+        let columns = [("id", JsonType::Text), ("origin", JsonType::Text)];
+        let table = self.conn.dialect().rows_of_json(1, &columns);
+        let update = Select::dynamic([
+            "UPDATE agents SET last_origin = r.origin FROM ",
+            &table,
+            " WHERE agents.id = r.id",
+        ]);
+        let rows: serde_json::Value = origins.iter().map(row).collect();
+        self.conn.select(TABLE, update).bind(rows.to_string()).later()
     }
 
     /// Keeps, or clears, what an operator should look at.

@@ -3,6 +3,7 @@
 //! *Invariant:* a state is saved only over the state that the decision was made on.
 
 mod rows;
+mod together;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -10,10 +11,12 @@ use std::{
 };
 
 use argosy_domain::{
-    command::{Command, CommandResult, CommandSeq, CommandState, End, Withdrawal},
+    command::{Command, CommandSeq, CommandState, Withdrawal},
     id::{AgentId, CommandId, FanOutId, JournalId, OrgId},
     time::Timestamp,
 };
+
+pub use self::together::{Alike, DueCommand, NewPlace, Said};
 
 use self::rows::{command, end_detail, state_at};
 use crate::{
@@ -35,6 +38,7 @@ selection! {
     expires_at, idempotency_key, state, state_at, end_detail, result_payload, receipt,
     receipt_signature, withdrawn_at, withdrawn_by"
 }
+use select as commands;
 
 aggregate! {
     /// Commands.
@@ -97,22 +101,6 @@ impl<A> Commands<'_, A> {
         let sql = select!(
             "WHERE agent_id = $1
             AND state IN ('queued', 'sent', 'received', 'running') ORDER BY sequence LIMIT $2"
-        );
-        let rows = self.conn.query(TABLE, sql).bind(agent).bind(limit).fetch_all().await?;
-        rows.iter().map(command).collect()
-    }
-
-    /// The agent's commands that it has not acknowledged, and those that it is to be told are no
-    /// longer wanted, in their order, at most `limit`.
-    pub async fn due_for(
-        &mut self,
-        agent: &AgentId,
-        limit: u32,
-    ) -> Result<Vec<Command>, StoreError> {
-        let sql = select!(
-            "WHERE agent_id = $1 AND state IN ('queued', 'sent', 'received', 'running')
-            AND (state IN ('queued', 'sent') OR withdrawn_at IS NOT NULL)
-            ORDER BY sequence LIMIT $2"
         );
         let rows = self.conn.query(TABLE, sql).bind(agent).bind(limit).fetch_all().await?;
         rows.iter().map(command).collect()
@@ -298,31 +286,6 @@ impl Commands<'_, ReadWrite> {
             .await
     }
 
-    /// Saves an end and what the agent said about it, over the state that is expected.
-    pub async fn save_end(
-        &mut self,
-        id: &CommandId,
-        end: &End,
-        result: &CommandResult,
-        expected: &str,
-    ) -> Result<bool, StoreError> {
-        let sql = "UPDATE commands SET state = $2, state_at = $3, end_detail = $4,
-            result_payload = $5, receipt = $6, receipt_signature = $7
-            WHERE id = $1 AND state = $8";
-        self.conn
-            .query(TABLE, sql)
-            .bind(id)
-            .bind(end.outcome.as_str())
-            .bind(end.at)
-            .bind(end.detail.as_deref())
-            .bind(result.payload.as_slice())
-            .bind(result.receipt.as_deref())
-            .bind(result.receipt_signature.as_deref())
-            .bind(expected)
-            .changed()
-            .await
-    }
-
     /// Notes that a command which was sent is no longer wanted; false when it has ended, or when
     /// somebody said so before.
     pub async fn withdraw(
@@ -334,24 +297,6 @@ impl Commands<'_, ReadWrite> {
             WHERE id = $1 AND withdrawn_at IS NULL AND state IN ('sent', 'received', 'running')";
         let query = self.conn.query(TABLE, sql).bind(id).bind(withdrawal.at);
         query.bind(withdrawal.by.as_str()).changed().await
-    }
-
-    /// Moves a command of the agent on to what it said of it: received or running. False where it is
-    /// not in a state that comes before, or is no command of this agent.
-    pub async fn advance(
-        &mut self,
-        (org, agent): (&OrgId, &AgentId),
-        id: &CommandId,
-        next: &CommandState,
-    ) -> Result<bool, StoreError> {
-        let sql = "UPDATE commands SET state = $4, state_at = $5
-            WHERE id = $1 AND org_id = $2 AND agent_id = $3
-            AND state IN ('queued', 'sent', $6)";
-        // What has started was received; what was received is not received again.
-        let running = matches!(next, CommandState::Running { .. });
-        let before = if running { "received" } else { "sent" };
-        let query = self.conn.query(TABLE, sql).bind(id).bind(org).bind(agent);
-        query.bind(next.as_str()).bind(state_at(next)).bind(before).changed().await
     }
 
     /// Gives a command a new place in its agent's order.

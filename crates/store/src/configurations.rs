@@ -1,5 +1,7 @@
 //! Which configuration each agent is to have, and which it has.
 
+use std::collections::HashMap;
+
 use argosy_domain::{
     configuration::Generation,
     id::{AgentId, OrgId},
@@ -9,6 +11,7 @@ use argosy_domain::{
 use crate::{
     error::StoreError,
     handle::{ReadWrite, aggregate, selection},
+    page::Select,
     value::Row,
 };
 
@@ -55,6 +58,19 @@ impl<A> Configurations<'_, A> {
         let sql = select!("WHERE agent_id = $1");
         let row = self.conn.query(TABLE, sql).bind(agent).fetch_optional().await?;
         row.as_ref().map_or_else(|| Ok(ConfigurationRow::default()), configuration)
+    }
+
+    /// Where the configurations of these agents stand; those that nobody changed are left out.
+    pub async fn of(
+        &mut self,
+        agents: &[&AgentId],
+    ) -> Result<HashMap<AgentId, ConfigurationRow>, StoreError> {
+        let named = self.conn.dialect().texts_of_json("$1", "n");
+        let select =
+            Select::dynamic([select!("WHERE agent_id IN (SELECT n.value FROM "), &named, ")"]);
+        let agents = serde_json::json!(agents).to_string();
+        let rows = self.conn.select(TABLE, select).bind(agents).fetch_all().await?;
+        rows.iter().map(|row| Ok((row.get("agent_id")?, configuration(row)?))).collect()
     }
 
     /// Agents whose stream a server holds and whose configuration was changed since then and is not

@@ -5,6 +5,7 @@
 
 use std::{fmt, sync::Arc};
 
+use argosy_domain::id::AgentId;
 use sqlx::{
     Arguments as _, Postgres, SqlSafeStr, SqlStr, Sqlite, SqliteConnection, Transaction,
     pool::PoolConnection,
@@ -81,6 +82,26 @@ impl Conn {
     pub(crate) fn select(&mut self, table: &'static str, select: Select) -> Query<'_> {
         let (sql, values) = select.into_parts();
         Query { conn: self, table, sql, values }
+    }
+
+    /// Holds agents, in the order of their ids, until the transaction ends. On SQLite whoever writes is
+    /// alone.
+    pub(crate) async fn hold_agents(
+        &mut self,
+        agents: impl Iterator<Item = &AgentId>,
+    ) -> Result<(), StoreError> {
+        if self.dialect() == Dialect::Sqlite {
+            return Ok(());
+        }
+        let agents: serde_json::Value = agents.map(|agent| serde_json::json!(agent)).collect();
+        let named = self.dialect().texts_of_json("$1", "n");
+        let select = Select::dynamic([
+            "SELECT id FROM agents WHERE id IN (SELECT n.value FROM ",
+            &named,
+            ") ORDER BY id FOR NO KEY UPDATE",
+        ]);
+        self.select("agents", select).bind(agents.to_string()).fetch_all().await?;
+        Ok(())
     }
 
     /// Makes the writes durable; what an earlier statement spoilt is undone instead.

@@ -40,8 +40,8 @@ impl Deferred {
     }
 }
 
-/// Adds a statement whose `$1` becomes the parameter behind the first `used`. Texts in statements
-/// hold no `$`.
+/// Adds a statement whose `$1` becomes the parameter behind the first `used`. No text in a statement
+/// holds a `$` with a digit behind it.
 fn append(text: &mut String, sql: &str, used: usize) {
     if !text.is_empty() {
         text.push_str("; ");
@@ -51,9 +51,11 @@ fn append(text: &mut String, sql: &str, used: usize) {
     for part in parts {
         let digits = part.len() - part.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, rest) = part.split_at(digits);
-        let number = number.parse::<usize>().unwrap_or_default() + used;
         // Writing to a string cannot fail.
-        let _ = write!(text, "${number}{rest}");
+        let _ = match number.parse::<usize>() {
+            Ok(number) => write!(text, "${}{rest}", number + used),
+            Err(_) => write!(text, "${part}"),
+        };
     }
 }
 
@@ -66,11 +68,11 @@ mod tests {
         let mut deferred = Deferred::default();
         let first = "INSERT INTO a (x, y) VALUES ($1, $2)";
         deferred.push(first.into_sql_str(), vec![1_i64.into(), "y".into()]);
-        let second = "UPDATE b SET z = $2 WHERE id = $1 AND z < $2";
+        let second = "UPDATE b SET z = $2, j = '$.z' WHERE id = $1 AND z < $2";
         deferred.push(second.into_sql_str(), vec![7_i64.into(), 8_i64.into()]);
         let (sql, values) = deferred.joined();
-        let joined =
-            "INSERT INTO a (x, y) VALUES ($1, $2); UPDATE b SET z = $4 WHERE id = $3 AND z < $4";
+        let joined = "INSERT INTO a (x, y) VALUES ($1, $2); \
+            UPDATE b SET z = $4, j = '$.z' WHERE id = $3 AND z < $4";
         assert_eq!(sql.as_str(), joined);
         assert_eq!(values.len(), 4);
     }

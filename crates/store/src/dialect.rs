@@ -13,6 +13,8 @@ pub(crate) enum JsonType {
     Text,
     Int,
     Real,
+    /// Hexadecimal digits in the document, bytes in the row.
+    Bytes,
 }
 
 impl Dialect {
@@ -23,19 +25,31 @@ impl Dialect {
         parameter: usize,
         columns: &[(&'static str, JsonType)],
     ) -> String {
-        let column = |(name, json_type): &(&str, JsonType)| match (self, json_type) {
-            (Self::Sqlite, JsonType::Text | JsonType::Int | JsonType::Real) => {
-                format!("json_extract(value, '$.{name}') AS {name}")
-            }
-            (Self::Postgres, JsonType::Text) => format!("{name} TEXT"),
-            (Self::Postgres, JsonType::Int) => format!("{name} BIGINT"),
-            (Self::Postgres, JsonType::Real) => format!("{name} DOUBLE PRECISION"),
+        let join = |each: &dyn Fn(&(&str, JsonType)) -> String| {
+            columns.iter().map(each).collect::<Vec<_>>().join(", ")
         };
-        let columns = columns.iter().map(column).collect::<Vec<_>>().join(", ");
         match self {
-            Self::Sqlite => format!("(SELECT {columns} FROM json_each(${parameter})) AS r"),
+            Self::Sqlite => {
+                let read = join(&|(name, json_type)| match json_type {
+                    JsonType::Text | JsonType::Int | JsonType::Real => {
+                        format!("json_extract(value, '$.{name}') AS {name}")
+                    }
+                    JsonType::Bytes => format!("unhex(json_extract(value, '$.{name}')) AS {name}"),
+                });
+                format!("(SELECT {read} FROM json_each(${parameter})) AS r")
+            }
             Self::Postgres => {
-                format!("json_to_recordset(CAST(${parameter} AS JSON)) AS r ({columns})")
+                let typed = join(&|(name, json_type)| match json_type {
+                    JsonType::Text | JsonType::Bytes => format!("{name} TEXT"),
+                    JsonType::Int => format!("{name} BIGINT"),
+                    JsonType::Real => format!("{name} DOUBLE PRECISION"),
+                });
+                let read = join(&|(name, json_type)| match json_type {
+                    JsonType::Text | JsonType::Int | JsonType::Real => (*name).to_owned(),
+                    JsonType::Bytes => format!("decode({name}, 'hex') AS {name}"),
+                });
+                let set = format!("json_to_recordset(CAST(${parameter} AS JSON))");
+                format!("(SELECT {read} FROM {set} AS said ({typed})) AS r")
             }
         }
     }

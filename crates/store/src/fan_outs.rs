@@ -11,6 +11,7 @@ use argosy_domain::{
 
 use crate::{
     agents::AgentFilter,
+    dialect::{Dialect, JsonType},
     error::StoreError,
     handle::{ReadWrite, aggregate, selection},
     page::{Page, PageRequest, Select, page_of},
@@ -241,17 +242,20 @@ impl FanOuts<'_, ReadWrite> {
         row.as_ref().map(fan_out).transpose()
     }
 
-    /// The command of one of its agents was given; kept with the commit at the latest.
-    pub fn begun(
-        &mut self,
-        id: &FanOutId,
-        position: i64,
-        command: &CommandId,
-    ) -> Result<(), StoreError> {
-        let sql = "UPDATE fan_out_targets SET command_id = $3
-            WHERE fan_out_id = $1 AND position = $2";
-        let query = self.conn.query(TARGETS, sql).bind(id).bind(position);
-        query.bind(command).later()
+    /// The commands of some of its agents were given, by position; kept with the commit at the latest.
+    pub fn begun(&mut self, id: &FanOutId, begun: &[(i64, &CommandId)]) -> Result<(), StoreError> {
+        let row = |(position, command): &(i64, &CommandId)| serde_json::json!({ "fan_out": id, "place": position, "command": command });
+        let columns =
+            [("fan_out", JsonType::Text), ("place", JsonType::Int), ("command", JsonType::Text)];
+        let table = self.conn.dialect().rows_of_json(1, &columns);
+        let update = Select::dynamic([
+            "UPDATE fan_out_targets SET command_id = r.command FROM ",
+            &table,
+            // Named by the row: else SQLite reads the rows anew for each agent of the fan-out.
+            " WHERE fan_out_id = r.fan_out AND position = r.place",
+        ]);
+        let rows: serde_json::Value = begun.iter().map(row).collect();
+        self.conn.select(TARGETS, update).bind(rows.to_string()).later()
     }
 
     /// One of its agents gets no command, and why.
@@ -286,6 +290,13 @@ impl FanOuts<'_, ReadWrite> {
         withdrawal: &Withdrawal,
     ) -> Result<Vec<AgentId>, StoreError> {
         let detail = format!("withdrawn by {}", withdrawal.by);
+        if self.conn.dialect() == Dialect::Postgres {
+            // In the order of their ids, as everybody does who holds several.
+            let sql = "SELECT id FROM commands
+                WHERE id IN (SELECT command_id FROM fan_out_targets WHERE fan_out_id = $1)
+                AND state IN ('queued', 'sent', 'received', 'running') ORDER BY id FOR UPDATE";
+            self.conn.query("commands", sql).bind(id).fetch_all().await?;
+        }
         let sql = "UPDATE commands SET state = 'cancelled', state_at = $2, end_detail = $3
             WHERE state = 'queued'
             AND id IN (SELECT command_id FROM fan_out_targets WHERE fan_out_id = $1)";

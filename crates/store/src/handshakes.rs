@@ -1,12 +1,17 @@
 //! What handshakes leave behind: live challenges, and the continuation that shows a fork.
 
+use std::collections::{HashMap, HashSet};
+
 use argosy_domain::{agent::Agent, digest::Sha256, id::AgentId, time::Timestamp};
+use serde_json::json;
 
 use crate::{
     agents::{self, agents},
-    dialect::Dialect,
+    dialect::JsonType,
     error::StoreError,
     handle::{ReadWrite, aggregate},
+    page::Select,
+    value::Row,
 };
 
 const CHALLENGES: &str = "handshake_challenges";
@@ -26,6 +31,36 @@ pub struct Continuation {
     pub previous: Option<Sha256>,
 }
 
+/// A challenge that is to be remembered.
+#[derive(Debug, Clone)]
+pub struct NewChallenge {
+    /// Whose it is.
+    pub agent: AgentId,
+    /// Its digest.
+    pub sha256: Sha256,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it dies.
+    pub expires_at: Timestamp,
+}
+
+/// A challenge that was answered, and what the agent was taken for when its answer was checked.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    /// Whose it is.
+    pub agent: AgentId,
+    /// Digest of the challenge.
+    pub challenge_sha256: Sha256,
+    /// The agent's epoch.
+    pub epoch: i64,
+    /// The key that the answer verified under.
+    pub identity_key: [u8; 32],
+    /// The machine that it was shown to come from.
+    pub machine_id: Option<String>,
+    /// The version that it showed.
+    pub version: String,
+}
+
 impl<A> Handshakes<'_, A> {
     /// An agent as it stands, and its continuation: none before its first handshake.
     pub async fn applicant(
@@ -40,36 +75,112 @@ impl<A> Handshakes<'_, A> {
         );
         let row = self.conn.query(CONTINUATIONS, sql).bind(agent).fetch_optional().await?;
         let Some(row) = row else { return Ok(None) };
-        let current: Option<Sha256> = row.optional("current_sha256")?;
-        let previous = row.optional("previous_sha256")?;
-        let continuation = current.map(|current| Continuation { current, previous });
-        Ok(Some((agents::agent(&row)?, continuation)))
+        Ok(Some((agents::agent(&row)?, continuation(&row)?)))
     }
 }
 
 impl Handshakes<'_, ReadWrite> {
-    /// Remembers a challenge of an agent that has fewer than `live_max` live ones; false when it has as
-    /// many, or when there is no such agent. Those that end later than this one would were made before
-    /// the clock was set back, and do not count.
-    pub async fn insert_challenge(
+    /// Remembers challenges, each of an agent that has fewer than `live_max` live ones, earlier ones of
+    /// the same batch counted. Answers which were: not those of agents that have as many, or that do not
+    /// exist. Those that end later than one would were made before the clock was set back, and do not
+    /// count.
+    pub async fn insert_challenges(
         &mut self,
-        agent: &AgentId,
-        challenge_sha256: Sha256,
-        (created_at, expires_at): (Timestamp, Timestamp),
+        challenges: &[&NewChallenge],
         live_max: u32,
-    ) -> Result<bool, StoreError> {
-        if self.conn.dialect() == Dialect::Postgres {
-            // Of two at once one counts after the other. On SQLite whoever writes is alone.
-            let hold = self.conn.dialect().hold_agent();
-            self.conn.query("agents", hold).bind(agent).fetch_optional().await?;
+    ) -> Result<HashSet<Sha256>, StoreError> {
+        // Of two at once one counts after the other.
+        self.conn.hold_agents(challenges.iter().map(|challenge| &challenge.agent)).await?;
+        let mut earlier = HashMap::<&AgentId, u32>::new();
+        let mut rows = Vec::with_capacity(challenges.len());
+        for challenge in challenges {
+            let earlier = earlier.entry(&challenge.agent).or_default();
+            rows.push(json!({
+                "id": challenge.agent, "challenge": challenge.sha256.hex(), "earlier": earlier,
+                "made": challenge.created_at.as_micros(), "ends": challenge.expires_at.as_micros(),
+            }));
+            *earlier += 1;
         }
-        let sql = "INSERT INTO handshake_challenges
-            (agent_id, org_id, challenge_sha256, created_at, expires_at)
-            SELECT id, org_id, $2, $3, $4 FROM agents WHERE id = $1
-            AND (SELECT COUNT(*) FROM handshake_challenges
-                WHERE agent_id = $1 AND expires_at > $3 AND expires_at <= $4) < $5";
-        let query = self.conn.query(CHALLENGES, sql).bind(agent).bind(challenge_sha256);
-        query.bind(created_at).bind(expires_at).bind(i64::from(live_max)).changed().await
+        let columns = [
+            ("id", JsonType::Text),
+            ("challenge", JsonType::Bytes),
+            ("earlier", JsonType::Int),
+            ("made", JsonType::Int),
+            ("ends", JsonType::Int),
+        ];
+        let table = self.conn.dialect().rows_of_json(1, &columns);
+        let insert = Select::dynamic([
+            "INSERT INTO handshake_challenges
+             (agent_id, org_id, challenge_sha256, created_at, expires_at)
+             SELECT a.id, a.org_id, r.challenge, r.made, r.ends FROM ",
+            &table,
+            " JOIN agents AS a ON a.id = r.id
+             WHERE r.earlier + (SELECT COUNT(*) FROM handshake_challenges AS h
+                WHERE h.agent_id = r.id AND h.expires_at > r.made AND h.expires_at <= r.ends) < $2
+             RETURNING challenge_sha256",
+        ]);
+        let query = self.conn.select(CHALLENGES, insert).bind(json!(rows).to_string());
+        let kept = query.bind(i64::from(live_max)).fetch_all().await?;
+        kept.iter().map(|row| row.get("challenge_sha256")).collect()
+    }
+
+    /// Which of these agents are still what they were taken for, approved or quarantined, while the
+    /// challenge that each answered lives; and their continuations. Nobody else changes them before
+    /// this transaction ends.
+    pub async fn standing(
+        &mut self,
+        answered: &[&Answered],
+        now: Timestamp,
+    ) -> Result<HashMap<AgentId, Option<Continuation>>, StoreError> {
+        self.conn.hold_agents(answered.iter().map(|answered| &answered.agent)).await?;
+        let row = |answered: &&Answered| {
+            json!({
+                "id": answered.agent, "challenge": answered.challenge_sha256.hex(),
+                "epoch": answered.epoch, "identity": Sha256(answered.identity_key).hex(),
+                "machine": answered.machine_id, "version": answered.version,
+            })
+        };
+        let columns = [
+            ("id", JsonType::Text),
+            ("challenge", JsonType::Bytes),
+            ("epoch", JsonType::Int),
+            ("identity", JsonType::Bytes),
+            ("machine", JsonType::Text),
+            ("version", JsonType::Text),
+        ];
+        let table = self.conn.dialect().rows_of_json(1, &columns);
+        let select = Select::dynamic([
+            "SELECT a.id, c.current_sha256, c.previous_sha256 FROM ",
+            &table,
+            " JOIN agents AS a ON a.id = r.id AND a.epoch = r.epoch
+                AND a.status IN ('approved', 'quarantined') AND a.identity_key = r.identity
+                AND COALESCE(a.machine_id, '') = COALESCE(r.machine, '') AND a.version = r.version
+             JOIN handshake_challenges AS h ON h.agent_id = r.id
+                AND h.challenge_sha256 = r.challenge AND h.expires_at > $2
+             LEFT JOIN continuations AS c ON c.agent_id = a.id",
+        ]);
+        let rows: serde_json::Value = answered.iter().map(row).collect();
+        let query = self.conn.select(CONTINUATIONS, select).bind(rows.to_string()).bind(now);
+        let rows = query.fetch_all().await?;
+        rows.iter().map(|row| Ok((row.get("id")?, continuation(row)?))).collect()
+    }
+
+    /// Takes every challenge of these agents away, and answers which: who had one is known by that it is
+    /// among them, for nobody else takes it too.
+    pub async fn consume_all(
+        &mut self,
+        agents: impl Iterator<Item = &AgentId>,
+    ) -> Result<HashSet<(AgentId, Sha256)>, StoreError> {
+        let agents: serde_json::Value = agents.map(|agent| json!(agent)).collect();
+        let named = self.conn.dialect().texts_of_json("$1", "n");
+        let delete = Select::dynamic([
+            "DELETE FROM handshake_challenges WHERE agent_id IN (SELECT n.value FROM ",
+            &named,
+            ") RETURNING agent_id, challenge_sha256",
+        ]);
+        let rows = self.conn.select(CHALLENGES, delete).bind(agents.to_string());
+        let rows = rows.fetch_all().await?;
+        rows.iter().map(|row| Ok((row.get("agent_id")?, row.get("challenge_sha256")?))).collect()
     }
 
     /// Takes a challenge away: true for the first who presents it while it is live at `now`. It is
@@ -116,23 +227,33 @@ impl Handshakes<'_, ReadWrite> {
         self.conn.query(CHALLENGES, sql).bind(now).execute().await
     }
 
-    /// Replaces the agent's continuation, with the commit at the latest.
-    pub fn set_continuation(
+    /// Replaces continuations, with the commit at the latest.
+    pub fn set_continuations(
         &mut self,
-        agent: &AgentId,
-        continuation: Continuation,
+        continuations: &[(&AgentId, Continuation)],
     ) -> Result<(), StoreError> {
-        let sql = "INSERT INTO continuations
-            (agent_id, org_id, current_sha256, previous_sha256)
-            SELECT id, org_id, $2, $3 FROM agents WHERE id = $1
-            ON CONFLICT (agent_id) DO UPDATE SET current_sha256 = excluded.current_sha256,
-            previous_sha256 = excluded.previous_sha256";
-        let previous = continuation.previous;
-        self.conn
-            .query(CONTINUATIONS, sql)
-            .bind(agent)
-            .bind(continuation.current)
-            .bind(previous.as_ref().map(|digest| digest.0.as_slice()))
-            .later()
+        let row = |(agent, continuation): &(&AgentId, Continuation)| {
+            let previous = continuation.previous.map(Sha256::hex);
+            json!({ "id": agent, "current": continuation.current.hex(), "previous": previous })
+        };
+        let columns =
+            [("id", JsonType::Text), ("current", JsonType::Bytes), ("previous", JsonType::Bytes)];
+        let table = self.conn.dialect().rows_of_json(1, &columns);
+        let upsert = Select::dynamic([
+            "INSERT INTO continuations (agent_id, org_id, current_sha256, previous_sha256)
+             SELECT a.id, a.org_id, r.current, r.previous FROM ",
+            &table,
+            " JOIN agents AS a ON a.id = r.id WHERE TRUE ORDER BY a.id
+             ON CONFLICT (agent_id) DO UPDATE SET current_sha256 = excluded.current_sha256,
+             previous_sha256 = excluded.previous_sha256",
+        ]);
+        let rows: serde_json::Value = continuations.iter().map(row).collect();
+        self.conn.select(CONTINUATIONS, upsert).bind(rows.to_string()).later()
     }
+}
+
+fn continuation(row: &Row) -> Result<Option<Continuation>, StoreError> {
+    let current: Option<Sha256> = row.optional("current_sha256")?;
+    let previous = row.optional("previous_sha256")?;
+    Ok(current.map(|current| Continuation { current, previous }))
 }

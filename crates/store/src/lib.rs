@@ -64,7 +64,7 @@ pub use approvals::{
 };
 pub use audit::{Audit, AuditEntry, AuditFilter, AuditRow, CheckpointRow, OrgChain, SealedRow};
 pub use authorities::{AUTHORITY_CHANGES_KEPT, Authorities, AuthorityChange, Seen};
-pub use commands::{CommandCount, CommandFilter, Commands};
+pub use commands::{Alike, CommandCount, CommandFilter, Commands, DueCommand, NewPlace, Said};
 pub use configurations::{ConfigurationRow, Configurations};
 pub use counters::{CountersSnapshot, GROUP_BOUNDS, Load, OpCount};
 pub use error::{CONFLICTS, Cause, StoreError};
@@ -72,7 +72,7 @@ pub use examine::Examination;
 pub use fan_outs::{FanOutPlace, FanOutPlaces, FanOutTarget, FanOuts};
 pub use feed::{AgentNow, CommandNow, Feed, SyncNow};
 pub use handle::{Handle, ReadOnly, ReadWrite, Reader, Tx};
-pub use handshakes::{Continuation, Handshakes};
+pub use handshakes::{Answered, Continuation, Handshakes, NewChallenge};
 pub use idempotency::{AskedWrite, Claim, Claimed, IdempotentWrites, Keeping, within};
 pub use inventory::{Inventory, InventoryRow};
 pub use migrations::MigrationStatus;

@@ -6,9 +6,13 @@ use argosy_domain::{
     time::Timestamp,
 };
 
+use serde_json::json;
+
 use crate::{
+    dialect::JsonType,
     error::StoreError,
     handle::{ReadWrite, aggregate, selection},
+    page::Select,
     value::Row,
 };
 
@@ -69,22 +73,35 @@ impl<A> Sessions<'_, A> {
 }
 
 impl Sessions<'_, ReadWrite> {
-    /// Keeps a new session.
-    pub fn insert(&mut self, session: &Session) -> Result<(), StoreError> {
-        let sql = "INSERT INTO sessions
-            (id, org_id, agent_id, jkt, epoch, issued_at, expires_at, ended_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-        self.conn
-            .query(TABLE, sql)
-            .bind(&session.id)
-            .bind(&session.org)
-            .bind(&session.agent)
-            .bind(session.jkt.as_str())
-            .bind(session.epoch)
-            .bind(session.issued_at)
-            .bind(session.expires_at)
-            .bind(session.ended_at)
-            .later()
+    /// Keeps new sessions, with the commit at the latest.
+    pub fn insert(&mut self, sessions: &[&Session]) -> Result<(), StoreError> {
+        let row = |session: &&Session| {
+            json!({
+                "id": session.id, "org": session.org, "agent": session.agent, "jkt": session.jkt,
+                "epoch": session.epoch, "issued": session.issued_at.as_micros(),
+                "expires": session.expires_at.as_micros(),
+                "ended": session.ended_at.map(Timestamp::as_micros),
+            })
+        };
+        let columns = [
+            ("id", JsonType::Text),
+            ("org", JsonType::Text),
+            ("agent", JsonType::Text),
+            ("jkt", JsonType::Text),
+            ("epoch", JsonType::Int),
+            ("issued", JsonType::Int),
+            ("expires", JsonType::Int),
+            ("ended", JsonType::Int),
+        ];
+        let table = self.conn.dialect().rows_of_json(1, &columns);
+        let insert = Select::dynamic([
+            "INSERT INTO sessions
+             (id, org_id, agent_id, jkt, epoch, issued_at, expires_at, ended_at)
+             SELECT r.id, r.org, r.agent, r.jkt, r.epoch, r.issued, r.expires, r.ended FROM ",
+            &table,
+        ]);
+        let rows: serde_json::Value = sessions.iter().map(row).collect();
+        self.conn.select(TABLE, insert).bind(rows.to_string()).later()
     }
 
     /// Ends every session of the agent, and answers how many were open.

@@ -215,8 +215,8 @@ impl Targets {
             receipt_signature: Some(vec![0; 64]),
         };
         let mut tx = self.store.write("test").await.unwrap();
-        let ended = tx.commands().save_end(&id.parse().unwrap(), &end, &result, "queued").await;
-        assert!(ended.unwrap());
+        let ended = (&id.parse().unwrap(), &end, &result, "queued");
+        assert_eq!(tx.commands().save_ends(&[ended]).await.unwrap().len(), 1);
         tx.commit().await.unwrap();
         id
     }

@@ -186,8 +186,8 @@ async fn the_overview_leads_to_what_it_counted(place: Place) {
         let result =
             CommandResult { payload: b"{}".to_vec(), receipt: None, receipt_signature: None };
         let mut tx = store.write("test").await.unwrap();
-        let ended = tx.commands().save_end(&id.parse().unwrap(), &end, &result, "queued").await;
-        assert!(ended.unwrap());
+        let ended = (&id.parse().unwrap(), &end, &result, "queued");
+        assert_eq!(tx.commands().save_ends(&[ended]).await.unwrap().len(), 1);
         tx.commit().await.unwrap();
     }
     store.close().await;

@@ -70,9 +70,8 @@ impl World {
             duration_ms: 12,
         };
         let mut tx = store.write("test").await.unwrap();
-        assert!(
-            tx.commands().save_end(&id.parse().unwrap(), &end, &result, "queued").await.unwrap()
-        );
+        let ended = (&id.parse().unwrap(), &end, &result, "queued");
+        assert_eq!(tx.commands().save_ends(&[ended]).await.unwrap().len(), 1);
         tx.inventory().put(&report).await.unwrap();
         tx.commit().await.unwrap();
         store.close().await;

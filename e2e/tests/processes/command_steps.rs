@@ -3,12 +3,15 @@
 //!
 //! A new failpoint on this way gets a line in [`SERVER`] or [`AGENT`].
 
+use std::collections::BTreeSet;
+
 use argosy_e2e::{database::Place, on_both, process::root};
 use serde_json::{Value, json};
 
 use crate::{
     commands::sequences,
     fleet::{AgentProcess, Fleet},
+    steps::steps_of_groups,
 };
 
 /// What the server makes durable of a command, in that order.
@@ -94,11 +97,13 @@ fn the_tables_are_complete() {
         let steps = text.split("failpoint(").skip(1);
         steps.filter(|call| moments.iter().any(|m| call.contains(&format!("\"{m}\");")))).count()
     };
-    // Receiving and running share two; so do the agent's three steps after the first.
-    let server = named("crates/server/src/app/commands.rs", &SERVER_MOMENTS)
-        + named("crates/server/src/app/delivery.rs", &SERVER_MOMENTS)
-        + named("crates/server/src/app/results.rs", &SERVER_MOMENTS);
-    assert_eq!(server, 2 * (SERVER.len() - 1));
+    let alone = named("crates/server/src/app/commands.rs", &SERVER_MOMENTS);
+    assert_eq!(alone, SERVER_MOMENTS.len(), "a command is given");
+    let groups = ["delivery", "results"]
+        .map(|module| steps_of_groups(&format!("crates/server/src/app/{module}/together.rs")));
+    let groups: BTreeSet<_> = groups.iter().flatten().map(String::as_str).collect();
+    assert_eq!(groups, SERVER[1..].iter().copied().collect());
+    // The agent's three steps after the first share theirs.
     assert_eq!(named("crates/agent/src/journal/mod.rs", &AGENT_MOMENTS), 2 * AGENT_MOMENTS.len());
 }
 

@@ -264,6 +264,17 @@ async fn a_person_asks_for_a_new_agent_key(place: Place) {
     assert_eq!(entries["items"].as_array().unwrap().len(), 2);
 }
 
+/// The steps that the groups of a source name.
+pub(crate) fn steps_of_groups(source: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(root().join(source)).unwrap();
+    let mut named = Vec::new();
+    for body in text.split("fn step(").skip(1) {
+        let (body, _) = body.split_once("\n    }").unwrap();
+        named.extend(body.split('"').skip(1).step_by(2).map(str::to_owned));
+    }
+    named
+}
+
 /// The table names every failpoint on the ways of joining and of changing keys.
 #[test]
 fn the_table_is_complete() {
@@ -276,7 +287,12 @@ fn the_table_is_complete() {
         "crates/server/src/app/handshake.rs",
         "crates/server/src/app/agent_keys.rs",
     ];
+    // Written in groups, each around its commit.
+    let groups = ["crates/server/src/app/handshake/together.rs"];
     let mut there = BTreeSet::new();
+    for step in groups.into_iter().flat_map(steps_of_groups) {
+        there.extend(["before_commit", "after_commit"].map(|moment| format!("{step}.{moment}")));
+    }
     for source in sources {
         let text = std::fs::read_to_string(root().join(source)).unwrap();
         for call in text.split("failpoint(\"").skip(1) {

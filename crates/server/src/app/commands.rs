@@ -173,11 +173,7 @@ impl App {
         let sequence = tx.commands().next_sequence(&agent.id).await?;
         let sequence = sequence.ok_or_else(|| AppError::not_found("agent"))?;
         // Whoever else gives this agent a command waits for the sequence, so nobody counts beside another.
-        if tx.commands().count_open(&agent.id).await? >= COMMANDS_OPEN_MAX {
-            let detail = format!("the agent has {COMMANDS_OPEN_MAX} commands that have not ended");
-            let full = AppError::because(Code::QueueFull, detail);
-            return Err(AppError { retry_after_s: Some(30), ..full });
-        }
+        check_room(tx.commands().count_open(&agent.id).await?)?;
         let params = match order.kind {
             CommandKind::ConfigApply => configuration_of(tx, agent).await?,
             CommandKind::SubsystemRun
@@ -363,6 +359,16 @@ fn same_order(earlier: Command, agent: &AgentId, order: &Order) -> AppResult<Com
 pub(super) fn key_in_use() -> AppError {
     let detail = "the same idempotency key is being used just now: try again";
     AppError::because(Code::IdempotencyConflict, detail)
+}
+
+/// Whether an agent that has so many commands that have not ended can have one more.
+pub(super) fn check_room(open: u32) -> AppResult<()> {
+    if open < COMMANDS_OPEN_MAX {
+        return Ok(());
+    }
+    let detail = format!("the agent has {COMMANDS_OPEN_MAX} commands that have not ended");
+    let full = AppError::because(Code::QueueFull, detail);
+    Err(AppError { retry_after_s: Some(30), ..full })
 }
 
 /// Whether the agent can have a command of this kind. One without keys cannot sign what came of it,

@@ -7,13 +7,14 @@ use argosy_domain::{
     agent::{Agent, AgentStatus},
     configuration::{Configuration, Generation},
     digest::Sha256,
+    id::AgentId,
     limits::ERROR_TEXT_CHARS_MAX,
     text::clip,
 };
-use argosy_store::SubsystemRow;
+use argosy_store::{ConfigurationRow, StoreError, SubsystemRow, Tx};
 use argosy_wire::statement::{ConfigStatement, digest};
 
-use super::{App, error::AppResult, keyring::Certified};
+use super::{App, error::AppResult, groups::Group, keyring::Certified};
 
 /// A configuration as it goes out.
 #[derive(Debug, Clone)]
@@ -26,6 +27,21 @@ pub struct OutgoingConfig {
     pub generation: Generation,
 }
 
+/// Where the configurations of many agents stand.
+pub(super) struct Configurations;
+
+impl Group for Configurations {
+    type Item = AgentId;
+    type Answer = ConfigurationRow;
+    const OPERATION: &'static str = "configuration.due";
+    const ITEMS_MAX: usize = 512;
+
+    async fn write(tx: &mut Tx, agents: &[&AgentId]) -> Result<Vec<ConfigurationRow>, StoreError> {
+        let rows = tx.configurations().of(agents).await?;
+        Ok(agents.iter().map(|agent| rows.get(*agent).cloned().unwrap_or_default()).collect())
+    }
+}
+
 impl App {
     /// The configuration that the agent is to have, where that is newer than what it was `sent` on
     /// this stream, or `said` to have. An agent that is ahead has a server that was restored from a
@@ -36,17 +52,16 @@ impl App {
         said: Generation,
         sent: Generation,
     ) -> AppResult<Option<OutgoingConfig>> {
-        let mut reader = self.store().read("configuration.due").await?;
-        let row = reader.configurations().get(&agent.id).await?;
+        let row = self.groups().configurations.ask(agent.id.clone()).await?;
         let held = said.max(sent);
         if row.wanted == held {
-            drop(reader);
             // It has it since before this stream, and its answer was lost.
             if row.wanted == said && row.applied != said {
                 self.note_configuration(agent, said, "").await?;
             }
             return Ok(None);
         }
+        let mut reader = self.store().read("configuration.due").await?;
         let standing = reader.agents().find(&agent.id).await?;
         let approved = standing.is_some_and(|standing| {
             standing.state.status() == AgentStatus::Approved && standing.epoch == agent.epoch

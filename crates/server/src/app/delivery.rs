@@ -4,18 +4,21 @@
 //! that was lost. *Invariant:* commands of one agent are sent in the order of their sequence; one
 //! that was withdrawn keeps its place, and its withdrawal is sent in its stead.
 
+mod together;
+
 use std::collections::HashSet;
 
-use argosy_config::failpoint::failpoint;
 use argosy_domain::{
     agent::{Agent, AgentStatus},
     command::{Command, CommandState},
     id::CommandId,
-    limits::COMMANDS_TOGETHER_BYTES_MAX,
 };
-use argosy_store::Tx;
+use argosy_store::{DueCommand, Handle, Said};
 use argosy_wire::statement::{CancelStatement, CommandStatement, digest};
 
+pub(super) use self::together::{DueCommands, Statements};
+
+use self::together::{Asking, Found};
 use super::{
     App,
     error::{AppError, AppResult},
@@ -53,7 +56,7 @@ pub struct Due {
 }
 
 /// What was written to one stream and not answered there yet.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct OnTheWay {
     sent: HashSet<CommandId>,
     withdrawn: HashSet<CommandId>,
@@ -61,9 +64,9 @@ pub struct OnTheWay {
 
 impl OnTheWay {
     /// Whether nothing is to be written about this command now.
-    fn knows(&self, command: &Command) -> bool {
-        let sent = if command.withdrawn.is_some() { &self.withdrawn } else { &self.sent };
-        sent.contains(&command.id)
+    fn knows(&self, due: &DueCommand) -> bool {
+        let sent = if due.withdrawn { &self.withdrawn } else { &self.sent };
+        sent.contains(&due.id)
     }
 
     /// Whether anything was written about it.
@@ -95,19 +98,11 @@ impl App {
         if !standing.is_some_and(|standing| approved(&standing)) {
             return Ok(Due::default());
         }
-        let mut reader = self.store().read("delivery.due").await?;
-        let mut waiting = reader.commands().due_for(&agent.id, WINDOW).await?;
-        drop(reader);
-        let in_window = u32::try_from(waiting.len()).is_ok_and(|count| count < WINDOW);
-        waiting.retain(|command| !on_the_way.knows(command));
-        let count = waiting.len();
-        let due = together(waiting.into_iter());
-        let is_all = in_window && due.len() == count;
-        if due.is_empty() {
-            return Ok(Due { outgoing: Vec::new(), is_all });
-        }
+        let asking =
+            Asking { agent: agent.id.clone(), at: self.now(), on_the_way: on_the_way.clone() };
+        let Found { commands, is_all } = self.groups().due.ask(asking).await?;
         let mut outgoing = Vec::new();
-        for command in self.note_sent(due).await? {
+        for command in commands {
             if command.withdrawn.is_some() {
                 on_the_way.withdrawn.insert(command.id.clone());
                 outgoing.push(Outgoing::Cancel(self.sign_cancel(command)));
@@ -117,31 +112,6 @@ impl App {
             }
         }
         Ok(Due { outgoing, is_all })
-    }
-
-    /// Records what is about to be sent, and answers what may be.
-    async fn note_sent(&self, due: Vec<Command>) -> AppResult<Vec<Command>> {
-        let now = self.now();
-        let mut tx = self.store().write("delivery.send").await?;
-        let mut outgoing = Vec::new();
-        for command in due {
-            if command.withdrawn.is_some() {
-                outgoing.push(command);
-                continue;
-            }
-            let before = command.state.as_str();
-            let overdue = before == "queued" && now >= command.expires_at;
-            let state = command.state.clone();
-            let next = if overdue { state.expire(now) } else { state.sent(now) };
-            let next = next.map_err(AppError::wrong_state)?;
-            if tx.commands().save_state(&command.id, &next, before).await? && !overdue {
-                outgoing.push(command);
-            }
-        }
-        failpoint("command_sent", "before_commit");
-        tx.commit().await?;
-        failpoint("command_sent", "after_commit");
-        Ok(outgoing)
     }
 
     fn sign_cancel(&self, command: Command) -> Certified {
@@ -182,21 +152,17 @@ impl App {
         id: &CommandId,
         started: bool,
     ) -> AppResult<()> {
-        let now = self.now();
-        let mut tx = self.store().write("delivery.advance").await?;
-        let (step, next) = if started {
-            ("command_running", CommandState::Running { at: now })
-        } else {
-            ("command_received", CommandState::Received { at: now })
-        };
-        if !tx.commands().advance((&agent.org, &agent.id), id, &next).await? {
+        let at = self.now();
+        let next =
+            if started { CommandState::Running { at } } else { CommandState::Received { at } };
+        let said =
+            Said { org: agent.org.clone(), agent: agent.id.clone(), command: id.clone(), next };
+        if !self.groups().statements.ask(said).await? {
             // It has gone as far already, and an acknowledgment that comes late changes nothing; or
             // it is none of this agent's.
-            own_command(&mut tx, agent, id).await?;
+            let mut reader = self.store().read("delivery.own").await?;
+            own_command(&mut reader, agent, id).await?;
         }
-        failpoint(step, "before_commit");
-        tx.commit().await?;
-        failpoint(step, "after_commit");
         Ok(())
     }
 
@@ -214,18 +180,12 @@ impl App {
     }
 }
 
-/// As many of the first commands as are handed out together.
-fn together(commands: impl Iterator<Item = Command>) -> Vec<Command> {
-    let mut bytes = 0;
-    let fits = |command: &Command| {
-        bytes += command.params.len();
-        bytes == command.params.len() || bytes <= COMMANDS_TOGETHER_BYTES_MAX
-    };
-    commands.take_while(fits).collect()
-}
-
-async fn own_command(tx: &mut Tx, agent: &Agent, id: &CommandId) -> AppResult<Command> {
-    let command = tx.commands().get(&agent.org, id).await?;
+async fn own_command<A>(
+    store: &mut Handle<A>,
+    agent: &Agent,
+    id: &CommandId,
+) -> AppResult<Command> {
+    let command = store.commands().get(&agent.org, id).await?;
     command
         .filter(|command| command.agent == agent.id)
         .ok_or_else(|| AppError::not_found("command"))

@@ -1,5 +1,7 @@
 //! The handshake: the server proves itself, then the agent, then there is a session.
 
+mod together;
+
 use std::sync::Arc;
 
 use argosy_config::failpoint::failpoint;
@@ -15,7 +17,7 @@ use argosy_domain::{
     time::Timestamp,
     version::Version,
 };
-use argosy_store::{Continuation, Tx};
+use argosy_store::{Continuation, NewChallenge, Tx};
 use argosy_wire::{
     bytes::{Bytes32, Fixed},
     problem::Code,
@@ -23,6 +25,8 @@ use argosy_wire::{
     statement::{ChallengeStatement, HandshakeStatement},
 };
 use serde_json::{Value, json};
+
+pub(super) use self::together::{Challenges, Handshakes};
 
 use super::{
     App, Origin,
@@ -108,16 +112,18 @@ impl App {
         let now = self.now();
         let expires_at = now.plus(CHALLENGE_LIFE);
         let challenge = random_bytes::<32>(self.entropy());
-        let mut tx = self.store().write("handshake.begin").await?;
-        let (digest, span) = (Sha256::of(&challenge), (now, expires_at));
-        if !tx.handshakes().insert_challenge(&agent.id, digest, span, CHALLENGES_MAX).await? {
-            let stands = tx.agents().find(&agent.id).await?.is_some();
+        let made = NewChallenge {
+            agent: agent.id.clone(),
+            sha256: Sha256::of(&challenge),
+            created_at: now,
+            expires_at,
+        };
+        if !self.groups().challenges.ask(made).await? {
+            let mut reader = self.store().read("handshake.begin").await?;
+            let stands = reader.agents().find(&agent.id).await?.is_some();
             let full = AppError::rate_limited(CHALLENGE_LIFE.as_secs());
             return Err(if stands { full } else { refused() });
         }
-        failpoint("begin", "before_commit");
-        tx.commit().await?;
-        failpoint("begin", "after_commit");
         let keyring = self.keyring();
         let statement = ChallengeStatement {
             server: keyring.thumbprint(),
@@ -144,6 +150,19 @@ impl App {
     async fn establish(&self, origin: &Origin, complete: &Complete) -> AppResult<Established> {
         let version: Version =
             complete.version.parse().map_err(|error| AppError::field("version", error))?;
+        match self.establish_together(origin, complete, &version).await? {
+            Some(established) => Ok(established),
+            None => self.establish_alone(origin, complete, &version).await,
+        }
+    }
+
+    /// Whatever may be out of the ordinary about a handshake.
+    async fn establish_alone(
+        &self,
+        origin: &Origin,
+        complete: &Complete,
+        version: &Version,
+    ) -> AppResult<Established> {
         let now = self.now();
         let mut tx = self.store().write("handshake.complete").await?;
         let refused = || AppError::new(Code::HandshakeRefused);
@@ -153,7 +172,7 @@ impl App {
         let machine_id = complete.machine_id.map(|id| id.to_string());
         let seen =
             self.appearance(origin, machine_id.as_deref(), Some(version.to_string().as_str()));
-        let judged = self.judge(&agent, stored.as_ref(), complete, &version);
+        let judged = self.judge(&agent, stored.as_ref(), complete, version);
         let live = if judged.is_ok() {
             // Whoever asked at the same moment asks again: what it would show now is one turn
             // behind, and a late answer must not look like a second bearer.
@@ -181,16 +200,18 @@ impl App {
             return Err(refusal.error);
         }
         let continuation = Fixed(random_bytes(self.entropy()));
-        let older = is_downgrade(&agent, &version);
-        let (turned, forked) = turned(stored, complete, continuation, older);
-        tx.handshakes().set_continuation(&agent.id, turned)?;
+        let older = is_downgrade(&agent, version);
+        let shown = complete.continuation.map(|shown| Sha256::of(&shown.0));
+        let (turned, forked) = turned(stored, shown, Sha256::of(&continuation.0), older);
+        tx.handshakes().set_continuations(&[(&agent.id, turned)])?;
         if forked {
             self.note_fork(&mut tx, origin, &agent, &seen).await?;
         }
-        tx.agents().save_origin(&agent.id, &seen)?;
-        let session = self.issue_session(&mut tx, &agent, &version)?;
+        tx.agents().save_origins(&[(&agent.id, &seen)])?;
+        let (session, kept) = self.mint_session(&agent, version)?;
+        tx.sessions().insert(&[&kept])?;
         // While two bear this identity, neither moves the version beyond what the other has.
-        let moves = !((forked || is_torn(&agent)) && is_upgrade(&agent, &version));
+        let moves = !((forked || is_torn(&agent)) && is_upgrade(&agent, version));
         let version = version.to_string();
         if moves && agent.version.as_deref() != Some(version.as_str()) {
             tx.agents().save_reported(&agent.id, Some(version.as_str()), None, None).await?;
@@ -313,11 +334,10 @@ fn is_contested(agent: &Agent, stored: Option<&Continuation>, complete: &Complet
 /// one.
 fn turned(
     stored: Option<Continuation>,
-    complete: &Complete,
-    fresh: Bytes32,
+    shown: Option<Sha256>,
+    fresh: Sha256,
     older: bool,
 ) -> (Continuation, bool) {
-    let shown = complete.continuation.map(|shown| Sha256::of(&shown.0));
     let (previous, forked) = match &stored {
         None => (None, false),
         Some(stored) if older => (Some(stored.current), true),
@@ -325,7 +345,7 @@ fn turned(
         Some(stored) if shown == stored.previous => (stored.previous, false),
         Some(stored) => (Some(stored.current), true),
     };
-    (Continuation { current: Sha256::of(&fresh.0), previous }, forked)
+    (Continuation { current: fresh, previous }, forked)
 }
 
 /// Whether two are known to bear this identity, and no operator has decided yet.

@@ -1,9 +1,6 @@
 //! Heartbeats, many in one transaction.
-//!
-//! *Invariant:* a heartbeat is answered only after the commit that holds it; a failed commit
-//! answers every heartbeat of its group with 503.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use argosy_domain::{
     access::Caller,
@@ -14,21 +11,16 @@ use argosy_domain::{
     text,
     time::Timestamp,
 };
-use argosy_store::{Store, StoreError, Tx};
+use argosy_store::{StoreError, Tx};
 use argosy_wire::{problem::Code, rest::agents::Heartbeat};
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
 
 use super::{
     App, Origin,
     error::{AppError, AppResult},
+    groups::Group,
     security::Sighting,
 };
-
-/// Heartbeats that wait at most; more are answered with 503.
-const QUEUE_MAX: usize = 65_536;
-/// Heartbeats in one transaction at most.
-const GROUP_MAX: usize = 4_096;
 
 /// A sign of life that was written, and what the agent may be told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,79 +31,38 @@ pub struct Seen {
     pub job_waits: bool,
 }
 
-/// A sign of life that waits to be written.
-struct Waiting {
+/// A sign of life.
+pub(super) struct SignOfLife {
     agent: AgentId,
     at: Timestamp,
     asks_for_jobs: bool,
-    done: oneshot::Sender<Result<Seen, StoreError>>,
 }
 
-/// Writes presence in groups.
-pub struct PresenceWriter {
-    queue: mpsc::Sender<Waiting>,
-}
+/// Signs of life, written together.
+pub(super) struct SignsOfLife;
 
-impl PresenceWriter {
-    /// Starts the task that writes. It ends when the last writer is dropped.
-    pub fn start(store: Store) -> Self {
-        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(write_groups(store, waiting));
-        Self { queue }
+impl Group for SignsOfLife {
+    type Item = SignOfLife;
+    type Answer = Seen;
+    const OPERATION: &'static str = "heartbeat";
+    const ITEMS_MAX: usize = 4_096;
+
+    async fn write(tx: &mut Tx, signs: &[&SignOfLife]) -> Result<Vec<Seen>, StoreError> {
+        let seen: Vec<_> = signs.iter().map(|sign| (sign.agent.clone(), sign.at)).collect();
+        let asking = signs.iter().filter(|sign| sign.asks_for_jobs);
+        let asking: BTreeSet<_> = asking.map(|sign| &sign.agent).collect();
+        tx.presence().touch_many(&seen).await?;
+        let commands = tx.commands().count_open_of(seen.iter().map(|(agent, _)| agent)).await?;
+        let jobs = match asking.is_empty() {
+            true => HashSet::new(),
+            false => tx.sync_jobs().waiting_for_any(&asking).await?,
+        };
+        let seen = |sign: &&SignOfLife| Seen {
+            commands_open: commands.get(&sign.agent).copied().unwrap_or_default(),
+            job_waits: jobs.contains(&sign.agent),
+        };
+        Ok(signs.iter().map(seen).collect())
     }
-
-    /// Records that an agent was seen; answers once that is durable.
-    pub async fn seen(
-        &self,
-        agent: &AgentId,
-        at: Timestamp,
-        asks_for_jobs: bool,
-    ) -> AppResult<Seen> {
-        let busy = || AppError { retry_after_s: Some(1), ..AppError::new(Code::Unavailable) };
-        let (done, answer) = oneshot::channel();
-        let waiting = Waiting { agent: agent.clone(), at, asks_for_jobs, done };
-        self.queue.try_send(waiting).map_err(|_| busy())?;
-        Ok(answer.await.map_err(|_| busy())??)
-    }
-}
-
-async fn write_groups(store: Store, mut waiting: mpsc::Receiver<Waiting>) {
-    let mut group = Vec::new();
-    while waiting.recv_many(&mut group, GROUP_MAX).await > 0 {
-        let written = write(&store, &group).await;
-        for Waiting { agent, done, .. } in group.drain(..) {
-            let answer = |found: &Found| Seen {
-                commands_open: found.commands.get(&agent).copied().unwrap_or_default(),
-                job_waits: found.jobs.contains(&agent),
-            };
-            // Whoever no longer waits needs no answer.
-            let _ = done.send(written.as_ref().map(answer).map_err(StoreError::clone));
-        }
-    }
-}
-
-/// What a group of agents may be told of.
-struct Found {
-    /// How many commands of an agent have not ended, where it has such.
-    commands: HashMap<AgentId, u32>,
-    /// For whom a sync job waits.
-    jobs: HashSet<AgentId>,
-}
-
-/// Records signs of life, and finds what their agents may be told of.
-async fn write(store: &Store, group: &[Waiting]) -> Result<Found, StoreError> {
-    let seen: Vec<_> = group.iter().map(|waiting| (waiting.agent.clone(), waiting.at)).collect();
-    let asking = group.iter().filter(|waiting| waiting.asks_for_jobs);
-    let asking: BTreeSet<_> = asking.map(|waiting| &waiting.agent).collect();
-    let mut tx = store.write("heartbeat").await?;
-    tx.presence().touch_many(&seen).await?;
-    let commands = tx.commands().count_open_of(seen.iter().map(|(agent, _)| agent)).await?;
-    let jobs = match asking.is_empty() {
-        true => HashSet::new(),
-        false => tx.sync_jobs().waiting_for_any(&asking).await?,
-    };
-    tx.commit().await?;
-    Ok(Found { commands, jobs })
 }
 
 /// What a heartbeat is answered with.
@@ -162,6 +113,16 @@ pub(crate) async fn still_approved(tx: &mut Tx, agent: &AgentId) -> AppResult<Ag
 }
 
 impl App {
+    /// Records that an agent was seen; answers once that is durable.
+    pub(crate) async fn seen(
+        &self,
+        agent: &AgentId,
+        at: Timestamp,
+        asks_for_jobs: bool,
+    ) -> AppResult<Seen> {
+        self.groups().signs.ask(SignOfLife { agent: agent.clone(), at, asks_for_jobs }).await
+    }
+
     /// The agent that a caller is, with its tenant, if it may deliver reports.
     pub(crate) fn approved_agent<'c>(
         &self,
@@ -227,7 +188,7 @@ impl App {
             self.note_reported(agent, heartbeat).await?;
         }
         let at = self.now();
-        let seen = self.presence().seen(agent, at, true).await?;
+        let seen = self.seen(agent, at, true).await?;
         let (commands_pending, sync_job) = match status {
             AgentStatus::Approved => {
                 let org = caller.org().ok_or_else(|| AppError::new(Code::Forbidden))?;

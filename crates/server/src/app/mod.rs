@@ -19,6 +19,7 @@ pub mod enrolment;
 pub mod error;
 pub mod fan_outs;
 pub mod feed;
+mod groups;
 pub mod guesses;
 pub mod handshake;
 pub mod hasher;
@@ -82,9 +83,9 @@ use self::{
     authorities::Authorities,
     error::{AppError, AppResult},
     feed::Feed,
+    groups::Groups,
     guesses::Guesses,
     hasher::TokenHasher,
-    heartbeat::PresenceWriter,
     keyring::Keyring,
     limits::FailureLimiter,
     principals::Principals,
@@ -171,7 +172,7 @@ struct Inner {
     sight: Sight,
     feed: Feed,
     replica: Replica,
-    presence: PresenceWriter,
+    groups: Groups,
     settings: SharedSettings,
     guesses: Guesses,
     principals: Principals,
@@ -186,11 +187,11 @@ struct Inner {
 }
 
 impl App {
-    /// Puts the parts together. Must be called inside a Tokio runtime: heartbeats are written by a
-    /// task of their own.
+    /// Puts the parts together. Must be called inside a Tokio runtime: what is written in groups is
+    /// written by tasks of their own.
     pub fn new(parts: Parts) -> Self {
         let ids = IdSource::new(Arc::clone(&parts.clock), Arc::clone(&parts.entropy));
-        let presence = PresenceWriter::start(parts.store.clone());
+        let groups = Groups::start(&parts.store);
         let started_at = parts.clock.now();
         let replica = Replica::new(ids.uuid().to_string());
         let authorities = Arc::<Authorities>::default();
@@ -209,7 +210,7 @@ impl App {
             sight: Sight::new(parts.store.is_shared()),
             feed: Feed::default(),
             replica,
-            presence,
+            groups,
             settings: SharedSettings::default(),
             guesses: Guesses::default(),
             principals: Principals::default(),
@@ -348,8 +349,9 @@ impl App {
         &self.inner.feed
     }
 
-    pub(crate) fn presence(&self) -> &PresenceWriter {
-        &self.inner.presence
+    /// What is written for many at once.
+    fn groups(&self) -> &Groups {
+        &self.inner.groups
     }
 
     pub(crate) fn started_at(&self) -> Timestamp {

@@ -16,7 +16,6 @@ use argosy_domain::{
     time::Timestamp,
     version::Version,
 };
-use argosy_store::Tx;
 use argosy_wire::{bytes, dpop, problem::Code};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
@@ -104,13 +103,12 @@ pub struct ProvedSession {
 }
 
 impl App {
-    /// Makes a session inside the transaction of the handshake.
-    pub(crate) fn issue_session(
+    /// Makes a session, which holds once it is kept.
+    pub(crate) fn mint_session(
         &self,
-        tx: &mut Tx,
         agent: &Agent,
         version: &Version,
-    ) -> AppResult<IssuedSession> {
+    ) -> AppResult<(IssuedSession, argosy_store::Session)> {
         let reach = self.reach_of(Some(&version.to_string()));
         let identity =
             agent.identity.as_ref().ok_or_else(|| AppError::new(Code::HandshakeRefused))?;
@@ -149,8 +147,7 @@ impl App {
             expires_at,
             ended_at: None,
         };
-        tx.sessions().insert(&session)?;
-        Ok(IssuedSession { token, expires_at, reach })
+        Ok((IssuedSession { token, expires_at, reach }, session))
     }
 
     /// The nonce for the next proof.

@@ -292,7 +292,7 @@ impl AgentStream {
         match frame {
             Up::Heartbeat => {
                 let received_at = self.app.now();
-                let seen = self.app.presence().seen(&self.agent.id, received_at, false).await?;
+                let seen = self.app.seen(&self.agent.id, received_at, false).await?;
                 // Where a wake-up was lost, this is when it is made up for.
                 self.nothing_due = seen.commands_open == 0;
                 self.busy = false;

@@ -173,7 +173,8 @@ impl Pump<'_> {
             match self.next_event(frames, silent_at).await {
                 Event::Frame(frame) => {
                     silent_at = Instant::now() + SILENCE_MAX;
-                    self.take(*frame).await?;
+                    // Boxed, as what is rare: a stream mostly waits.
+                    Box::pin(self.take(*frame)).await?;
                     self.deliver_due(false).await?;
                 }
                 Event::Due => self.deliver_due(true).await?,

@@ -9,7 +9,7 @@ use argosy_domain::{
 
 use crate::{error::StoreError, value::Row};
 
-fn state(row: &Row) -> Result<CommandState, StoreError> {
+pub(super) fn state(row: &Row) -> Result<CommandState, StoreError> {
     let at = || row.get("state_at");
     let name: String = row.get("state")?;
     Ok(match name.as_str() {

@@ -1,4 +1,4 @@
-//! Organisations, accounts, API keys, enrolment tokens, handshakes, sessions.
+//! Organisations, accounts, API keys, enrolment tokens, sessions.
 
 use argosy_domain::{
     access::{Role, Scopes},
@@ -8,8 +8,8 @@ use argosy_domain::{
     token::{EnrolmentToken, Seats, TokenStatus},
 };
 use argosy_store::{
-    ApiKey, Continuation, NewApiKey, Organisation, OrganisationChange, PageRequest, Session,
-    StoreError, TokenSecret,
+    ApiKey, NewApiKey, Organisation, OrganisationChange, PageRequest, Session, StoreError,
+    TokenSecret,
 };
 
 use crate::common::{Db, at, conformance, id, insert_agents, labels, org};
@@ -24,9 +24,6 @@ conformance!(
     tokens_survive_the_store,
     seats_are_never_sold_twice,
     a_dead_token_gives_no_seat,
-    a_challenge_is_consumed_once,
-    the_last_challenge_takes_the_others_along,
-    continuations_are_replaced,
     sessions_end_with_their_agent,
     a_proof_is_fresh_once,
 );
@@ -288,75 +285,6 @@ async fn a_dead_token_gives_no_seat(db: Db) {
     assert!(!take("ghost", 20).await);
 }
 
-async fn a_challenge_is_consumed_once(db: Db) {
-    insert_agents(&db, &["a", "b"]).await;
-    let digest = |n: u8| Sha256::of(&[n]);
-    let insert = async |agent: &str, n, s| {
-        let (id, span) = (id(agent), (at(s), at(s + 30)));
-        db.write(async |tx| tx.handshakes().insert_challenge(&id, digest(n), span, 3).await).await
-    };
-    for n in 0..3 {
-        assert!(insert("a", n, 1).await);
-    }
-    assert!(!insert("a", 3, 1).await, "there are as many as there may be");
-    assert!(!insert("a", 3, 30).await);
-    assert!(insert("a", 3, 0).await, "those that end later do not count");
-    assert!(insert("b", 3, 1).await);
-    assert!(!insert("ghost", 9, 1).await);
-    let consume = async |agent: &str, n, s| {
-        db.write(async |tx| tx.handshakes().consume_challenge(&id(agent), digest(n), at(s)).await)
-            .await
-    };
-    assert!(!consume("b", 0, 2).await, "another agent's challenge");
-    assert!(consume("a", 0, 30).await);
-    assert!(!consume("a", 0, 30).await);
-    assert!(!consume("a", 1, 31).await, "too late");
-    assert!(!consume("a", 1, 30).await, "gone, although it was too late");
-    assert!(insert("a", 4, 31).await, "the others are over");
-    assert_eq!(db.write(async |tx| tx.handshakes().purge_expired(at(31)).await).await, 3);
-}
-
-async fn the_last_challenge_takes_the_others_along(db: Db) {
-    insert_agents(&db, &["a", "b"]).await;
-    let digest = |n: u8| Sha256::of(&[n]);
-    for (agent, n) in [("a", 0), ("a", 1), ("a", 2), ("b", 0)] {
-        let (id, span) = (id(agent), (at(1), at(31)));
-        let inserted = async |tx: &mut argosy_store::Tx| {
-            tx.handshakes().insert_challenge(&id, digest(n), span, 3).await
-        };
-        assert!(db.write(inserted).await);
-    }
-    let consume = async |n, s| {
-        let id = id("a");
-        db.write(async |tx| tx.handshakes().consume_last_challenge(&id, digest(n), at(s)).await)
-            .await
-    };
-    assert!(!consume(9, 2).await, "none of its challenges");
-    assert!(consume(1, 2).await);
-    assert!(!consume(1, 2).await && !consume(0, 2).await && !consume(2, 2).await);
-    let other = id("b");
-    assert!(
-        db.write(async |tx| tx.handshakes().consume_challenge(&other, digest(0), at(2)).await)
-            .await,
-        "another agent's stays"
-    );
-}
-
-async fn continuations_are_replaced(db: Db) {
-    insert_agents(&db, &["a"]).await;
-    let read = async || {
-        let mut reader = db.store.read("read").await.unwrap();
-        reader.handshakes().applicant(&id("a")).await.unwrap().unwrap().1
-    };
-    assert_eq!(read().await, None);
-    let first = Continuation { current: Sha256::of(b"1"), previous: None };
-    let second = Continuation { current: Sha256::of(b"2"), previous: Some(first.current) };
-    for continuation in [first, second] {
-        db.write(async |tx| tx.handshakes().set_continuation(&id("a"), continuation)).await;
-        assert_eq!(read().await, Some(continuation));
-    }
-}
-
 async fn sessions_end_with_their_agent(db: Db) {
     insert_agents(&db, &["a", "b"]).await;
     let session = |name: &str, agent: &str, until| Session {
@@ -374,7 +302,7 @@ async fn sessions_end_with_their_agent(db: Db) {
             let mut sessions = tx.sessions();
             for session in [session("s1", "a", 100), session("s2", "a", 5), session("s3", "b", 100)]
             {
-                sessions.insert(&session)?;
+                sessions.insert(&[&session])?;
             }
             sessions.end_of_agent(&org(), &id("a"), at(10)).await
         })

@@ -6,7 +6,7 @@ use argosy_domain::{
     digest::Sha256,
     id::AccountId,
 };
-use argosy_store::{AgentFilter, Cursor, HealthCounts, PageRequest, StoreError};
+use argosy_store::{AgentFilter, Cursor, HealthCounts, NewChallenge, PageRequest, StoreError};
 
 conformance!(
     every_state_survives_the_store,
@@ -277,8 +277,9 @@ async fn deleting_takes_everything_of_the_agent(db: Db) {
     db.write(async |tx| {
         tx.presence().open_stream(&id("a"), "one", at(50)).await?;
         tx.subsystems().ensure_defaults(&org(), &id("a"))?;
-        let digest = Sha256::of(b"c");
-        tx.handshakes().insert_challenge(&id("a"), digest, (at(1), at(100)), 1).await
+        let (sha256, created_at, expires_at) = (Sha256::of(b"c"), at(1), at(100));
+        let made = NewChallenge { agent: id("a"), sha256, created_at, expires_at };
+        tx.handshakes().insert_challenges(&[&made], 1).await
     })
     .await;
     assert!(db.write(async |tx| tx.agents().delete(&org(), &id("a")).await).await);

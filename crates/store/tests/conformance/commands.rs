@@ -7,7 +7,7 @@ use argosy_domain::{
     digest::Sha256,
     id::{JournalId, OrgId},
 };
-use argosy_store::{CommandFilter, PageRequest, StoreError};
+use argosy_store::{CommandFilter, PageRequest, Said, StoreError};
 
 use crate::common::{Db, at, conformance, id, insert_agents, org};
 
@@ -45,11 +45,11 @@ pub(crate) fn command(name: &str, agent: &str, sequence: i64) -> Command {
     }
 }
 
-fn end(outcome: Outcome) -> End {
+pub(crate) fn end(outcome: Outcome) -> End {
     End { outcome, at: at(300), detail: Some("it was so".into()) }
 }
 
-fn result() -> CommandResult {
+pub(crate) fn result() -> CommandResult {
     CommandResult {
         payload: b"{}".to_vec(),
         receipt: Some(b"receipt".to_vec()),
@@ -57,7 +57,7 @@ fn result() -> CommandResult {
     }
 }
 
-async fn insert(db: &Db, commands: &[Command]) {
+pub(crate) async fn insert(db: &Db, commands: &[Command]) {
     db.write(async |tx| {
         for command in commands {
             tx.commands().insert(command).await?;
@@ -67,7 +67,7 @@ async fn insert(db: &Db, commands: &[Command]) {
     .await;
 }
 
-async fn get(db: &Db, name: &str) -> Option<Command> {
+pub(crate) async fn get(db: &Db, name: &str) -> Option<Command> {
     db.store.read("get").await.unwrap().commands().get(&org(), &id(name)).await.unwrap()
 }
 
@@ -168,7 +168,8 @@ async fn a_state_is_fenced_by_the_one_before(db: Db) {
     assert!(!save(&CommandState::Queued, "queued").await);
     let finish = async |expected: &str| {
         let end = end(Outcome::Failed);
-        db.write(async |tx| tx.commands().save_end(&id("c"), &end, &result(), expected).await).await
+        let ends = [(&id("c"), &end, &result(), expected)];
+        !db.write(async |tx| tx.commands().save_ends(&ends).await).await.is_empty()
     };
     assert!(!finish("running").await);
     assert!(finish("sent").await);
@@ -183,8 +184,9 @@ async fn what_the_agent_says_moves_a_command_on_and_never_back(db: Db) {
     let (received, running) =
         (CommandState::Received { at: at(300) }, CommandState::Running { at: at(400) });
     let advance = async |agent: &str, command: &str, next: &CommandState| {
-        let (org, agent, command) = (org(), id(agent), id(command));
-        db.write(async |tx| tx.commands().advance((&org, &agent), &command, next).await).await
+        let next = next.clone();
+        let said = Said { org: org(), agent: id(agent), command: id(command), next };
+        !db.write(async |tx| tx.commands().advance(&[&said]).await).await.is_empty()
     };
     assert!(!advance("b", "c", &received).await, "another agent's");
     assert!(!advance("a", "none", &received).await);
@@ -194,7 +196,8 @@ async fn what_the_agent_says_moves_a_command_on_and_never_back(db: Db) {
     assert!(!advance("a", "c", &running).await && !advance("a", "c", &received).await);
     assert_eq!(get(&db, "c").await.unwrap().state, running);
     let end = end(Outcome::Succeeded);
-    db.write(async |tx| tx.commands().save_end(&id("c"), &end, &result(), "running").await).await;
+    let ends = [(&id("c"), &end, &result(), "running")];
+    db.write(async |tx| tx.commands().save_ends(&ends).await).await;
     assert!(!advance("a", "c", &running).await, "an end stands");
     assert_eq!(get(&db, "c").await.unwrap().state, CommandState::Ended(end));
 }
@@ -289,7 +292,7 @@ async fn what_was_sent_is_withdrawn_once(db: Db) {
     assert!(!withdraw("run", 8).await, "once");
     assert_eq!(get(&db, "run").await.unwrap().withdrawn, Some(withdrawal(7)));
     let mut reader = db.store.read("due").await.unwrap();
-    let due = reader.commands().due_for(&id("a"), 9).await.unwrap();
+    let due = reader.commands().due_for(&[id("a")].into(), 9).await.unwrap();
     let due: Vec<_> = due.iter().map(|command| command.id.as_str()).collect();
     assert_eq!(due, ["run", "new"], "the agent is to be told");
 }

@@ -38,7 +38,7 @@ fn fan_out(name: &str) -> FanOut {
 }
 
 /// Keeps approved agents of these names, and a pending one.
-async fn insert_approved(db: &Db, names: &[&str]) {
+pub(crate) async fn insert_approved(db: &Db, names: &[&str]) {
     insert_agents(db, &["pending"]).await;
     db.write(async |tx| {
         for name in names {
@@ -95,7 +95,7 @@ async fn agents_are_begun_in_order_and_counted_where_they_stand(db: Db) {
     };
     db.write(async |tx| {
         tx.commands().insert(&running).await?;
-        tx.fan_outs().begun(&id("f"), first.position, &running.id)?;
+        tx.fan_outs().begun(&id("f"), &[(first.position, &running.id)])?;
         tx.fan_outs().skip(&id("f"), second.position, "the agent has no keys").await
     })
     .await;
@@ -138,8 +138,8 @@ async fn a_fan_out_ends_once_and_its_commands_are_withdrawn(db: Db) {
             tx.commands().insert(&sent).await?;
             tx.commands().insert(&queued).await?;
             tx.commands().insert(&command("apart", waiting[0].agent.as_str(), 2)).await?;
-            tx.fan_outs().begun(&id("f"), waiting[0].position, &sent.id)?;
-            tx.fan_outs().begun(&id("f"), waiting[1].position, &queued.id)?;
+            let begun = [(waiting[0].position, &sent.id), (waiting[1].position, &queued.id)];
+            tx.fan_outs().begun(&id("f"), &begun)?;
             assert!(tx.fan_outs().end(&id("f"), FanOutEnd::Cancelled, at(7)).await?);
             assert!(!tx.fan_outs().end(&id("f"), FanOutEnd::Halted, at(8)).await?);
             tx.fan_outs().withdraw(&id("f"), &withdrawal).await

@@ -226,7 +226,7 @@ async fn commands_wait_where_the_stream_is(db: Db) {
     .await;
     assert_eq!(waiting("one", 0).await, [""; 0]);
     let mut reader = db.store.read("due").await.unwrap();
-    let due = reader.commands().due_for(&id("a"), 10).await.unwrap();
+    let due = reader.commands().due_for(&[id("a")].into(), 10).await.unwrap();
     let due: Vec<_> = due.iter().map(|command| command.id.to_string()).collect();
     assert_eq!(due, ["c2"], "what was acknowledged is not on its way");
 }

@@ -25,7 +25,7 @@ async fn a_review_is_kept_and_cleared(db: Db) {
     db.write(async |tx| tx.agents().insert(&by_hand).await).await;
     let review = Review::of(None, ReviewReason::Clone, Some(seen("m1")), seen("m2"));
     db.write(async |tx| {
-        tx.agents().save_origin(&id("a"), &seen("m1"))?;
+        tx.agents().save_origins(&[(&id("a"), &seen("m1"))])?;
         assert!(tx.agents().save_review(&id("a"), Some(&review)).await?);
         assert!(tx.agents().save_machine(&id("a"), "m3").await?);
         assert!(!tx.agents().save_review(&id("nobody"), None).await?);

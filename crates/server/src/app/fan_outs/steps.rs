@@ -8,17 +8,18 @@ use argosy_domain::{
     fan_out::{FanOut, Step},
     id::{AgentId, CommandId, FanOutId},
 };
-use argosy_store::{FanOutTarget, Tx};
+use argosy_store::{Alike, FanOutTarget, NewPlace, Tx};
 use argosy_wire::problem::Code;
 
 use crate::app::{
     App,
-    commands::{Order, check_recipient},
+    commands::{Order, check_recipient, check_room},
     error::AppResult,
 };
 
 /// Agents that get their command in one transaction at most.
 const CHUNK: u32 = 200;
+const GONE: &str = "the agent is gone";
 
 impl App {
     /// Moves every fan-out on as far as it goes now. Returns how many commands were given.
@@ -50,12 +51,17 @@ impl App {
                 return Ok(None);
             }
         };
-        let mut woken = Vec::new();
-        for target in tx.fan_outs().waiting(id, more).await? {
-            if self.begin(&mut tx, &fan_out, &target).await? {
-                woken.push(target.agent);
+        let targets = tx.fan_outs().waiting(id, more).await?;
+        let woken = match fan_out.kind {
+            // What they are told differs.
+            CommandKind::UpdatesInstall | CommandKind::ConfigApply => {
+                self.begin_each(&mut tx, &fan_out, targets).await?
             }
-        }
+            CommandKind::SubsystemRun
+            | CommandKind::DiscoverySync
+            | CommandKind::AgentRestart
+            | CommandKind::KeyRotate => self.begin_alike(&mut tx, &fan_out, targets).await?,
+        };
         tx.commit().await?;
         for agent in &woken {
             self.wake_agent(agent);
@@ -63,18 +69,74 @@ impl App {
         Ok(Some(woken.len()))
     }
 
-    /// Gives one agent its command; false where it can have none.
-    async fn begin(&self, tx: &mut Tx, fan_out: &FanOut, target: &FanOutTarget) -> AppResult<bool> {
-        match self.queue_for(tx, fan_out, &target.agent).await? {
-            Ok(command) => {
-                tx.fan_outs().begun(&fan_out.id, target.position, &command)?;
-                Ok(true)
-            }
-            Err(why) => {
-                tx.fan_outs().skip(&fan_out.id, target.position, &why).await?;
-                Ok(false)
+    /// Gives agents the same command, but those that can have none. Answers who got it.
+    async fn begin_alike(
+        &self,
+        tx: &mut Tx,
+        fan_out: &FanOut,
+        targets: Vec<FanOutTarget>,
+    ) -> AppResult<Vec<AgentId>> {
+        let ids = targets.iter().map(|target| &target.agent).collect();
+        // Whoever else gives one of them a command waits for the sequence, so nobody counts beside another.
+        let mut sequences = tx.commands().next_sequences(&ids).await?;
+        let agents = tx.agents().named(&fan_out.org, &ids).await?;
+        let open = tx.commands().count_open_of(ids.iter().copied()).await?;
+        let (mut places, mut begun, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
+        for target in &targets {
+            let why_not = match agents.get(&target.agent) {
+                None => Some(GONE.to_owned()),
+                Some(agent) => check_recipient(agent, fan_out.kind)
+                    .and_then(|()| check_room(open.get(&agent.id).copied().unwrap_or_default()))
+                    .err()
+                    .map(|error| error.detail),
+            };
+            match (why_not, sequences.remove(&target.agent)) {
+                (None, Some(sequence)) => {
+                    let (command, agent) = (self.ids().fresh(), target.agent.clone());
+                    places.push(NewPlace { command, agent, sequence });
+                    begun.push(target.position);
+                }
+                (why_not, _) => skipped.push((target.position, why_not.unwrap_or(GONE.to_owned()))),
             }
         }
+        for (position, why) in skipped {
+            tx.fan_outs().skip(&fan_out.id, position, &why).await?;
+        }
+        if !places.is_empty() {
+            let alike = Alike {
+                org: &fan_out.org,
+                kind: fan_out.kind,
+                params: &fan_out.params,
+                created_by: &fan_out.created_by,
+                created_at: self.now(),
+                expires_at: fan_out.expires_at,
+            };
+            tx.commands().insert_alike(&alike, &places).await?;
+            let begun: Vec<_> =
+                begun.into_iter().zip(places.iter().map(|place| &place.command)).collect();
+            tx.fan_outs().begun(&fan_out.id, &begun)?;
+        }
+        Ok(places.into_iter().map(|place| place.agent).collect())
+    }
+
+    /// Gives agents commands of their own, but those that can have none. Answers who got one.
+    async fn begin_each(
+        &self,
+        tx: &mut Tx,
+        fan_out: &FanOut,
+        targets: Vec<FanOutTarget>,
+    ) -> AppResult<Vec<AgentId>> {
+        let mut given = Vec::new();
+        for target in targets {
+            match self.queue_for(tx, fan_out, &target.agent).await? {
+                Ok(command) => {
+                    tx.fan_outs().begun(&fan_out.id, &[(target.position, &command)])?;
+                    given.push(target.agent);
+                }
+                Err(why) => tx.fan_outs().skip(&fan_out.id, target.position, &why).await?,
+            }
+        }
+        Ok(given)
     }
 
     /// The command of one agent; or why it gets none.
@@ -85,7 +147,7 @@ impl App {
         agent: &AgentId,
     ) -> AppResult<Result<CommandId, String>> {
         let Some(agent) = tx.agents().get(&fan_out.org, agent).await? else {
-            return Ok(Err("the agent is gone".to_owned()));
+            return Ok(Err(GONE.to_owned()));
         };
         if let Err(error) = check_recipient(&agent, fan_out.kind) {
             return Ok(Err(error.detail));
