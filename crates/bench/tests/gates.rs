@@ -87,14 +87,13 @@ fn a_connected_agent_has_its_share_of_memory_and_no_more() {
 }
 
 /// What all agents together cost grows as they do. Small fleets in a debug build on a busy machine say little
-/// more than that nothing is quadratic, which would be 2, and that each of them is counted.
+/// more than that nothing is quadratic, which would be 2, and that each of them is counted. Memory has a
+/// test of its own: what so few need the server has already.
 #[test]
 fn the_cost_of_a_fleet_grows_as_it_does() {
     let found = counts(&["growth", "--agents", "70,210", "--stored", "500", "--span-ms", "500"]);
-    let slopes = found["slopes"].as_object().unwrap();
-    assert_eq!(slopes.len(), 4, "{found:#}");
-    for (what, slope) in slopes {
-        let slope = number(slope);
+    for what in ["command_cpu_ms", "heartbeat_cpu_ms", "reconnect_cpu_ms"] {
+        let slope = number(&found["slopes"][what]);
         assert!((0.2..=1.8).contains(&slope), "{what}: {found:#}");
     }
 }
