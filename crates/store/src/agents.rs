@@ -322,6 +322,12 @@ impl Agents<'_, ReadWrite> {
         Ok(changed)
     }
 
+    /// Holds agents, in the order of their ids, until the transaction ends: whoever is to change several
+    /// rows of agents that others change too begins with it. On SQLite whoever writes is alone.
+    pub async fn hold(&mut self, agents: impl Iterator<Item = &AgentId>) -> Result<(), StoreError> {
+        self.conn.hold_agents(agents).await
+    }
+
     /// Keeps from where agents last proved their keys, with the commit at the latest.
     pub fn save_origins(&mut self, origins: &[(&AgentId, &Appearance)]) -> Result<(), StoreError> {
         let text = |origin: &Appearance| serde_json::to_string(origin).unwrap_or_default();

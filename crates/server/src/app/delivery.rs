@@ -89,18 +89,16 @@ impl App {
         agent: &Agent,
         on_the_way: &mut OnTheWay,
     ) -> AppResult<Due> {
-        let standing = self.standing(&agent.id).await?;
-        let approved = |standing: &Agent| {
-            standing.state.status() == AgentStatus::Approved
-                && standing.epoch == agent.epoch
-                && !self.is_outdated(standing.version.as_deref())
-        };
-        if !standing.is_some_and(|standing| approved(&standing)) {
+        if !self.may_be_sent(agent).await? {
             return Ok(Due::default());
         }
         let asking =
             Asking { agent: agent.id.clone(), at: self.now(), on_the_way: on_the_way.clone() };
         let Found { commands, is_all } = self.groups().due.ask(asking).await?;
+        // That may have taken a while. What was noted as sent is sent again, to whom it may be.
+        if !commands.is_empty() && !self.may_be_sent(agent).await? {
+            return Ok(Due::default());
+        }
         let mut outgoing = Vec::new();
         for command in commands {
             if command.withdrawn.is_some() {
@@ -112,6 +110,16 @@ impl App {
             }
         }
         Ok(Due { outgoing, is_all })
+    }
+
+    /// Whether the agent may be sent commands now.
+    async fn may_be_sent(&self, agent: &Agent) -> AppResult<bool> {
+        let standing = self.standing(&agent.id).await?;
+        Ok(standing.is_some_and(|standing| {
+            standing.state.status() == AgentStatus::Approved
+                && standing.epoch == agent.epoch
+                && !self.is_outdated(standing.version.as_deref())
+        }))
     }
 
     fn sign_cancel(&self, command: Command) -> Certified {

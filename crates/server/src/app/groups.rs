@@ -1,14 +1,15 @@
 //! What many callers ask for at the same time, written in one transaction.
 //!
 //! *Invariant:* an item is answered only after the commit that holds it; a failed commit answers every
-//! item of its group with 503. A group that the database refuses is written again item by item, so that
-//! one spoils only itself.
+//! item of its group with 503. A group of which a statement fails is written again item by item, so that
+//! one spoils only itself, until two in a row find no database.
 
-use std::future::Future;
+use std::{future::Future, panic::AssertUnwindSafe};
 
 use argosy_config::failpoint::failpoint;
 use argosy_store::{Store, StoreError, Tx};
 use argosy_wire::problem::Code;
+use futures::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -80,11 +81,12 @@ async fn write_groups<G: Group>(store: Store, mut queue: mpsc::Receiver<Waiting<
     while queue.recv_many(&mut group, G::ITEMS_MAX).await > 0 {
         let items: Vec<&G::Item> = group.iter().map(|waiting| &waiting.item).collect();
         let answers = match write::<G>(&store, &items).await {
-            Err(error) if items.len() > 1 && is_of_one(&error) => {
-                one_by_one::<G>(&store, &items).await
-            }
             Ok(answers) => answers.into_iter().map(Ok).collect(),
-            Err(error) => items.iter().map(|_| Err(error.clone())).collect(),
+            Err(Failed::Statement(_)) if items.len() > 1 => one_by_one::<G>(&store, &items).await,
+            Err(failed) => {
+                let error = failed.into_error();
+                items.iter().map(|_| Err(error.clone())).collect()
+            }
         };
         for (waiting, answer) in group.drain(..).zip(answers) {
             // Whoever no longer waits needs no answer.
@@ -93,30 +95,46 @@ async fn write_groups<G: Group>(store: Store, mut queue: mpsc::Receiver<Waiting<
     }
 }
 
-/// Whether what was written is at fault, and not the database.
-fn is_of_one(error: &StoreError) -> bool {
-    matches!(
-        error,
-        StoreError::Conflict { .. } | StoreError::BrokenReference | StoreError::CorruptRow { .. }
-    )
+/// Why a group was not written.
+enum Failed {
+    /// Nothing of it is.
+    Statement(StoreError),
+    /// Nobody can say whether it is.
+    Commit(StoreError),
+}
+
+impl Failed {
+    fn into_error(self) -> StoreError {
+        match self {
+            Self::Statement(error) | Self::Commit(error) => error,
+        }
+    }
 }
 
 async fn one_by_one<G: Group>(store: &Store, items: &[&G::Item]) -> Vec<Outcome<G::Answer>> {
-    let mut answers = Vec::with_capacity(items.len());
+    let (mut answers, mut gone) = (Vec::with_capacity(items.len()), 0);
     for item in items {
-        let written = write::<G>(store, &[item]).await;
+        if gone > 1 {
+            answers.push(Err(StoreError::Aborted));
+            continue;
+        }
+        let written = write::<G>(store, &[item]).await.map_err(Failed::into_error);
+        let is_gone = matches!(written, Err(StoreError::Unavailable(_)));
+        gone = if is_gone { gone + 1 } else { 0 };
         let none = StoreError::Aborted;
         answers.push(written.and_then(|answers| answers.into_iter().next().ok_or(none)));
     }
     answers
 }
 
-async fn write<G: Group>(store: &Store, items: &[&G::Item]) -> Outcome<Vec<G::Answer>> {
-    let mut tx = store.write(G::OPERATION).await?;
-    let answers = G::write(&mut tx, items).await?;
+async fn write<G: Group>(store: &Store, items: &[&G::Item]) -> Result<Vec<G::Answer>, Failed> {
+    let mut tx = store.write(G::OPERATION).await.map_err(Failed::Commit)?;
+    // One that panics must not end what all others wait for.
+    let written = AssertUnwindSafe(G::write(&mut tx, items)).catch_unwind().await;
+    let answers = written.unwrap_or(Err(StoreError::Aborted)).map_err(Failed::Statement)?;
     let pass = |moment| items.iter().for_each(|item| failpoint(G::step(item), moment));
     pass("before_commit");
-    tx.commit().await?;
+    tx.commit().await.map_err(Failed::Commit)?;
     pass("after_commit");
     Ok(answers)
 }

@@ -137,7 +137,7 @@ impl App {
     }
 
     /// Second half: the agent proves its key and gets a session. The challenge is consumed
-    /// whatever the outcome.
+    /// whatever the outcome, but for 503.
     pub async fn complete_handshake(
         &self,
         origin: &Origin,
@@ -165,6 +165,8 @@ impl App {
     ) -> AppResult<Established> {
         let now = self.now();
         let mut tx = self.store().write("handshake.complete").await?;
+        // As groups do: the agent first, then its challenges.
+        tx.agents().hold(std::iter::once(&complete.agent)).await?;
         let refused = || AppError::new(Code::HandshakeRefused);
         let applicant = tx.handshakes().applicant(&complete.agent).await?;
         let (agent, stored) = applicant.ok_or_else(refused)?;

@@ -10,7 +10,7 @@ use crate::app::App;
 /// How often fan-outs are looked at without being called.
 const EVERY: Duration = Duration::from_secs(1);
 /// The rest after a look, in lengths of the look itself: while thousands of commands end, each of which
-/// calls, fan-outs take a fifth of one core at most.
+/// calls, looks of less than a quarter of a second take a fifth of one core at most.
 const REST: u32 = 4;
 
 /// Runs until `shutdown`.

@@ -181,8 +181,11 @@ impl Commands<'_, ReadWrite> {
     }
 
     /// Moves commands on to what their agents said of them, and answers which it moved: not those that
-    /// have gone as far already, nor those of another agent. A command is said of once.
-    pub async fn advance(&mut self, said: &[&Said]) -> Result<HashSet<CommandId>, StoreError> {
+    /// have gone as far already, nor those of another agent. Each agent says of a command once.
+    pub async fn advance(
+        &mut self,
+        said: &[&Said],
+    ) -> Result<HashSet<(CommandId, AgentId)>, StoreError> {
         self.hold(said.iter().map(|said| &said.command)).await?;
         let row = |said: &&Said| {
             json!({
@@ -205,11 +208,12 @@ impl Commands<'_, ReadWrite> {
             &table,
             " WHERE commands.id = r.command AND commands.org_id = r.org
              AND commands.agent_id = r.agent AND (commands.state IN ('queued', 'sent')
-             OR (commands.state = 'received' AND r.next = 'running')) RETURNING commands.id",
+             OR (commands.state = 'received' AND r.next = 'running'))
+             RETURNING commands.id, commands.agent_id",
         ]);
         let rows: Value = said.iter().map(row).collect();
         let rows = self.conn.select(TABLE, update).bind(rows.to_string()).fetch_all().await?;
-        rows.iter().map(|row| row.get("id")).collect()
+        rows.iter().map(|row| Ok((row.get("id")?, row.get("agent_id")?))).collect()
     }
 
     /// Saves ends and what the agents said about them, over the states that are expected; answers whose

@@ -37,12 +37,17 @@ async fn many_move_by_one_statement_each_over_its_own_state(db: Db) {
     let running = CommandState::Running { at: at(300) };
     let said = [
         said("a", "c1", running.clone()),
+        said("b", "c1", running.clone()),
         said("b", "c2", running.clone()),
         said("b", "c3", running.clone()),
     ];
     let said: Vec<_> = said.iter().collect();
     let moved = db.write(async |tx| tx.commands().advance(&said).await).await;
-    assert_eq!(moved, [c1.clone()].into(), "neither another agent's nor one that has ended");
+    assert_eq!(
+        moved,
+        [(c1.clone(), id("a"))].into(),
+        "neither another agent's nor one that has ended"
+    );
     let (end, bare) = (
         end(Outcome::Failed),
         CommandResult { payload: vec![0, 1, 255], receipt: None, receipt_signature: None },

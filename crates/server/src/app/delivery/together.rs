@@ -138,7 +138,8 @@ impl Group for Statements {
             }
         }
         let moved = tx.commands().advance(&furthest.into_values().collect::<Vec<_>>()).await?;
-        Ok(said.iter().map(|said| moved.contains(&said.command)).collect())
+        let whose = |said: &Said| (said.command.clone(), said.agent.clone());
+        Ok(said.iter().map(|said| moved.contains(&whose(said))).collect())
     }
 
     fn step(said: &Said) -> &'static str {

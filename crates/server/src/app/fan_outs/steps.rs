@@ -127,6 +127,7 @@ impl App {
         targets: Vec<FanOutTarget>,
     ) -> AppResult<Vec<AgentId>> {
         let mut given = Vec::new();
+        tx.agents().hold(targets.iter().map(|target| &target.agent)).await?;
         for target in targets {
             match self.queue_for(tx, fan_out, &target.agent).await? {
                 Ok(command) => {

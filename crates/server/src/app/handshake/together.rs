@@ -111,6 +111,7 @@ impl App {
         }
         let Some(identity) = &agent.identity else { return Ok(None) };
         let continuation = Fixed(random_bytes(self.entropy()));
+        let machine_id = complete.machine_id.map(|id| id.to_string());
         let (session, kept) = self.mint_session(&agent, version)?;
         let checked = Checked {
             answered: Answered {
@@ -123,7 +124,7 @@ impl App {
             },
             shown: complete.continuation.map(|shown| Sha256::of(&shown.0)),
             next: Sha256::of(&continuation.0),
-            seen: self.appearance(origin, identity.machine_id.as_deref(), Some(&shown)),
+            seen: self.appearance(origin, machine_id.as_deref(), Some(&shown)),
             session: kept,
         };
         let written = self.groups().handshakes.ask(checked).await?;

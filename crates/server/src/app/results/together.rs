@@ -59,7 +59,7 @@ impl Group for Results {
     /// None where it must be looked at alone.
     type Answer = Option<Kept>;
     const OPERATION: &'static str = "delivery.result";
-    const ITEMS_MAX: usize = 256;
+    const ITEMS_MAX: usize = 64;
 
     async fn write(
         tx: &mut Tx,
